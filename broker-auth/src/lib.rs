@@ -1,0 +1,1 @@
+//! Turns a connection attempt into a permission set or a refusal.

@@ -1,0 +1,1 @@
+//! Asks, shows, and exits with the right code.

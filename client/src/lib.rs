@@ -1,0 +1,1 @@
+//! Typed request and reply, with deadline, no-responder and many-reply handling.

@@ -1,0 +1,1 @@
+//! What goes over the broker, and nothing that sends it.

@@ -1,0 +1,1 @@
+//! The published form of our documents.

@@ -1,0 +1,1 @@
+//! A node that does only what a verified request asks.

@@ -1,0 +1,1 @@
+//! A broker, a bad network and a patience limit for tests.

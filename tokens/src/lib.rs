@@ -1,0 +1,1 @@
+//! Who may claim what, proved by signatures.
