@@ -1,0 +1,41 @@
+//! Runs a benchmark in a release build. The benchmarks themselves are in `e2e`, which may see every component.
+
+use anyhow::{Context, Result};
+
+use crate::run::{cargo, check, say, target_dir};
+use crate::tools;
+
+/// Builds everything for release and runs one benchmark, which prints figures and writes JSON under `target/bench`.
+///
+/// # Errors
+///
+/// When the build or the benchmark fails.
+pub(crate) fn run(name: &str, flags: &[String]) -> Result<()> {
+    let nats_server = tools::nats_server(tools::NEWEST)?;
+    let out = target_dir().join("bench");
+    std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
+    say("building for release");
+    check(&mut cargo(&[
+        "build",
+        "--release",
+        "--workspace",
+        "--bins",
+        "--quiet",
+    ]))?;
+    check(
+        cargo(&[
+            "run",
+            "--release",
+            "--quiet",
+            "--package",
+            "overlay-e2e",
+            "--bin",
+            "overlay-bench",
+            "--",
+            name,
+        ])
+        .args(flags)
+        .env("OVERLAY_NATS_SERVER_DEFAULT", nats_server)
+        .env("OVERLAY_BENCH_OUT", out),
+    )
+}
