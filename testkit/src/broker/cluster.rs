@@ -1,0 +1,111 @@
+//! Three brokers that know each other.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use crate::eventually::poll_blocking;
+
+use super::Broker;
+use super::config::{Builder, ClusterMember};
+
+/// Route ports must be known before the first start, so they may be lost in between.
+const ATTEMPTS: usize = 3;
+const ROUTES_LIMIT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(50);
+
+/// A cluster of three brokers.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The brokers; each can be stopped and started again.
+    pub brokers: Vec<Broker>,
+}
+
+impl Cluster {
+    pub(super) fn launch(settings: &Builder) -> Result<Self, String> {
+        let mut last = String::new();
+        for _ in 0..ATTEMPTS {
+            match Self::launch_once(settings) {
+                Ok(cluster) => return Ok(cluster),
+                Err(reason) => last = reason,
+            }
+        }
+        Err(last)
+    }
+
+    fn launch_once(settings: &Builder) -> Result<Self, String> {
+        let routes = free_ports(3).map_err(|error| format!("find free ports: {error}"))?;
+        let mut brokers = Vec::new();
+        for (index, own) in routes.iter().enumerate() {
+            let mut member = settings.clone();
+            member.name = format!("{}-{}", settings.name, index + 1);
+            member.cluster = Some(ClusterMember {
+                own: *own,
+                others: routes.iter().copied().filter(|port| port != own).collect(),
+            });
+            brokers.push(member.try_start()?);
+        }
+        let cluster = Self { brokers };
+        cluster.wait_for_routes()?;
+        Ok(cluster)
+    }
+
+    /// The URLs for clients, comma separated.
+    pub fn urls(&self) -> String {
+        let urls: Vec<String> = self.brokers.iter().map(Broker::url).collect();
+        urls.join(",")
+    }
+
+    /// Waits until the brokers have a JetStream leader.
+    ///
+    /// # Panics
+    ///
+    /// When they have none in time.
+    #[track_caller]
+    pub fn wait_for_jetstream(&self) {
+        let waited = poll_blocking(ROUTES_LIMIT, POLL, || {
+            self.brokers.iter().all(|broker| {
+                let page = crate::http::get(broker.monitoring_port(), "/jsz");
+                page.is_ok_and(|body| {
+                    let page: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+                    let leader = page.pointer("/meta_cluster/leader");
+                    leader
+                        .and_then(|leader| leader.as_str())
+                        .is_some_and(|name| !name.is_empty())
+                })
+            })
+        });
+        assert!(
+            waited.is_ok(),
+            "no JetStream leader within {ROUTES_LIMIT:?}"
+        );
+    }
+
+    fn wait_for_routes(&self) -> Result<(), String> {
+        poll_blocking(ROUTES_LIMIT, POLL, || {
+            for broker in &self.brokers {
+                let body = crate::http::get(broker.monitoring_port(), "/routez")
+                    .map_err(|error| error.to_string())?;
+                let others = self
+                    .brokers
+                    .iter()
+                    .filter(|other| body.contains(&format!("\"{}\"", other.settings.name)))
+                    .count();
+                if others < self.brokers.len() {
+                    return Err(format!("{} knows {others} servers", broker.settings.name));
+                }
+            }
+            Ok(())
+        })
+        .map_err(|status| format!("no cluster within {ROUTES_LIMIT:?}: {status}"))
+    }
+}
+
+fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
+    let listeners = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<Result<Vec<_>, _>>()?;
+    listeners
+        .iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect()
+}
