@@ -1,0 +1,61 @@
+//! The bars as benchmarks: figures with units on standard output, JSON under `target/bench`.
+//!
+//! The method of each is told in `docs/benchmarks.md`. They are measurements of a machine, never tests.
+
+mod cell;
+mod driver;
+mod logins;
+mod node;
+mod process;
+mod report;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Benchmarks of Overlay.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
+struct Args {
+    #[command(subcommand)]
+    bench: Bench,
+    /// Where the JSON goes
+    #[arg(long, global = true, env = "OVERLAY_BENCH_OUT", default_value = "target/bench")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Logins a second through nats-server and broker-auth over TLS, with the processor time of each part
+    Logins(logins::Options),
+    /// Signed requests verified a second on one core, and the share of the signature itself
+    Verify(verify::Options),
+    /// Memory, idle processor time and requests a second of one fleet node
+    Node(node::Options),
+    /// Say which benchmarks there are
+    List,
+}
+
+/// Runs the benchmark that the command line names.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match &args.bench {
+        Bench::Logins(options) => logins::run(options),
+        Bench::Verify(options) => verify::run(options),
+        Bench::Node(options) => node::run(options),
+        Bench::List => {
+            report::say("logins, verify, node: `cargo xtask bench NAME --help` tells the flags");
+            return ExitCode::SUCCESS;
+        }
+    };
+    match result.and_then(|report| report.finish(&args.out)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

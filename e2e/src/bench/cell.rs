@@ -1,0 +1,136 @@
+//! A cell for measuring: made by `overlay cell init`, run by hand so that each process is known.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::time::Instant;
+
+use super::process::Running;
+
+/// What a run may vary.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Variant {
+    /// Callout requests and answers sealed with the curve keys.
+    pub(crate) sealed: bool,
+    /// `GOGC` of nats-server: how lazy its garbage collector is; its own default when absent.
+    pub(crate) gogc: Option<u32>,
+    /// How many instances of broker-auth answer.
+    pub(crate) responders: usize,
+}
+
+/// A running broker with its login service.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) directory: PathBuf,
+    pub(crate) port: u16,
+    pub(crate) broker: Running,
+    pub(crate) responders: Vec<Running>,
+    _scratch: tempfile::TempDir,
+}
+
+/// The directory with our release programs: the one that this program is in.
+pub(crate) fn programs() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("find this program")?;
+    Ok(own.parent().context("this program has a directory")?.to_path_buf())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the environment is read here, at the edge")]
+fn nats_server() -> Result<String> {
+    std::env::var("OVERLAY_NATS_SERVER")
+        .or_else(|_| std::env::var("OVERLAY_NATS_SERVER_DEFAULT"))
+        .context("name a nats-server in OVERLAY_NATS_SERVER, or run this through `cargo xtask bench`")
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
+    Ok(listener.local_addr().context("read the port")?.port())
+}
+
+impl Cell {
+    /// Makes a cell with one node and starts its broker and login service, not the node.
+    pub(crate) fn start(variant: &Variant) -> Result<Self> {
+        let scratch = tempfile::Builder::new().prefix("overlay-bench-").tempdir().context("make a directory")?;
+        let directory = scratch.path().join("cell");
+        let (port, monitor, admin) = (free_port()?, free_port()?, free_port()?);
+        let programs = programs()?;
+        let made = Command::new(programs.join("overlay"))
+            .args(["cell", "init"])
+            .arg(&directory)
+            .args(["--name", "bench", "--nodes", "1", "--websocket-port", "0"])
+            .args(["--port", &port.to_string(), "--monitor-port", &monitor.to_string()])
+            .args(["--admin-port", &admin.to_string()])
+            .stdout(Stdio::null())
+            .status()
+            .context("start overlay cell init")?;
+        if !made.success() {
+            bail!("overlay cell init ended with {made}");
+        }
+        let configuration = directory.join("broker/nats-server.conf");
+        if !variant.sealed {
+            unseal(&configuration)?;
+        }
+        let mut command = Command::new(nats_server()?);
+        command.arg("--config").arg(&configuration).current_dir(directory.join("broker"));
+        if let Some(gogc) = variant.gogc {
+            command.env("GOGC", gogc.to_string());
+        }
+        let broker = Running::start(&mut command, &scratch.path().join("nats-server.log"))?;
+        wait_for_port(port)?;
+        let mut responders = Vec::new();
+        for index in 0..variant.responders.max(1) {
+            let config = directory.join("broker-auth/broker-auth.toml");
+            let mut command = Command::new(programs.join("overlay-broker-auth"));
+            command.arg("--config").arg(&config);
+            let listen = format!("127.0.0.1:{}", if index == 0 { admin } else { free_port()? });
+            command.env("OVERLAY_BROKER_AUTH__ADMIN__LISTEN", &listen);
+            let log = scratch.path().join(format!("broker-auth-{index}.log"));
+            responders.push(Running::start(&mut command, &log)?);
+            wait_for_port(listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).context("read a port")?)?;
+        }
+        Ok(Self { directory, port, broker, responders, _scratch: scratch })
+    }
+
+    /// The certificate authority that signed the broker's certificate.
+    pub(crate) fn roots(&self) -> Result<rustls::RootCertStore> {
+        let path = self.directory.join("tls/ca.pem");
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(&path).with_context(|| format!("read {}", path.display()))? {
+            let certificate = certificate.with_context(|| format!("parse {}", path.display()))?;
+            roots.add(certificate).with_context(|| format!("trust {}", path.display()))?;
+        }
+        Ok(roots)
+    }
+
+    /// The directory of the cell's one node.
+    pub(crate) fn node(&self) -> Result<PathBuf> {
+        let nodes = self.directory.join("node");
+        let mut entries = fs::read_dir(&nodes).with_context(|| format!("read {}", nodes.display()))?;
+        let entry = entries.next().context("the cell has a node")?;
+        Ok(entry.context("read the node's directory")?.path())
+    }
+}
+
+/// Takes the line with the curve key out of the broker's configuration.
+fn unseal(configuration: &Path) -> Result<()> {
+    let text = fs::read_to_string(configuration).with_context(|| format!("read {}", configuration.display()))?;
+    let kept: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("xkey")).collect();
+    fs::write(configuration, kept.join("\n")).with_context(|| format!("write {}", configuration.display()))
+}
+
+fn wait_for_port(port: u16) -> Result<()> {
+    let limit = Instant::now() + Duration::from_secs(15);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if Instant::now() > limit {
+            bail!("nothing listens on port {port} after 15 s");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
