@@ -1,0 +1,51 @@
+//! Standard base64 as Go reads and writes it.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+// Go demands the padding but ignores what the unused last bits hold.
+const STANDARD: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
+
+/// Encodes with padding.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// Decodes text in which CR and LF do not count, as in Go.
+pub(crate) fn decode(text: &[u8]) -> Result<Vec<u8>, base64::DecodeError> {
+    if text.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        let joined: Vec<u8> = text
+            .iter()
+            .copied()
+            .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+            .collect();
+        STANDARD.decode(joined)
+    } else {
+        STANDARD.decode(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{decode, encode};
+
+    #[test]
+    fn line_breaks_do_not_count_and_padding_does() {
+        assert_eq!(decode(b"cG\r\nluZw==\n").unwrap(), b"ping");
+        assert!(decode(b"cGluZw").is_err());
+        assert!(decode(b"cGlu Zw==").is_err());
+        assert!(decode(b"cGluZw==cGluZw==").is_err());
+        assert_eq!(encode(b"ping"), "cGluZw==");
+    }
+
+    #[test]
+    fn unused_last_bits_are_ignored() {
+        assert_eq!(decode(b"cGluZx==").unwrap(), b"ping");
+    }
+}

@@ -1,0 +1,140 @@
+use serde::{Deserialize, Serialize};
+
+use super::TRANSPORT;
+use crate::error::{DecodeError, Layer};
+use crate::json::{self, Limits, Object};
+
+const MEMBERS: &[&str] = &["protocol", "data", "headers"];
+const HEADERS: &[&str] = &["reply", "sender", "trace", "federation"];
+
+/// Outermost layer. Nothing in it is signed: `reply`, `sender` and `trace` are what somebody on the way said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Transport {
+    /// The secure request or secure reply, as bytes.
+    pub data: Vec<u8>,
+    /// Subject for replies.
+    pub reply: Option<String>,
+    /// Identity of the sending host.
+    pub sender: Option<String>,
+    /// One triplet a hop: broker in, who passed it on, broker out.
+    pub trace: Vec<[String; 3]>,
+    /// Set on the way through a federation broker only.
+    pub federation: Option<Federation>,
+}
+
+/// What a federation broker needs to find the way back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Federation {
+    /// Id of the request.
+    #[serde(
+        default,
+        deserialize_with = "lenient",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub request: String,
+    /// Subject for replies in the federation.
+    #[serde(
+        default,
+        deserialize_with = "lenient",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub reply: String,
+    /// Subjects to publish the request to.
+    #[serde(
+        default,
+        deserialize_with = "lenient",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub targets: Vec<String>,
+}
+
+impl Transport {
+    /// Wraps bytes, without headers.
+    #[must_use]
+    pub fn new(data: Vec<u8>) -> Self {
+        Self {
+            data,
+            ..Self::default()
+        }
+    }
+
+    /// Decodes a message as it came off the broker.
+    ///
+    /// Missing headers are empty ones; `null` headers are refused, as is a transport without data.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] says which limit, member or rule was broken.
+    pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
+        let object = Object::decode(Layer::Transport, MEMBERS, bytes, limits)?;
+        object.protocol(TRANSPORT)?;
+        let data = object.base64("data")?;
+        let Some(raw) = object.raw("headers") else {
+            return Ok(Self::new(data));
+        };
+        if raw.get() == "null" {
+            return Err(object.bad("headers", "null instead of an object"));
+        }
+        let headers =
+            Object::from_raw(Layer::Transport, HEADERS, raw).map_err(|error| match error {
+                DecodeError::Json { source, .. } => object.bad("headers", source),
+                other @ (DecodeError::TooLarge { .. }
+                | DecodeError::TooDeep { .. }
+                | DecodeError::Duplicate { .. }
+                | DecodeError::Misspelt { .. }
+                | DecodeError::Protocol { .. }
+                | DecodeError::Missing { .. }
+                | DecodeError::Member { .. }
+                | DecodeError::Hash) => other,
+            })?;
+        Ok(Self {
+            data,
+            reply: headers.optional_text("reply")?,
+            sender: headers.optional_text("sender")?,
+            trace: headers.optional("trace")?.unwrap_or_default(),
+            federation: headers.optional("federation")?,
+        })
+    }
+
+    /// Encodes for the broker.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        json::encode(&Wire {
+            protocol: TRANSPORT,
+            data: crate::b64::encode(&self.data),
+            headers: WireHeaders {
+                reply: self.reply.as_deref(),
+                sender: self.sender.as_deref(),
+                trace: &self.trace,
+                federation: self.federation.as_ref(),
+            },
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    protocol: &'static str,
+    data: String,
+    headers: WireHeaders<'a>,
+}
+
+#[derive(Serialize)]
+struct WireHeaders<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sender: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    trace: &'a [[String; 3]],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    federation: Option<&'a Federation>,
+}
+
+fn lenient<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}

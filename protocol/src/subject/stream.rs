@@ -1,0 +1,78 @@
+//! Names of accounts, streams and buckets, and the subjects between accounts.
+
+use crate::id::{AgentName, Collective};
+
+/// Account of everybody who is provisioned, with the streams.
+pub const ACCOUNT_CHORIA: &str = "choria";
+/// Account of nodes that are not provisioned yet, and of the provisioner that talks to them.
+pub const ACCOUNT_PROVISIONING: &str = "provisioning";
+/// The broker's system account.
+pub const ACCOUNT_SYSTEM: &str = "system";
+
+/// Stream of lifecycle events.
+pub const EVENTS: &str = "CHORIA_EVENTS";
+/// Subjects of [`EVENTS`].
+pub const EVENTS_SUBJECTS: &str = super::LIFECYCLE;
+/// Stream of what autonomous agents report.
+pub const MACHINE: &str = "CHORIA_MACHINE";
+/// Subjects of [`MACHINE`].
+pub const MACHINE_SUBJECTS: &str = "choria.machine.>";
+/// Stream of the broker's own stream advisories.
+pub const ADVISORIES: &str = "CHORIA_STREAM_ADVISORIES";
+/// Subjects of [`ADVISORIES`].
+pub const ADVISORIES_SUBJECTS: &str = "$JS.EVENT.ADVISORY.>";
+/// Stream of what jobs on nodes report.
+pub const EXECUTOR: &str = "CHORIA_EXECUTOR";
+/// Subjects of [`EXECUTOR`], before they are mapped to [`EXECUTOR_TARGET`].
+pub const EXECUTOR_SUBJECTS: &str = "choria.submission.in.choria.executor.>";
+/// Subjects under which messages of [`EXECUTOR`] are stored.
+pub const EXECUTOR_TARGET: &str = "choria.executor.>";
+/// Bucket of leader elections.
+pub const ELECTION_BUCKET: &str = "CHORIA_LEADER_ELECTION";
+/// Stream under [`ELECTION_BUCKET`].
+pub const ELECTION: &str = "KV_CHORIA_LEADER_ELECTION";
+/// Subjects of [`ELECTION`].
+pub const ELECTION_SUBJECTS: &str = "$KV.CHORIA_LEADER_ELECTION.>";
+/// Request for the state of [`ELECTION`].
+pub const ELECTION_INFO: &str = "$JS.API.STREAM.INFO.KV_CHORIA_LEADER_ELECTION";
+
+/// Prefix of the stream API.
+pub const API_PREFIX: &str = "$JS.API";
+/// Prefix of the stream API as other accounts and organisations see it.
+pub const IMPORTED_API_PREFIX: &str = "choria.streams";
+
+/// Exported as a stream by the provisioning account, imported by `choria` under the same subject.
+pub const EXPORT_LIFECYCLE: &str = super::LIFECYCLE;
+/// Exported as a service by `choria`: how the provisioner looks up the election bucket.
+pub const EXPORT_ELECTION_INFO: &str = ELECTION_INFO;
+/// [`EXPORT_ELECTION_INFO`] as the provisioning account sees it.
+pub const IMPORT_ELECTION_INFO: &str = "choria.streams.STREAM.INFO.KV_CHORIA_LEADER_ELECTION";
+/// Exported as a service by `choria`, imported under the same subject: how the provisioner campaigns.
+pub const EXPORT_PROVISIONER_ELECTION: &str = "$KV.CHORIA_LEADER_ELECTION.provisioner";
+/// [`EXPORT_PROVISIONER_ELECTION`] again, as a client with the imported prefix writes it.
+pub const IMPORT_PROVISIONER_ELECTION: &str =
+    "choria.streams.$KV.CHORIA_LEADER_ELECTION.provisioner";
+
+/// Returns the stream of a governor.
+#[must_use]
+pub fn governor(name: &AgentName) -> String {
+    format!("GOVERNOR_{name}")
+}
+
+/// Returns the subject of a governor's stream.
+#[must_use]
+pub fn governor_subject(collective: &Collective, name: &AgentName) -> String {
+    super::governor(collective, name)
+}
+
+/// Returns the stream of a bucket.
+#[must_use]
+pub fn bucket(name: &AgentName) -> String {
+    format!("KV_{name}")
+}
+
+/// Returns the subjects of a bucket's stream.
+#[must_use]
+pub fn bucket_subjects(name: &AgentName) -> String {
+    format!("$KV.{name}.>")
+}
