@@ -105,6 +105,8 @@ pub(crate) fn run() -> Result<()> {
         "--format-version",
         "1",
         "--locked",
+        "--filter-platform",
+        HOST,
     ]))?;
     let metadata: Value = serde_json::from_str(&text).context("parse cargo metadata")?;
     let packages = metadata["packages"]
