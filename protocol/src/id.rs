@@ -25,7 +25,7 @@ pub enum NameError {
     /// Longer than [`MAX_NAME_BYTES`].
     #[error("name is longer than {MAX_NAME_BYTES} bytes")]
     TooLong,
-    /// White space or a control character.
+    /// White space, a control character, or U+FFFD, which stands for what was no text.
     #[error("name has white space or a control character")]
     Space,
     /// A wildcard of the broker.
@@ -41,7 +41,8 @@ fn check(text: &str, dots: bool) -> Result<(), NameError> {
         return Err(NameError::TooLong);
     }
     for found in text.chars() {
-        if found.is_whitespace() || found.is_control() {
+        // the broker takes the replacement character for broken text
+        if found.is_whitespace() || found.is_control() || found == '\u{fffd}' {
             return Err(NameError::Space);
         }
         if matches!(found, '*' | '>') {
@@ -177,6 +178,7 @@ mod tests {
             ("a\u{a0}b", NameError::Space),
             ("a\r\nPUB", NameError::Space),
             ("a\0", NameError::Space),
+            ("a\u{fffd}", NameError::Space),
         ] {
             assert_eq!(Identity::new(text), Err(error), "{text:?}");
             assert!(Collective::new(text).is_err(), "{text:?}");

@@ -98,14 +98,18 @@ impl<'a> Object<'a> {
         Self::read(layer, known, &mut deserializer)
     }
 
-    /// Reads the top level of a member that has been read already.
-    pub(crate) fn from_raw(
-        layer: Layer,
+    /// Reads a member that is an object itself.
+    pub(crate) fn object(
+        &self,
+        member: &'static str,
         known: &'static [&'static str],
         raw: &'a RawValue,
     ) -> Result<Self, DecodeError> {
+        if !raw.get().starts_with('{') {
+            return Err(self.bad(member, "no object"));
+        }
         let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-        Self::read(layer, known, &mut deserializer)
+        Self::read(self.layer, known, &mut deserializer)
     }
 
     fn read<R: serde_json::de::Read<'a>>(

@@ -4,6 +4,9 @@ use crate::id::{AgentName, Collective, Identity, Ksuid};
 
 pub mod permission;
 pub mod stream;
+mod target;
+
+pub use target::{RequestKind, TargetError, target};
 
 /// Subjects on which all lifecycle events go.
 pub const LIFECYCLE: &str = "choria.lifecycle.>";

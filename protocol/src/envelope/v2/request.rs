@@ -65,6 +65,10 @@ impl Request {
         }
         let filter = match object.raw("filter") {
             None => None,
+            // serde takes a list for a struct as well
+            Some(raw) if !raw.get().starts_with('{') => {
+                return Err(object.bad("filter", "no object"));
+            }
             Some(_) => {
                 let filter: Filter = object.required("filter")?;
                 filter

@@ -1,4 +1,4 @@
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::TRANSPORT;
 use crate::error::{DecodeError, Layer};
@@ -6,6 +6,7 @@ use crate::json::{self, Limits, Object};
 
 const MEMBERS: &[&str] = &["protocol", "data", "headers"];
 const HEADERS: &[&str] = &["reply", "sender", "trace", "federation"];
+const FEDERATION: &[&str] = &["request", "reply", "targets"];
 
 /// Outermost layer. Nothing in it is signed: `reply`, `sender` and `trace` are what somebody on the way said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,28 +24,16 @@ pub struct Transport {
 }
 
 /// What a federation broker needs to find the way back.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Federation {
     /// Id of the request.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub request: String,
     /// Subject for replies in the federation.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "String::is_empty"
-    )]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub reply: String,
     /// Subjects to publish the request to.
-    #[serde(
-        default,
-        deserialize_with = "lenient",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
 }
 
@@ -75,24 +64,24 @@ impl Transport {
         if raw.get() == "null" {
             return Err(object.bad("headers", "null instead of an object"));
         }
-        let headers =
-            Object::from_raw(Layer::Transport, HEADERS, raw).map_err(|error| match error {
-                DecodeError::Json { source, .. } => object.bad("headers", source),
-                other @ (DecodeError::TooLarge { .. }
-                | DecodeError::TooDeep { .. }
-                | DecodeError::Duplicate { .. }
-                | DecodeError::Misspelt { .. }
-                | DecodeError::Protocol { .. }
-                | DecodeError::Missing { .. }
-                | DecodeError::Member { .. }
-                | DecodeError::Hash) => other,
-            })?;
+        let headers = object.object("headers", HEADERS, raw)?;
+        let federation = match headers.raw("federation") {
+            Some(raw) if raw.get() != "null" => {
+                let object = headers.object("federation", FEDERATION, raw)?;
+                Some(Federation {
+                    request: object.optional("request")?.unwrap_or_default(),
+                    reply: object.optional("reply")?.unwrap_or_default(),
+                    targets: object.optional("targets")?.unwrap_or_default(),
+                })
+            }
+            _ => None,
+        };
         Ok(Self {
             data,
             reply: headers.optional_text("reply")?,
             sender: headers.optional_text("sender")?,
             trace: headers.optional("trace")?.unwrap_or_default(),
-            federation: headers.optional("federation")?,
+            federation,
         })
     }
 
@@ -129,12 +118,4 @@ struct WireHeaders<'a> {
     trace: &'a [[String; 3]],
     #[serde(skip_serializing_if = "Option::is_none")]
     federation: Option<&'a Federation>,
-}
-
-fn lenient<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de> + Default,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
