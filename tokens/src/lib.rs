@@ -1,1 +1,44 @@
-//! Who may claim what, proved by signatures.
+//! Who may claim what, proved by signatures: the tokens of Choria's protocol v2 and the JWTs of the broker.
+//!
+//! ```text
+//! text ── Unverified::decode ──> Unverified<C> ── verify(issuers, now) ──> Verified<C> ──> a decision
+//!                                      └── claims_unverified(): for choosing and showing only
+//! ```
+//!
+//! What must hold:
+//!
+//! * Only verification makes a [`Verified`], and only a `Verified` gives its claims away without the word "unverified".
+//! * The algorithm never chooses the key: an ed25519 key verifies EdDSA and an RSA key verifies RS256/384/512, or nothing.
+//! * Signatures are checked over the bytes received; nothing is serialised again in order to be checked.
+//! * In a chain both signatures count: the organisation's over the chain issuer, the chain issuer's over the token.
+//! * No clock, no environment; the time is an argument. Only [`file`] touches the disk.
+//! * No foreign bytes panic; texts are bounded in length and depth. Secrets are masked when shown and wiped when dropped.
+#![warn(missing_docs)]
+
+pub mod broker_jwt;
+mod cache;
+pub mod claims;
+mod encoding;
+pub mod file;
+pub mod issue;
+mod issuers;
+mod key;
+mod nonce;
+pub mod own;
+pub mod request;
+pub mod rsa;
+mod secret;
+mod time;
+mod token;
+mod verify;
+
+pub use cache::{TokenError, VerifiedCache};
+pub use issuers::{Issuers, IssuersError};
+pub use key::{Key, KeyError, PublicKey};
+pub use nonce::{Nonce, NonceError, sign_nonce, verify_nonce};
+pub use secret::SecretText;
+pub use time::UnixTime;
+pub use token::{
+    Algorithm, DecodeError, MAX_TOKEN_BYTES, Part, Token, Unverified, algorithm, purpose,
+};
+pub use verify::{ChainError, Verified, VerifyError, VerifyKey};

@@ -1,0 +1,151 @@
+//! The trust chain: organisation issuer, chain issuer, token.
+
+use quick_cache::sync::Cache;
+use sha2::{Digest as _, Sha256};
+
+use overlay_protocol::id::Ksuid;
+
+use crate::claims::{CHAIN_ISSUED, ORG_ISSUED, Standard};
+use crate::key::PublicKey;
+
+/// Why a trust chain does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// A claim that every chain issued token needs is absent.
+    #[error("claim `{claim}` is missing")]
+    Missing {
+        /// Its name.
+        claim: &'static str,
+    },
+    /// `jti` is no KSUID.
+    #[error("the token id is not a KSUID")]
+    Id,
+    /// `jti` was not made at `iat`.
+    #[error("the token id was not made at the time of issue")]
+    IdTime,
+    /// `iss` is not `C-<id>.<public key>`.
+    #[error("the issuer is not an id and a public key")]
+    Issuer,
+    /// `tcs` is not two signatures.
+    #[error("the trust chain signature is not two signatures")]
+    Signatures,
+    /// The organisation has not signed the chain issuer.
+    #[error("the chain issuer is not signed by the organisation issuer")]
+    Organisation,
+    /// The chain issuer has not signed this token's id.
+    #[error("the token id is not signed by the chain issuer")]
+    ChainIssuer,
+}
+
+/// Checks both signatures of the chain and returns the chain issuer's key, which must have signed the token.
+///
+/// Libraries of Choria before v0.0.4 left out the organisation's signature, so that anybody could be a chain issuer.
+pub(super) fn signer(
+    standard: &Standard,
+    org: &PublicKey,
+    proved: Option<&Cache<[u8; 32], PublicKey>>,
+) -> Result<PublicKey, ChainError> {
+    for (claim, absent) in [
+        ("iss", standard.iss.is_empty()),
+        ("public_key", standard.public_key.is_empty()),
+        ("tcs", standard.tcs.is_empty()),
+        ("jti", standard.jti.is_empty()),
+        ("iat", standard.iat.is_none()),
+        ("exp", standard.exp.is_none()),
+    ] {
+        if absent {
+            return Err(ChainError::Missing { claim });
+        }
+    }
+    let id: Ksuid = standard
+        .jti
+        .parse()
+        .map_err(|_not_a_ksuid| ChainError::Id)?;
+    if i64::try_from(id.unix_seconds()).ok() != standard.iat {
+        return Err(ChainError::IdTime);
+    }
+    if standard.issexp.is_none() {
+        return Err(ChainError::Missing { claim: "issexp" });
+    }
+    let issuer = standard
+        .iss
+        .strip_prefix(CHAIN_ISSUED)
+        .ok_or(ChainError::Issuer)?;
+    let (issuer_id, issuer_key) = two_parts(issuer).ok_or(ChainError::Issuer)?;
+    let (by_org, by_issuer) = two_parts(&standard.tcs).ok_or(ChainError::Signatures)?;
+
+    let key = chain_issuer(org, issuer_id, issuer_key, by_org, proved)?;
+    let signature = signature(by_issuer).ok_or(ChainError::Signatures)?;
+    let signed = [&standard.jti, ".", by_org].concat();
+    if !key.verify(signed.as_bytes(), &signature) {
+        return Err(ChainError::ChainIssuer);
+    }
+    Ok(key)
+}
+
+/// Tells whether `org` has signed the claims' id and key into the chain, as it does for chain issuers.
+pub(super) fn is_issuer(standard: &Standard, org: &PublicKey) -> bool {
+    standard.looks_like_chain_issuer()
+        && standard
+            .iss
+            .strip_prefix(ORG_ISSUED)
+            .is_some_and(|key| key == org.to_string())
+        && signature(&standard.tcs).is_some_and(|signature| {
+            org.verify(
+                [&standard.jti, ".", &standard.public_key]
+                    .concat()
+                    .as_bytes(),
+                &signature,
+            )
+        })
+}
+
+/// Checks the organisation's signature over a chain issuer, unless it was found good before.
+fn chain_issuer(
+    org: &PublicKey,
+    id: &str,
+    key: &str,
+    by_org: &str,
+    proved: Option<&Cache<[u8; 32], PublicKey>>,
+) -> Result<PublicKey, ChainError> {
+    let memory = proved.map(|cache| {
+        let mut hash = Sha256::new();
+        for part in [
+            org.as_bytes().as_slice(),
+            id.as_bytes(),
+            key.as_bytes(),
+            by_org.as_bytes(),
+        ] {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+        (cache, <[u8; 32]>::from(hash.finalize()))
+    });
+    if let Some((cache, place)) = &memory
+        && let Some(key) = cache.get(place)
+    {
+        return Ok(key);
+    }
+    let key: PublicKey = key.parse().map_err(|_no_key| ChainError::Issuer)?;
+    let signature = signature(by_org).ok_or(ChainError::Signatures)?;
+    if !org.verify(format!("{id}.{key}").as_bytes(), &signature) {
+        return Err(ChainError::Organisation);
+    }
+    if let Some((cache, place)) = memory {
+        cache.insert(place, key);
+    }
+    Ok(key)
+}
+
+/// Splits at the only dot into two parts, neither empty.
+fn two_parts(text: &str) -> Option<(&str, &str)> {
+    let (one, two) = text.split_once('.')?;
+    (!one.is_empty() && !two.is_empty() && !two.contains('.')).then_some((one, two))
+}
+
+/// A signature of 64 bytes in hexadecimal. Another length can verify nothing and is no signature.
+fn signature(hex: &str) -> Option<[u8; 64]> {
+    let mut bytes = [0_u8; 64];
+    hex::decode_to_slice(hex, &mut bytes).ok()?;
+    Some(bytes)
+}
