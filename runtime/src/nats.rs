@@ -1,0 +1,12 @@
+//! Connections to the broker: first with a limit, then for ever.
+//!
+//! Every client event is logged once and counted, and readiness follows the connection.
+
+mod connect;
+mod events;
+mod settings;
+mod url;
+
+pub use connect::{ConnectError, Connector, drain, request};
+pub use settings::{Auth, Reconnect, Settings};
+pub use url::{BrokerUrl, BrokerUrlError};
