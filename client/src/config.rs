@@ -1,0 +1,460 @@
+//! What a client must know, from a file and the environment.
+//!
+//! Nothing here reads the process's environment: the caller hands in an [`Environment`].
+
+mod compat;
+mod raw;
+mod search;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use overlay_protocol::id::{Collective, Identity};
+use overlay_tokens::{Issuers, PublicKey};
+
+use self::raw::{Raw, RawBroker, Span};
+use crate::targets::LimitMethod;
+
+/// How long connecting may take in all, tries included.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request is good for after it was made.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(60);
+/// How long discovery waits at most for replies.
+pub const DEFAULT_DISCOVERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// The collective of an organisation that has not divided its fleet.
+pub const DEFAULT_COLLECTIVE: &str = "choria";
+/// A file of this many bytes is not a client's configuration.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// The process's surroundings, as far as configuration depends on them.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// The environment variables.
+    pub variables: BTreeMap<String, String>,
+    /// The directory that relative paths of the command line are seen from.
+    pub current_dir: PathBuf,
+    /// The name of this host; the default identity.
+    pub host_name: String,
+    /// The directory that `/etc` and its like are in: `/`, except in tests.
+    pub root: PathBuf,
+}
+
+/// A client's checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from, if there was one.
+    pub source: Option<PathBuf>,
+    /// Broker URLs; at least one.
+    pub servers: Vec<String>,
+    /// How the connection is protected.
+    pub tls: Tls,
+    /// The collective that requests go to unless told otherwise.
+    pub collective: Collective,
+    /// The name of this host in requests (not the caller).
+    pub identity: Identity,
+    /// The caller's token.
+    pub token_file: PathBuf,
+    /// The seed of the key that the token names.
+    pub seed_file: PathBuf,
+    /// User and password sent besides the token, for brokers that want both.
+    pub login: Option<Login>,
+    /// The limit for connecting, all tries together.
+    pub connect_timeout: Duration,
+    /// The life of a request; whole seconds, at least one.
+    pub ttl: Duration,
+    /// How nodes are found.
+    pub discovery: Discovery,
+    /// Which nodes a limit keeps.
+    pub limit_method: LimitMethod,
+    /// Refuse requests to the whole collective.
+    pub require_filter: bool,
+    /// Directories with descriptions of agents.
+    pub library_dirs: Vec<PathBuf>,
+    /// The organisation's issuers, to check replies with; none: replies are not checked.
+    pub issuers: Option<Issuers>,
+}
+
+/// How the connection to the broker is protected.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// What is demanded.
+    pub mode: TlsMode,
+    /// Certificates that the broker's must lead to; none: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The client's own certificate and key, for brokers that want one.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// What is demanded of the broker's end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// TLS with a certificate that is valid for the broker's name.
+    #[default]
+    Verify,
+    /// TLS with any certificate: who answers is not known.
+    Insecure,
+    /// TLS only if the broker insists.
+    Off,
+}
+
+/// A user and a password.
+#[derive(Clone)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    pub(crate) password: String,
+}
+
+/// How nodes are found.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    /// The method when none is asked for.
+    pub method: DiscoveryMethod,
+    /// The limit for finding nodes.
+    pub timeout: Duration,
+    /// Always wait for the whole of `timeout`.
+    pub full: bool,
+    /// The file that method `inventory` reads.
+    pub inventory_file: Option<PathBuf>,
+}
+
+/// A way to find nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiscoveryMethod {
+    /// Ask all nodes on the broker.
+    Broadcast,
+    /// Read names from a file.
+    File,
+    /// Read nodes with their facts from a file and filter them here.
+    Inventory,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No file was named and none was found.
+    #[error("no configuration found")]
+    NotFound {
+        /// Where it could have been, in order.
+        searched: Vec<PathBuf>,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A file is not TOML of the right shape.
+    #[error("{} is not valid", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// Values are wrong; all of them are listed.
+    #[error("{}", list(source_file.as_deref(), faults))]
+    Invalid {
+        /// The file, if there was one.
+        source_file: Option<PathBuf>,
+        /// What is wrong, one entry for each.
+        faults: Vec<String>,
+    },
+}
+
+fn list(file: Option<&Path>, faults: &[String]) -> String {
+    let place = file.map_or_else(
+        || "the environment".to_owned(),
+        |path| path.display().to_string(),
+    );
+    format!(
+        "the configuration in {place} is not usable: {}",
+        faults.join("; ")
+    )
+}
+
+impl Config {
+    /// Finds and reads the configuration: the file given, else the first found; then the environment.
+    ///
+    /// A file ending in `.toml` is ours, any other is read as Choria's.
+    ///
+    /// # Errors
+    ///
+    /// No file, one that cannot be read, or values that make no sense.
+    pub fn load(explicit: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        let found = search::find(explicit, environment)?;
+        let mut raw = match &found {
+            None => Raw::default(),
+            Some(path) if search::is_ours(path) => {
+                let text = search::read(path)?;
+                let mut raw: Raw = toml::from_str(&text).map_err(|source| ConfigError::Syntax {
+                    path: path.clone(),
+                    source: Box::new(source),
+                })?;
+                let base = path.parent().unwrap_or(Path::new("/"));
+                raw.resolve_paths(&environment.current_dir.join(base), environment);
+                raw
+            }
+            Some(path) => compat::read(path, environment)?,
+        };
+        raw.apply_environment(environment)
+            .map_err(|fault| ConfigError::Invalid {
+                source_file: found.clone(),
+                faults: vec![fault],
+            })?;
+        check(raw, found, environment)
+    }
+}
+
+/// Turns what was written into what can be used, or lists all faults.
+fn check(
+    mut raw: Raw,
+    source: Option<PathBuf>,
+    environment: &Environment,
+) -> Result<Config, ConfigError> {
+    let mut faults = Vec::new();
+    if raw.remote_signer {
+        faults.push(
+            "requests are to be signed by a remote signer (`plugin.choria.security.request_signer`), which this version cannot ask"
+                .to_owned(),
+        );
+    }
+    if raw.broker.servers.is_empty() {
+        faults.push(
+            "`broker.servers` is missing: give at least one URL such as nats://broker:4222"
+                .to_owned(),
+        );
+    }
+    let collective = raw.collective.as_deref().unwrap_or(DEFAULT_COLLECTIVE);
+    let collective = parsed("collective", collective, &mut faults);
+    let identity = raw.identity.as_deref().unwrap_or(&environment.host_name);
+    let identity = parsed("identity", identity, &mut faults);
+    let token_file = needed("token_file", raw.token_file, &mut faults);
+    let seed_file = needed("seed_file", raw.seed_file, &mut faults);
+    let connect_timeout = span(raw.broker.connect_timeout, DEFAULT_CONNECT_TIMEOUT);
+    let servers = std::mem::take(&mut raw.broker.servers);
+    let login = login(&mut raw.broker, &mut faults);
+    let tls = tls(raw.broker, &mut faults);
+    let method = match raw.discovery.method.as_deref() {
+        None => DiscoveryMethod::Broadcast,
+        Some(name) => name.parse().unwrap_or_else(|fault| {
+            faults.push(format!("`discovery.method`: {fault}"));
+            DiscoveryMethod::Broadcast
+        }),
+    };
+    let limit_method = match raw.limit_method.as_deref() {
+        None | Some("first") => LimitMethod::First,
+        Some("random") => LimitMethod::Random,
+        Some(other) => {
+            faults.push(format!("`limit_method` is first or random, not `{other}`"));
+            LimitMethod::First
+        }
+    };
+    let ttl = span(raw.ttl, DEFAULT_TTL);
+    if ttl < Duration::from_secs(1) || ttl > Duration::from_secs(24 * 3600) {
+        faults.push("`ttl` must be between 1s and 24h".to_owned());
+    }
+    let issuers = issuers(&raw.issuers, &mut faults);
+    let (Some(collective), Some(identity), Some(token_file), Some(seed_file), true) = (
+        collective,
+        identity,
+        token_file,
+        seed_file,
+        faults.is_empty(),
+    ) else {
+        return Err(ConfigError::Invalid {
+            source_file: source,
+            faults,
+        });
+    };
+    Ok(Config {
+        source,
+        servers,
+        tls,
+        collective,
+        identity,
+        token_file,
+        seed_file,
+        login,
+        connect_timeout,
+        ttl,
+        discovery: Discovery {
+            method,
+            timeout: span(raw.discovery.timeout, DEFAULT_DISCOVERY_TIMEOUT),
+            full: raw.discovery.full,
+            inventory_file: raw.discovery.inventory_file,
+        },
+        limit_method,
+        require_filter: raw.require_filter,
+        library_dirs: raw.library_dirs,
+        issuers,
+    })
+}
+
+fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
+    key: &str,
+    text: &str,
+    faults: &mut Vec<String>,
+) -> Option<T> {
+    match text.parse() {
+        Ok(value) => Some(value),
+        Err(fault) => {
+            faults.push(format!("`{key}`: {fault}"));
+            None
+        }
+    }
+}
+
+fn needed(key: &str, value: Option<PathBuf>, faults: &mut Vec<String>) -> Option<PathBuf> {
+    if value.is_none() {
+        faults.push(format!("`{key}` is missing"));
+    }
+    value
+}
+
+fn span(value: Option<Span>, default: Duration) -> Duration {
+    value.map_or(default, |Span(span)| span)
+}
+
+fn login(broker: &mut RawBroker, faults: &mut Vec<String>) -> Option<Login> {
+    let user = broker.user.take()?;
+    let password = match (broker.password.take(), broker.password_file.take()) {
+        (Some(password), _) => password,
+        (None, Some(path)) => match search::read(&path) {
+            Ok(text) => text.trim_end().to_owned(),
+            Err(_) => {
+                faults.push(format!(
+                    "`broker.password_file`: cannot read {}",
+                    path.display()
+                ));
+                return None;
+            }
+        },
+        (None, None) => {
+            faults.push("`broker.user` is set, so `broker.password_file` must be too".to_owned());
+            return None;
+        }
+    };
+    Some(Login { user, password })
+}
+
+fn tls(broker: RawBroker, faults: &mut Vec<String>) -> Tls {
+    let mode = match (broker.tls.unwrap_or(true), broker.verify.unwrap_or(true)) {
+        (false, _) => TlsMode::Off,
+        (true, false) => TlsMode::Insecure,
+        (true, true) => TlsMode::Verify,
+    };
+    let certificate = match (broker.certificate_file, broker.key_file) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            let fault = "`broker.certificate_file` and `broker.key_file` go together";
+            faults.push(fault.to_owned());
+            None
+        }
+    };
+    if let Some(path) = broker.ca_file.as_ref().filter(|path| !path.is_file()) {
+        faults.push(format!(
+            "`broker.ca_file`: there is no file {}",
+            path.display()
+        ));
+    }
+    Tls {
+        mode,
+        ca_file: broker.ca_file,
+        certificate,
+    }
+}
+
+fn issuers(keys: &BTreeMap<String, String>, faults: &mut Vec<String>) -> Option<Issuers> {
+    if keys.is_empty() {
+        return None;
+    }
+    let mut checked = Vec::new();
+    for (name, key) in keys {
+        match key.parse::<PublicKey>() {
+            Ok(key) => checked.push((name.clone(), key)),
+            Err(fault) => faults.push(format!("`issuers.{name}`: {fault}")),
+        }
+    }
+    if checked.is_empty() {
+        return None;
+    }
+    match Issuers::new(checked) {
+        Ok(issuers) => Some(issuers),
+        Err(fault) => {
+            faults.push(format!("`issuers`: {fault}"));
+            None
+        }
+    }
+}
+
+impl Environment {
+    /// The variable's value, unless it is empty.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The user's home directory, if it is known.
+    #[must_use]
+    pub fn home(&self) -> Option<&Path> {
+        self.variable("HOME").map(Path::new)
+    }
+
+    /// Replaces a leading `~/` by the home directory.
+    fn expand(&self, path: &Path) -> PathBuf {
+        match (path.strip_prefix("~"), self.home()) {
+            (Ok(rest), Some(home)) => home.join(rest),
+            _ => path.to_owned(),
+        }
+    }
+}
+
+impl std::str::FromStr for DiscoveryMethod {
+    type Err = String;
+
+    /// Reads our names and Choria's (`mc`, `flatfile`).
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "mc" | "broadcast" => Ok(Self::Broadcast),
+            "file" | "flatfile" => Ok(Self::File),
+            "inventory" => Ok(Self::Inventory),
+            "choria" | "puppetdb" | "external" => Err(format!(
+                "method `{text}` is not available here: use broadcast, file or inventory"
+            )),
+            _ => Err(format!(
+                "`{text}` is not one of broadcast (mc), file (flatfile), inventory"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for DiscoveryMethod {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Broadcast => "mc",
+            Self::File => "flatfile",
+            Self::Inventory => "inventory",
+        })
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Login")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! Configuration from files in a directory that stands for the root.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Config, ConfigError, DiscoveryMethod, Environment, TlsMode};
+use crate::targets::LimitMethod;
+
+const KEY: &str = "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8";
+
+fn environment(root: &Path, variables: &[(&str, &str)]) -> Environment {
+    let mut all = BTreeMap::from([(
+        "HOME".to_owned(),
+        root.join("home/bob")
+            .to_str()
+            .unwrap_or_default()
+            .to_owned(),
+    )]);
+    all.extend(
+        variables
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned())),
+    );
+    Environment {
+        variables: all,
+        current_dir: root.join("work/project"),
+        host_name: "laptop.example.net".to_owned(),
+        root: root.to_owned(),
+    }
+}
+
+fn write(root: &Path, path: &str, text: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap_or(root)).unwrap_or_default();
+    fs::write(path, text).unwrap_or_default();
+}
+
+const OURS: &str = r#"
+token_file = "client.jwt"
+seed_file = "~/keys/client.seed"
+[broker]
+servers = ["nats://broker1.example.net:4222"]
+"#;
+
+const CHORIA: &str = "
+# a comment
+plugin.choria.use_srv = false
+plugin.choria.middleware_hosts = nats://b1.example.net:4222, b2.example.net:4222
+plugin.security.provider = choria
+plugin.security.choria.token_file = ~/.config/choria/client.jwt
+plugin.security.choria.seed_file = /etc/choria/client.key
+collectives = ops,choria
+discovery_timeout = 5
+ttl = 30
+rpclimitmethod = random
+default_discovery_method = flatfile
+libdir = /opt/a:/opt/b
+";
+
+#[test]
+fn our_own_file_is_found_in_the_home_directory_and_paths_are_seen_from_it() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "home/bob/.config/overlay/client.toml", OURS);
+    write(root.path(), "etc/overlay/client.toml", "servers = 1");
+    let config = Config::load(None, &environment(root.path(), &[])).unwrap();
+    let home = root.path().join("home/bob");
+    assert_eq!(config.token_file, home.join(".config/overlay/client.jwt"));
+    assert_eq!(config.seed_file, home.join("keys/client.seed"));
+    assert_eq!(config.collective.as_str(), "choria");
+    assert_eq!(config.identity.as_str(), "laptop.example.net");
+    assert_eq!(config.tls.mode, TlsMode::Verify);
+    assert_eq!(config.ttl, Duration::from_secs(60));
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "etc/overlay/client.toml", OURS);
+    let variables = [
+        ("OVERLAY_BROKER__SERVERS", "nats://x:1, nats://y:2"),
+        ("OVERLAY_COLLECTIVE", "ops"),
+        ("OVERLAY_TOKEN_FILE", "here.jwt"),
+        ("OVERLAY_BROKER__VERIFY", "false"),
+        ("OVERLAY_DISCOVERY__TIMEOUT", "700ms"),
+        ("OVERLAY_TTL", ""),
+    ];
+    let config = Config::load(None, &environment(root.path(), &variables)).unwrap();
+    assert_eq!(config.servers, ["nats://x:1", "nats://y:2"]);
+    assert_eq!(config.collective.as_str(), "ops");
+    assert_eq!(config.token_file, root.path().join("work/project/here.jwt"));
+    assert_eq!(config.tls.mode, TlsMode::Insecure);
+    assert_eq!(config.discovery.timeout, Duration::from_millis(700));
+    assert_eq!(config.ttl, Duration::from_secs(60));
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let root = tempfile::tempdir().unwrap();
+    let variables = [
+        ("OVERLAY_BROKER__SERVERS", "nats://x:1"),
+        ("OVERLAY_TOKEN_FILE", "/t.jwt"),
+        ("OVERLAY_SEED_FILE", "/t.seed"),
+    ];
+    let config = Config::load(None, &environment(root.path(), &variables)).unwrap();
+    assert!(config.source.is_none());
+}
+
+#[test]
+fn every_fault_is_told_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let text = "collective = \"a b\"\nlimit_method = \"some\"\n[broker]\nca_file = \"none.pem\"\n[issuers]\nchoria = \"xyz\"";
+    write(root.path(), "etc/overlay/client.toml", text);
+    let error = Config::load(None, &environment(root.path(), &[])).unwrap_err();
+    let ConfigError::Invalid { faults, .. } = error else {
+        panic!("{error}")
+    };
+    let all = faults.join("\n");
+    for key in [
+        "broker.servers",
+        "collective",
+        "token_file",
+        "seed_file",
+        "limit_method",
+        "broker.ca_file",
+        "issuers.choria",
+    ] {
+        assert!(all.contains(key), "{key} is missing in {all}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "c.toml", "server = []");
+    let file = root.path().join("c.toml");
+    let error = Config::load(Some(&file), &environment(root.path(), &[])).unwrap_err();
+    assert!(matches!(error, ConfigError::Syntax { .. }), "{error}");
+}
+
+#[test]
+fn without_any_file_the_places_are_listed() {
+    let root = tempfile::tempdir().unwrap();
+    let error = Config::load(None, &environment(root.path(), &[])).unwrap_err();
+    let ConfigError::NotFound { searched } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(searched.len(), 7);
+}
+
+#[test]
+fn a_file_of_choria_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "etc/choria/client.conf", CHORIA);
+    let key = format!("issuer.names = acme\nissuer.acme.public = {KEY}\n");
+    write(root.path(), "etc/choria/plugin.d/security.cfg", &key);
+    write(
+        root.path(),
+        "work/choria.conf",
+        "main_collective = choria\nttl = 10",
+    );
+    write(root.path(), "work/project/choria.conf", "ttl = 20");
+    let config = Config::load(None, &environment(root.path(), &[])).unwrap();
+    assert_eq!(
+        config.servers,
+        ["nats://b1.example.net:4222", "nats://b2.example.net:4222"]
+    );
+    assert_eq!(
+        config.token_file,
+        root.path().join("home/bob/.config/choria/client.jwt")
+    );
+    assert_eq!(config.collective.as_str(), "choria");
+    assert_eq!(config.ttl, Duration::from_secs(20));
+    assert_eq!(config.discovery.timeout, Duration::from_secs(5));
+    assert_eq!(config.discovery.method, DiscoveryMethod::File);
+    assert_eq!(config.limit_method, LimitMethod::Random);
+    assert_eq!(
+        config.library_dirs,
+        [Path::new("/opt/a"), Path::new("/opt/b")]
+    );
+    assert!(config.issuers.is_some());
+}
+
+#[test]
+fn the_personal_file_of_choria_goes_without_plugin_files() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "home/bob/.choriarc", CHORIA);
+    write(
+        root.path(),
+        "home/bob/plugin.d/security.cfg",
+        "issuer.names = acme",
+    );
+    let config = Config::load(None, &environment(root.path(), &[])).unwrap();
+    assert!(config.issuers.is_none());
+    assert_eq!(config.collective.as_str(), "ops");
+}
+
+#[test]
+fn choria_variables_count_where_choria_lets_them() {
+    let root = tempfile::tempdir().unwrap();
+    let text = format!("{CHORIA}plugin.nats.user = a\nplugin.nats.pass = b\n");
+    write(root.path(), "etc/choria/client.conf", &text);
+    let variables = [
+        ("MCOLLECTIVE_NATS_USERNAME", "eve"),
+        ("INSECURE_ANON_TLS", "true"),
+    ];
+    let config = Config::load(None, &environment(root.path(), &variables)).unwrap();
+    let login = config.login.unwrap();
+    assert_eq!((login.user.as_str(), login.password.as_str()), ("eve", "b"));
+    assert!(!format!("{login:?}").contains("\"b\""));
+    assert_eq!(config.tls.mode, TlsMode::Insecure);
+}
+
+#[test]
+fn x509_and_remote_signing_are_refused_with_the_reason() {
+    let root = tempfile::tempdir().unwrap();
+    write(
+        root.path(),
+        "etc/choria/client.conf",
+        "collectives = choria",
+    );
+    let error = Config::load(None, &environment(root.path(), &[])).unwrap_err();
+    assert!(error.to_string().contains("x509"), "{error}");
+    let text = format!("{CHORIA}plugin.choria.security.request_signer.service = true\n");
+    write(root.path(), "etc/choria/client.conf", &text);
+    let error = Config::load(None, &environment(root.path(), &[])).unwrap_err();
+    assert!(error.to_string().contains("remote signer"), "{error}");
+}

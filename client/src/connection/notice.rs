@@ -1,0 +1,55 @@
+//! What the broker says besides messages: refusals, lost messages, lost connections.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_nats::{Event, ServerError};
+
+/// So many refusals are kept; a client that is refused more often learns nothing new.
+const MAX_REFUSALS: usize = 100;
+
+/// Collected notices of one connection; clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Notices(Arc<Mutex<Collected>>);
+
+/// What has been collected.
+#[derive(Debug, Clone, Default)]
+pub struct Collected {
+    /// The broker's words for what this caller may not do.
+    pub refusals: Vec<String>,
+    /// How often replies came faster than they were read, so that some are lost.
+    pub overruns: u64,
+    /// How often the connection was lost.
+    pub disconnects: u64,
+}
+
+impl Notices {
+    pub(super) fn note(&self, event: &Event) {
+        let mut collected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::SlowConsumer(_) => collected.overruns += 1,
+            Event::Disconnected => collected.disconnects += 1,
+            Event::ServerError(ServerError::SlowConsumer(_)) => collected.overruns += 1,
+            Event::ServerError(
+                error @ (ServerError::Other(_) | ServerError::AuthorizationViolation),
+            ) => {
+                if collected.refusals.len() < MAX_REFUSALS {
+                    let text = error.to_string();
+                    collected
+                        .refusals
+                        .push(text.trim_start_matches("nats: ").to_owned());
+                }
+            }
+            Event::Connected
+            | Event::LameDuckMode
+            | Event::Draining
+            | Event::Closed
+            | Event::ClientError(_) => {}
+        }
+        tracing::debug!(%event, "broker");
+    }
+
+    /// Hands out what was collected since the last call.
+    pub(super) fn take(&self) -> Collected {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
