@@ -1,0 +1,141 @@
+//! Turns settings and keys into the files of a cell. Reads what exists, writes nothing.
+
+use overlay_tokens::PublicKey;
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::layout::{
+    BROKER_AUTH_TOML, BROKER_CONF, CELL, CLIENT_CONF, CLIENT_JWT, CLIENT_SEED, CLIENT_TOML, Kind,
+    Layout, NODE_CLASSES, NODE_FACTS, NODE_JWT, NODE_SEED, NODE_TOML, PUBLIC, README, SECRET,
+    TO_SIGN, of_node,
+};
+use super::settings::Settings;
+use super::{keys, templates, tls, tokens, write};
+
+/// A file as it should be.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// Relative to the cell.
+    pub(super) path: String,
+    pub(super) mode: u32,
+    pub(super) kind: Kind,
+    pub(super) content: Zeroizing<Vec<u8>>,
+}
+
+/// The files of a cell: those that exist, and those planned.
+#[derive(Debug)]
+pub(super) struct Files<'a> {
+    layout: &'a Layout,
+    planned: Vec<Planned>,
+}
+
+impl<'a> Files<'a> {
+    fn new(layout: &'a Layout) -> Self {
+        Self {
+            layout,
+            planned: Vec::new(),
+        }
+    }
+
+    /// The content of a file on disk.
+    pub(super) fn existing(&self, path: &str) -> anyhow::Result<Option<Zeroizing<Vec<u8>>>> {
+        Ok(write::read_if_there(&self.layout.path(path))?.map(Zeroizing::new))
+    }
+
+    pub(super) fn add(&mut self, path: &str, mode: u32, kind: Kind, content: impl AsRef<[u8]>) {
+        self.planned.push(Planned {
+            path: path.to_owned(),
+            mode,
+            kind,
+            content: Zeroizing::new(content.as_ref().to_vec()),
+        });
+    }
+}
+
+/// What the user brought along.
+#[derive(Debug, Default)]
+pub(super) struct Brought {
+    pub(super) issuer: Option<PublicKey>,
+    pub(super) tls: Option<tls::Given>,
+}
+
+/// Plans every file that is rendered, and those keys, certificates and tokens that are missing.
+pub(super) fn plan(
+    settings: &Settings,
+    layout: &Layout,
+    brought: &Brought,
+    now: OffsetDateTime,
+) -> anyhow::Result<Vec<Planned>> {
+    let mut files = Files::new(layout);
+    let files = &mut files;
+    let issuer = keys::issuer(files, brought.issuer)?;
+    let broker_keys = keys::broker(files)?;
+    keys::passwords(files)?;
+    tls::files(files, settings, brought.tls.as_ref(), now)?;
+
+    let facts = templates::Facts {
+        settings,
+        layout,
+        issuer: issuer.public,
+        keys: &broker_keys,
+    };
+    let rendered = Kind::Rendered;
+    files.add(BROKER_CONF, SECRET, rendered, facts.broker_conf()?);
+    files.add(BROKER_AUTH_TOML, SECRET, rendered, facts.broker_auth()?);
+    for (name, text) in facts.units() {
+        files.add(&format!("systemd/{name}"), PUBLIC, rendered, text);
+    }
+
+    let mut unsigned = Vec::new();
+    let client = keys::seed(files, CLIENT_SEED)?;
+    files.add(CLIENT_TOML, PUBLIC, rendered, facts.client_toml()?);
+    files.add(CLIENT_CONF, PUBLIC, rendered, facts.client_conf());
+    if files.existing(CLIENT_JWT)?.is_none() {
+        match &issuer.key {
+            Some(key) => {
+                let token = tokens::operator(settings, client.public(), key, now)?;
+                files.add(CLIENT_JWT, SECRET, Kind::Signed, token);
+            }
+            None => unsigned.push(tokens::operator_command(settings, layout, client.public())),
+        }
+    }
+    for identity in &settings.run.nodes {
+        let node = |file| of_node(identity, file);
+        let key = keys::seed(files, &node(NODE_SEED))?;
+        files.add(
+            &node(NODE_TOML),
+            PUBLIC,
+            rendered,
+            facts.server_toml(identity)?,
+        );
+        for (file, text) in [
+            (NODE_FACTS, facts.sample_facts(identity)?),
+            (NODE_CLASSES, facts.sample_classes()),
+        ] {
+            if files.existing(&node(file))?.is_none() {
+                files.add(&node(file), PUBLIC, Kind::Sample, text);
+            }
+        }
+        if files.existing(&node(NODE_JWT))?.is_none() {
+            match &issuer.key {
+                Some(issuer) => {
+                    let token = tokens::node(settings, identity, key.public(), issuer, now)?;
+                    files.add(&node(NODE_JWT), SECRET, Kind::Signed, token);
+                }
+                None => unsigned.push(tokens::node_command(
+                    settings,
+                    layout,
+                    identity,
+                    key.public(),
+                )),
+            }
+        }
+    }
+    if !unsigned.is_empty() {
+        files.add(TO_SIGN, PUBLIC, rendered, facts.to_sign(&unsigned));
+    }
+    files.add(README, PUBLIC, rendered, facts.readme());
+    // Last: its presence says that the cell is complete.
+    files.add(CELL, PUBLIC, rendered, settings.render()?);
+    Ok(std::mem::take(&mut files.planned))
+}

@@ -1,0 +1,147 @@
+//! That every file is there, and readable by nobody whom it is not meant for.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::Check;
+use crate::commands::cell::layout::{
+    ACCOUNT_KEY, BROKER_AUTH_TOML, BROKER_CERT, BROKER_CONF, BROKER_KEY, CA_CERT, CA_KEY,
+    CALLOUT_KEY, CELL, CLIENT_CONF, CLIENT_JWT, CLIENT_SEED, CLIENT_TOML, CURVE_KEY, DIRECTORIES,
+    ISSUER_PUBLIC, ISSUER_SEED, NODE_CLASSES, NODE_FACTS, NODE_JWT, NODE_SEED, NODE_TOML, OPEN_DIR,
+    PROVISIONER_PASSWORD, PUBLIC, SECRET, STREAMS_KEY, SYSTEM_PASSWORD, TO_SIGN, of_node,
+};
+
+/// Whether a cell can be without a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    Yes,
+    /// Made at the next `init`.
+    Remade,
+    /// Keys that may be kept elsewhere.
+    No,
+}
+
+const FILES: [(&str, u32, Needed); 18] = [
+    (CELL, PUBLIC, Needed::Yes),
+    (ISSUER_SEED, SECRET, Needed::No),
+    (ISSUER_PUBLIC, SECRET, Needed::Yes),
+    (CA_CERT, PUBLIC, Needed::Yes),
+    (CA_KEY, SECRET, Needed::No),
+    (BROKER_CERT, PUBLIC, Needed::Remade),
+    (BROKER_KEY, SECRET, Needed::Yes),
+    (BROKER_CONF, SECRET, Needed::Remade),
+    (BROKER_AUTH_TOML, SECRET, Needed::Remade),
+    (CALLOUT_KEY, SECRET, Needed::Yes),
+    (ACCOUNT_KEY, SECRET, Needed::Yes),
+    (CURVE_KEY, SECRET, Needed::Yes),
+    (STREAMS_KEY, SECRET, Needed::Yes),
+    (PROVISIONER_PASSWORD, SECRET, Needed::Yes),
+    (SYSTEM_PASSWORD, SECRET, Needed::Yes),
+    (CLIENT_TOML, PUBLIC, Needed::Remade),
+    (CLIENT_CONF, PUBLIC, Needed::Remade),
+    (CLIENT_SEED, SECRET, Needed::Yes),
+];
+
+const NODE_FILES: [(&str, u32, Needed); 4] = [
+    (NODE_TOML, PUBLIC, Needed::Remade),
+    (NODE_SEED, SECRET, Needed::Yes),
+    (NODE_FACTS, PUBLIC, Needed::Remade),
+    (NODE_CLASSES, PUBLIC, Needed::Remade),
+];
+
+impl Check<'_> {
+    pub(super) fn files(&mut self) {
+        let before = self.findings.len();
+        for (path, mode) in DIRECTORIES {
+            self.directory(path, mode);
+        }
+        let mut files: Vec<(String, u32, Needed)> = FILES
+            .iter()
+            .map(|(path, mode, needed)| ((*path).to_owned(), *mode, *needed))
+            .collect();
+        let mut tokens = vec![CLIENT_JWT.to_owned()];
+        for identity in &self.settings.run.nodes {
+            self.directory(&format!("node/{identity}"), OPEN_DIR);
+            for (file, mode, needed) in NODE_FILES {
+                files.push((of_node(identity, file), mode, needed));
+            }
+            tokens.push(of_node(identity, NODE_JWT));
+        }
+        for (path, mode, needed) in &files {
+            let remedy = match needed {
+                Needed::No if !self.layout.path(path).exists() => continue,
+                Needed::Yes => {
+                    "put it back from your backup: it belongs to other files; where there \
+                                is none, make a new cell"
+                        .to_owned()
+                }
+                Needed::Remade | Needed::No => self.init_again(),
+            };
+            self.file(path, *mode, &remedy);
+        }
+        let remedy = if self.layout.path(ISSUER_SEED).exists() {
+            self.init_again()
+        } else {
+            format!(
+                "have it signed: {} says how",
+                self.layout.path(TO_SIGN).display()
+            )
+        };
+        for path in &tokens {
+            self.file(path, SECRET, &remedy);
+        }
+        if self.findings.len() == before {
+            self.ok(format!(
+                "{} files, each with its mode",
+                files.len() + tokens.len()
+            ));
+        }
+    }
+
+    fn directory(&mut self, path: &str, mode: u32) {
+        match fs::metadata(self.layout.path(path)) {
+            Ok(found) if found.is_dir() => self.mode(path, found.permissions().mode(), mode),
+            Ok(_) => self.fault(path, "it is no directory", "move it away"),
+            Err(error) => {
+                let remedy = self.init_again();
+                self.fault(path, error.to_string(), remedy);
+            }
+        }
+    }
+
+    fn file(&mut self, path: &str, mode: u32, remedy: &str) {
+        // A link could lead to where other modes hold.
+        match fs::symlink_metadata(self.layout.path(path)) {
+            Ok(found) if found.is_symlink() => match fs::metadata(self.layout.path(path)) {
+                Ok(target) => self.mode(path, target.permissions().mode(), mode),
+                Err(error) => self.fault(path, error.to_string(), remedy),
+            },
+            Ok(found) if found.is_file() && found.len() == 0 => {
+                self.fault(path, "it is empty", format!("remove it; {remedy}"));
+            }
+            Ok(found) if found.is_file() => self.mode(path, found.permissions().mode(), mode),
+            Ok(_) => self.fault(path, "it is no file", "move it away"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.fault(path, "it is missing", remedy);
+            }
+            Err(error) => self.fault(
+                path,
+                error.to_string(),
+                "run this as the user who owns the cell, or as root",
+            ),
+        }
+    }
+
+    fn mode(&mut self, path: &str, found: u32, allowed: u32) {
+        let found = found & 0o7777;
+        if found & !allowed != 0 {
+            self.fault(
+                path,
+                format!(
+                    "its mode {found:04o} lets others in; {allowed:04o} is the most it may have"
+                ),
+                format!("chmod {allowed:04o} {}", self.layout.path(path).display()),
+            );
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! That the programs themselves accept their configuration.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+
+use super::Check;
+use crate::app::App;
+use crate::commands::cell::layout::{BROKER_AUTH_TOML, BROKER_CONF, NODE_JWT, NODE_TOML, of_node};
+use crate::commands::cell::programs::{self, Program};
+use crate::error::Failure;
+
+impl Check<'_> {
+    pub(super) fn programs(&mut self, app: &App) {
+        if let Some(nats) = self.found("nats-server", programs::nats_server(app)) {
+            let conf = self.layout.path(BROKER_CONF);
+            self.accepts(
+                &nats,
+                BROKER_CONF,
+                &["-t".as_ref(), "-c".as_ref(), conf.as_ref()],
+            );
+        }
+        let login = programs::ours("overlay-broker-auth", app);
+        if let Some(login) = self.found("overlay-broker-auth", login) {
+            self.check_config(&login, BROKER_AUTH_TOML);
+        }
+        if self.settings.run.nodes.is_empty() {
+            return;
+        }
+        let server = programs::ours("overlay-server", app);
+        if let Some(server) = self.found("overlay-server", server) {
+            for identity in &self.settings.run.nodes.clone() {
+                // Without its token, which has been told, it would only say the same.
+                if self.layout.path(&of_node(identity, NODE_JWT)).exists() {
+                    self.check_config(&server, &of_node(identity, NODE_TOML));
+                }
+            }
+        }
+    }
+
+    fn found(&mut self, name: &str, program: Result<Program, Failure>) -> Option<Program> {
+        program
+            .map_err(|failure| {
+                let text = failure.render();
+                let mut lines = text.lines();
+                let first = lines
+                    .next()
+                    .unwrap_or_default()
+                    .trim_start_matches("error: ");
+                let rest: Vec<&str> = lines
+                    .map(|line| line.trim().trim_start_matches("hint: "))
+                    .collect();
+                self.fault(name, first, rest.join("; "));
+            })
+            .ok()
+    }
+
+    fn check_config(&mut self, program: &Program, config: &str) {
+        let path = self.layout.path(config);
+        let arguments = ["--config".as_ref(), path.as_ref(), "--check".as_ref()];
+        self.accepts(program, config, &arguments);
+    }
+
+    fn accepts(&mut self, program: &Program, config: &str, arguments: &[&OsStr]) {
+        let what = format!("{config} for {} {}", name(&program.path), program.version);
+        if !self.layout.path(config).exists() {
+            // Its absence has been told.
+            return;
+        }
+        match Command::new(&program.path).args(arguments).output() {
+            Ok(output) if output.status.success() => self.ok(what),
+            Ok(output) => {
+                let said = [said(&output.stderr), said(&output.stdout)].join(" ");
+                let root = self.layout.root().display().to_string();
+                self.fault(
+                    what,
+                    said.trim(),
+                    format!(
+                        "correct it, or let `overlay cell init {root} --update` write it again"
+                    ),
+                );
+            }
+            Err(error) => self.fault(what, error.to_string(), "can the program be run?"),
+        }
+    }
+}
+
+/// What a program said, on one line.
+fn said(output: &[u8]) -> String {
+    String::from_utf8_lossy(output)
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// The program's own name.
+fn name(program: &Path) -> String {
+    program
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}

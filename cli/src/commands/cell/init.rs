@@ -1,0 +1,405 @@
+//! `overlay cell init`: writes what is missing of a cell, all of it or nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use overlay_tokens::PublicKey;
+use serde::Serialize;
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use super::build::{self, Brought, Planned};
+use super::layout::{CELL, CLOSED_DIR, DIRECTORIES, Kind, Layout, OPEN_DIR};
+use super::settings::{Change, Flags, Settings};
+use super::write::{self, Existing};
+use super::{keys, tls};
+use crate::app::App;
+use crate::error::{Failure, Hint};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Directory to make; its parent must exist
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    #[command(flatten)]
+    flags: Flags,
+    /// Use this organisation's issuer instead of making one: its public key, or a file with it
+    ///
+    /// Tokens then cannot be made here; the cell says which to have signed, and how.
+    #[arg(long, value_name = "HEX|FILE")]
+    issuer_public: Option<String>,
+    /// Use this broker certificate (PEM, with intermediates) instead of making one
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca"])]
+    tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Authority that nodes and clients verify --tls-cert with (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_ca: Option<PathBuf>,
+    /// Change an existing cell to these flags, and put back files that were changed by hand
+    ///
+    /// Keys, certificates and tokens are never replaced. The former content of a replaced file is kept
+    /// beside it as FILE.before.
+    #[arg(long)]
+    update: bool,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Fate {
+    Made,
+    Updated,
+    Unchanged,
+    /// Not as settings and keys would have it; left alone.
+    Differs,
+}
+
+/// What `init` did, also as JSON.
+#[derive(Debug, Serialize)]
+struct Report {
+    directory: PathBuf,
+    name: String,
+    files: Vec<(String, Fate)>,
+    changes: Vec<Change>,
+}
+
+pub(super) fn run(args: &Args, app: &App) -> Result<(), Failure> {
+    let root = absolute(&args.dir)?;
+    let brought = args.brought()?;
+    let now = now();
+    let report = match target(&root)? {
+        Target::Absent => create(&root, args, &brought, now)?,
+        Target::Cell => resume(&root, args, &brought, now)?,
+    };
+    report.print(app)
+}
+
+impl Args {
+    fn brought(&self) -> Result<Brought, Failure> {
+        let issuer = self.issuer_public.as_deref().map(public_key).transpose()?;
+        let tls = match (&self.tls_cert, &self.tls_key, &self.tls_ca) {
+            (Some(cert), Some(key), Some(ca)) => Some(tls::Given {
+                cert: read(cert)?,
+                key: Zeroizing::new(read(key)?),
+                ca: read(ca)?,
+            }),
+            _ => None,
+        };
+        Ok(Brought { issuer, tls })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    Ok(fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)
+}
+
+fn public_key(text: &str) -> Result<PublicKey, Failure> {
+    if PublicKey::looks_like_one(text) {
+        return Ok(text.parse()?);
+    }
+    let content =
+        read(Path::new(text)).hint("give 64 hexadecimal digits, or a file that holds them")?;
+    keys::read_public(content.trim_ascii_end())
+        .with_context(|| format!("{text} holds no public key"))
+        .hint("a public key is 64 hexadecimal digits; `overlay jwt keys` makes a pair")
+}
+
+/// What is at the place where the cell shall be.
+enum Target {
+    Absent,
+    Cell,
+}
+
+fn target(root: &Path) -> Result<Target, Failure> {
+    let mut entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Target::Absent),
+        Err(error) => {
+            let shown = root.display();
+            return Err(anyhow::Error::new(error)
+                .context(format!("cannot use {shown} as the directory of a cell"))
+                .into());
+        }
+    };
+    if root.join(CELL).exists() {
+        return Ok(Target::Cell);
+    }
+    if entries.next().is_none() {
+        return Ok(Target::Absent);
+    }
+    let shown = root.display();
+    Err(
+        Failure::new(format!("{shown} exists, is not empty and is no cell"))
+            .hint("name a directory that does not exist yet; nothing was changed"),
+    )
+}
+
+/// Builds the cell beside its place and moves it there, so that there is never half of one.
+fn create(
+    root: &Path,
+    args: &Args,
+    brought: &Brought,
+    now: OffsetDateTime,
+) -> Result<Report, Failure> {
+    let settings = args.flags.settings(root, &hostname())?;
+    if let Some(given) = &brought.tls {
+        check_given(given, &settings, now)?;
+    }
+    let planned = build::plan(&settings, &Layout::new(root), brought, now)?;
+    let parent = root.parent().unwrap_or(Path::new("/"));
+    let name = root.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = parent.join(format!(".{name}.{}.making", std::process::id()));
+    write::directory(&temporary, CLOSED_DIR)
+        .hint("make the parent directory first, or choose another place")?;
+    let made = write_all(&Layout::new(&temporary), &settings, &planned).and_then(|()| {
+        write::set_mode(&temporary, OPEN_DIR)?;
+        fs::rename(&temporary, root)
+            .with_context(|| format!("cannot move the finished cell to {}", root.display()))
+    });
+    if let Err(error) = made {
+        fs::remove_dir_all(&temporary).ok();
+        return Err(error.into());
+    }
+    Ok(Report {
+        directory: root.to_owned(),
+        name: settings.name,
+        files: planned
+            .into_iter()
+            .map(|file| (file.path, Fate::Made))
+            .collect(),
+        changes: Vec::new(),
+    })
+}
+
+fn write_all(layout: &Layout, settings: &Settings, planned: &[Planned]) -> anyhow::Result<()> {
+    directories(layout, settings)?;
+    for file in planned {
+        write::file(
+            &layout.path(&file.path),
+            file.mode,
+            &file.content,
+            Existing::Keep,
+        )?;
+    }
+    Ok(())
+}
+
+fn directories(layout: &Layout, settings: &Settings) -> anyhow::Result<()> {
+    for (path, mode) in DIRECTORIES {
+        write::directory(&layout.path(path), mode)?;
+    }
+    for node in &settings.run.nodes {
+        write::directory(&layout.path(&format!("node/{node}")), OPEN_DIR)?;
+    }
+    Ok(())
+}
+
+/// A given certificate that nodes would refuse must not become a cell.
+fn check_given(
+    given: &tls::Given,
+    settings: &Settings,
+    now: OffsetDateTime,
+) -> Result<(), Failure> {
+    let names = settings.names_used();
+    let examined = tls::examine(&given.cert, &given.key, &given.ca, &names, now)?;
+    if examined.faults.is_empty() {
+        return Ok(());
+    }
+    Err(
+        Failure::new(format!("--tls-cert cannot serve: {}", examined.faults.join("; "))).hint(
+            "the certificate must name every --host, and localhost for the programs on the broker's own machine",
+        ),
+    )
+}
+
+/// Adds what is missing; changes nothing else unless told to.
+fn resume(
+    root: &Path,
+    args: &Args,
+    brought: &Brought,
+    now: OffsetDateTime,
+) -> Result<Report, Failure> {
+    let (mut settings, layout) = Settings::load(root)?;
+    let moved = Change {
+        setting: "directory",
+        is: settings.directory.display().to_string(),
+        wanted: layout.root().display().to_string(),
+    };
+    let mut changes = args.flags.apply(&mut settings);
+    if moved.is != moved.wanted {
+        settings.directory = layout.root().to_owned();
+        changes.push(moved);
+    }
+    refuse_other_keys(&layout, brought)?;
+    if !changes.is_empty() && !args.update {
+        let listed: Vec<String> = changes
+            .iter()
+            .map(|change| {
+                format!(
+                    "{}: is {}, asked for {}",
+                    change.setting, change.is, change.wanted
+                )
+            })
+            .collect();
+        return Err(Failure::new(format!(
+            "the cell {} exists with other settings ({}); nothing was changed",
+            settings.name,
+            listed.join("; ")
+        ))
+        .hint("add `--update` to change it: its files are made anew, its keys and tokens are kept")
+        .hint("leave these flags out to keep the cell as it is"));
+    }
+    let settings = settings.validated()?;
+    let planned = build::plan(&settings, &layout, brought, now)?;
+    directories(&layout, &settings)?;
+    let mut files = Vec::new();
+    for file in planned {
+        let fate = settle(&layout, &file, args.update)?;
+        files.push((file.path, fate));
+    }
+    Ok(Report {
+        directory: root.to_owned(),
+        name: settings.name,
+        files,
+        changes,
+    })
+}
+
+/// Makes, replaces or leaves one file of an existing cell.
+fn settle(layout: &Layout, file: &Planned, update: bool) -> anyhow::Result<Fate> {
+    let path = layout.path(&file.path);
+    match write::read_if_there(&path)? {
+        None => {
+            write::file(&path, file.mode, &file.content, Existing::Keep)?;
+            Ok(Fate::Made)
+        }
+        Some(content) if content == *file.content => Ok(Fate::Unchanged),
+        Some(content) if update && file.kind == Kind::Rendered => {
+            let before = path.with_file_name(format!(
+                "{}.before",
+                path.file_name().unwrap_or_default().to_string_lossy()
+            ));
+            write::file(&before, file.mode, &content, Existing::Replace)?;
+            write::file(&path, file.mode, &file.content, Existing::Replace)?;
+            Ok(Fate::Updated)
+        }
+        Some(_) => Ok(Fate::Differs),
+    }
+}
+
+/// An issuer or a certificate other than the cell's would have to replace it: never done here.
+fn refuse_other_keys(layout: &Layout, brought: &Brought) -> Result<(), Failure> {
+    let issuer = write::read_if_there(&layout.path(super::layout::ISSUER_PUBLIC))?;
+    if let (Some(given), Some(text)) = (brought.issuer, issuer)
+        && keys::read_public(&text)? != given
+    {
+        return Err(
+            Failure::new("the cell has another issuer; nothing was changed").hint(
+                "every token of the cell is signed by it: make a new cell for another issuer",
+            ),
+        );
+    }
+    let cert = write::read_if_there(&layout.path(super::layout::BROKER_CERT))?;
+    if let (Some(given), Some(cert)) = (&brought.tls, cert)
+        && given.cert != cert
+    {
+        return Err(Failure::new("the cell has another certificate; nothing was changed")
+            .hint("to change it, remove tls/broker.pem, tls/broker.key and tls/ca.pem, then run this again"));
+    }
+    Ok(())
+}
+
+impl Report {
+    fn print(&self, app: &App) -> Result<(), Failure> {
+        if app.output.is_json() {
+            return app.output.json(&serde_json::json!({
+                "directory": self.directory,
+                "name": self.name,
+                "files": self.files.iter().map(|(path, fate)| serde_json::json!({
+                    "path": path,
+                    "result": fate,
+                })).collect::<Vec<_>>(),
+                "changes": self.changes,
+            }));
+        }
+        let count = |wanted| {
+            self.files
+                .iter()
+                .filter(|(_, fate)| *fate == wanted)
+                .count()
+        };
+        let (made, unchanged) = (count(Fate::Made), count(Fate::Unchanged));
+        let shown = self.directory.display();
+        let name = &self.name;
+        for change in &self.changes {
+            app.output.line(format!(
+                "{}: {} -> {}",
+                change.setting, change.is, change.wanted
+            ))?;
+        }
+        for (path, fate) in &self.files {
+            match fate {
+                Fate::Made if unchanged > 0 => app.output.line(format!("made     {path}"))?,
+                Fate::Updated => app.output.line(format!("updated  {path}"))?,
+                Fate::Differs => app.output.line(format!(
+                    "differs  {path}: changed by hand and left as it is; `--update` puts it back"
+                ))?,
+                Fate::Made | Fate::Unchanged => {}
+            }
+        }
+        if unchanged == 0 {
+            app.output
+                .line(format!("Made cell {name} in {shown}: {made} files"))?;
+        } else if made == 0 && count(Fate::Updated) == 0 {
+            app.output.line(format!(
+                "Cell {name} in {shown} is complete: nothing was changed"
+            ))?;
+        }
+        if self.directory.join(super::layout::TO_SIGN).exists() {
+            app.output.note(format!(
+                "The issuer's key is elsewhere: have the tokens signed that {} lists",
+                self.directory.join(super::layout::TO_SIGN).display()
+            ));
+        }
+        app.output.note(format!(
+            "Next: `overlay cell check {shown}`, then `overlay cell up {shown}`"
+        ));
+        Ok(())
+    }
+}
+
+fn absolute(dir: &Path) -> Result<PathBuf, Failure> {
+    let absolute = std::path::absolute(dir)?;
+    // `..` and links in the parent are resolved; the directory itself may be to come.
+    match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => {
+            let parent = fs::canonicalize(parent)
+                .with_context(|| format!("there is no directory {}", parent.display()))
+                .hint("make the parent directory first, or choose another place")?;
+            let root = parent.join(name);
+            Ok(fs::canonicalize(&root).unwrap_or(root))
+        }
+        _ => Ok(fs::canonicalize(&absolute)?),
+    }
+}
+
+fn hostname() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy().into_owned();
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: tokens and certificates begin now"
+)]
+fn now() -> OffsetDateTime {
+    std::time::SystemTime::now().into()
+}

@@ -1,0 +1,98 @@
+//! What lies where in a cell's directory, and who may read it.
+
+use std::path::{Path, PathBuf};
+
+/// Everybody may read it: nothing in it helps an attacker.
+pub(super) const PUBLIC: u32 = 0o644;
+/// Only its owner may read it.
+pub(super) const SECRET: u32 = 0o600;
+/// A directory that everybody may enter.
+pub(super) const OPEN_DIR: u32 = 0o755;
+/// A directory that only its owner may enter.
+pub(super) const CLOSED_DIR: u32 = 0o700;
+
+/// How a file comes to be, which decides what a second `init` does with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Made once; a lost one cannot be made again with the same content.
+    Key,
+    /// Signed by a key of the cell; may be removed to have it made anew.
+    Signed,
+    /// Follows from settings and keys alone, so that a change by hand is seen.
+    Rendered,
+    /// Written once and then its owner's.
+    Sample,
+}
+
+/// Paths of one cell.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    root: PathBuf,
+}
+
+pub(super) const CELL: &str = "cell.toml";
+pub(super) const README: &str = "README.md";
+pub(super) const ISSUER_SEED: &str = "issuer/organisation.seed";
+pub(super) const ISSUER_PUBLIC: &str = "issuer/organisation.public";
+pub(super) const TO_SIGN: &str = "issuer/TO-SIGN.md";
+pub(super) const CA_CERT: &str = "tls/ca.pem";
+pub(super) const CA_KEY: &str = "tls/ca.key";
+pub(super) const BROKER_CERT: &str = "tls/broker.pem";
+pub(super) const BROKER_KEY: &str = "tls/broker.key";
+pub(super) const BROKER_CONF: &str = "broker/nats-server.conf";
+pub(super) const BROKER_DATA: &str = "broker/data";
+pub(super) const BROKER_AUTH_TOML: &str = "broker-auth/broker-auth.toml";
+pub(super) const CALLOUT_KEY: &str = "broker-auth/callout.nk";
+pub(super) const ACCOUNT_KEY: &str = "broker-auth/account.nk";
+pub(super) const CURVE_KEY: &str = "broker-auth/curve.nk";
+pub(super) const STREAMS_KEY: &str = "broker-auth/streams.nk";
+pub(super) const PROVISIONER_PASSWORD: &str = "broker-auth/provisioner.password";
+pub(super) const SYSTEM_PASSWORD: &str = "broker-auth/system.password";
+pub(super) const CLIENT_TOML: &str = "operator/client.toml";
+pub(super) const CLIENT_CONF: &str = "operator/client.conf";
+pub(super) const CLIENT_JWT: &str = "operator/client.jwt";
+pub(super) const CLIENT_SEED: &str = "operator/client.seed";
+pub(super) const RUN: &str = "run";
+
+/// Directories of a cell, apart from those of its nodes.
+pub(super) const DIRECTORIES: [(&str, u32); 8] = [
+    ("issuer", CLOSED_DIR),
+    ("tls", OPEN_DIR),
+    ("broker", CLOSED_DIR),
+    (BROKER_DATA, CLOSED_DIR),
+    ("broker-auth", CLOSED_DIR),
+    ("node", OPEN_DIR),
+    ("operator", CLOSED_DIR),
+    ("systemd", OPEN_DIR),
+];
+
+/// Files of one node, below its directory.
+pub(super) const NODE_TOML: &str = "server.toml";
+pub(super) const NODE_JWT: &str = "server.jwt";
+pub(super) const NODE_SEED: &str = "server.seed";
+pub(super) const NODE_FACTS: &str = "facts.json";
+pub(super) const NODE_CLASSES: &str = "classes.txt";
+
+impl Layout {
+    pub(super) fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn path(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// The path as text for a configuration file.
+    pub(super) fn text(&self, relative: &str) -> String {
+        self.path(relative).display().to_string()
+    }
+}
+
+/// The path of a node's file, relative to the cell.
+pub(super) fn of_node(identity: &str, file: &str) -> String {
+    format!("node/{identity}/{file}")
+}

@@ -1,0 +1,307 @@
+//! The files of `overlays/base`, filled in for one cell.
+//!
+//! They are compiled in, so that what the generator writes and what the repository shows is the same.
+//! TOML files are edited, which keeps their comments; a key that the base does not have is a bug that the
+//! tests find.
+
+use std::fmt::Write as _;
+
+use anyhow::anyhow;
+use overlay_tokens::PublicKey;
+use toml_edit::{DocumentMut, Item, Key, Table, Value};
+
+use super::keys::BrokerKeys;
+use super::layout::{
+    ACCOUNT_KEY, BROKER_CERT, BROKER_DATA, BROKER_KEY, CA_CERT, CALLOUT_KEY, CLIENT_JWT,
+    CLIENT_SEED, CURVE_KEY, Layout, NODE_CLASSES, NODE_FACTS, NODE_JWT, NODE_SEED,
+    PROVISIONER_PASSWORD, STREAMS_KEY, SYSTEM_PASSWORD, of_node,
+};
+use super::settings::Settings;
+
+macro_rules! base {
+    ($path:literal) => {
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../overlays/base/",
+            $path
+        ))
+    };
+}
+
+const BROKER_CONF: &str = base!("broker/nats-server.conf");
+const BROKER_AUTH_TOML: &str = base!("config/broker-auth.toml");
+const SERVER_TOML: &str = base!("config/server.toml");
+const CLIENT_TOML: &str = base!("config/client.toml");
+const CLIENT_CONF: &str = base!("config/choria-client.conf");
+const README: &str = base!("README.cell.md");
+const UNITS: [(&str, &str); 5] = [
+    (
+        "overlay-nats.service",
+        base!("systemd/overlay-nats.service"),
+    ),
+    (
+        "overlay-broker-auth.service",
+        base!("systemd/overlay-broker-auth.service"),
+    ),
+    (
+        "overlay-server@.service",
+        base!("systemd/overlay-server@.service"),
+    ),
+    ("sysusers.conf", base!("sysusers.d/overlay.conf")),
+    ("tmpfiles.conf", base!("tmpfiles.d/overlay.conf")),
+];
+
+/// Where the base files say that the cell is.
+const BASE_CELL: &str = "/etc/overlay/cell";
+
+/// Everything that the files of a cell depend on.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) layout: &'a Layout,
+    pub(super) issuer: PublicKey,
+    pub(super) keys: &'a BrokerKeys,
+}
+
+impl Facts<'_> {
+    pub(super) fn broker_conf(&self) -> anyhow::Result<String> {
+        let broker = &self.settings.broker;
+        let text = sections(BROKER_CONF, |section| {
+            section == "websocket" && broker.websocket_port != 0
+        });
+        let listen = if broker.listen.is_ipv6() {
+            format!("[{}]", broker.listen)
+        } else {
+            broker.listen.to_string()
+        };
+        fill(
+            &text,
+            &[
+                ("NAME", &self.settings.name),
+                ("LISTEN", &listen),
+                ("PORT", &broker.port.to_string()),
+                ("WEBSOCKET_PORT", &broker.websocket_port.to_string()),
+                ("MONITOR_PORT", &broker.monitor_port.to_string()),
+                ("TLS_CERT", &self.layout.text(BROKER_CERT)),
+                ("TLS_KEY", &self.layout.text(BROKER_KEY)),
+                ("STORE_DIR", &self.layout.text(BROKER_DATA)),
+                ("ACCOUNT_PUBLIC", &self.keys.account),
+                ("CALLOUT_PUBLIC", &self.keys.callout),
+                ("STREAMS_PUBLIC", &self.keys.streams),
+                ("CURVE_PUBLIC", &self.keys.curve),
+            ],
+        )
+    }
+
+    pub(super) fn broker_auth(&self) -> anyhow::Result<String> {
+        let mut file = Toml::parse(BROKER_AUTH_TOML)?;
+        for (key, path) in [
+            ("callout_seed_file", CALLOUT_KEY),
+            ("account_seed_file", ACCOUNT_KEY),
+            ("curve_seed_file", CURVE_KEY),
+            ("streams_seed_file", STREAMS_KEY),
+        ] {
+            file.set(&[key], self.layout.text(path))?;
+        }
+        file.set(&["broker", "servers"], array([self.settings.local_url()]))?;
+        file.set(&["broker", "ca_file"], self.layout.text(CA_CERT))?;
+        let password = self.layout.text(PROVISIONER_PASSWORD);
+        file.set(&["provisioning", "password_file"], password)?;
+        file.set(
+            &["system", "password_file"],
+            self.layout.text(SYSTEM_PASSWORD),
+        )?;
+        let listen = format!("127.0.0.1:{}", self.settings.admin_port(0));
+        file.set(&["admin", "listen"], listen)?;
+        self.issuers(&mut file)?;
+        Ok(file.render())
+    }
+
+    pub(super) fn server_toml(&self, identity: &str) -> anyhow::Result<String> {
+        let mut file = Toml::parse(SERVER_TOML)?;
+        let path = |name| self.layout.text(&of_node(identity, name));
+        file.set(&["identity"], identity)?;
+        file.set(&["collectives"], array(self.settings.collectives.clone()))?;
+        file.set(&["token_file"], path(NODE_JWT))?;
+        file.set(&["seed_file"], path(NODE_SEED))?;
+        file.set(&["broker", "servers"], array([self.settings.broker_url()]))?;
+        file.set(&["broker", "ca_file"], self.layout.text(CA_CERT))?;
+        file.set(&["facts", "files"], array([path(NODE_FACTS)]))?;
+        file.set(&["facts", "classes_file"], path(NODE_CLASSES))?;
+        self.issuers(&mut file)?;
+        Ok(file.render())
+    }
+
+    pub(super) fn client_toml(&self) -> anyhow::Result<String> {
+        let mut file = Toml::parse(CLIENT_TOML)?;
+        file.set(&["broker", "servers"], array([self.settings.broker_url()]))?;
+        file.set(&["collective"], self.main_collective())?;
+        file.set(&["token_file"], self.layout.text(CLIENT_JWT))?;
+        file.set(&["seed_file"], self.layout.text(CLIENT_SEED))?;
+        file.set(&["broker", "ca_file"], self.layout.text(CA_CERT))?;
+        self.issuers(&mut file)?;
+        Ok(file.render())
+    }
+
+    pub(super) fn client_conf(&self) -> String {
+        CLIENT_CONF
+            .replace("nats://localhost:4222", &self.settings.broker_url())
+            .replace(
+                "collectives = choria",
+                &format!("collectives = {}", self.settings.collectives.join(",")),
+            )
+            .replace(
+                "main_collective = choria",
+                &format!("main_collective = {}", self.main_collective()),
+            )
+            .replace("/etc/overlay/client/ca.pem", &self.layout.text(CA_CERT))
+            .replace(
+                "/etc/overlay/client/client.jwt",
+                &self.layout.text(CLIENT_JWT),
+            )
+            .replace(
+                "/etc/overlay/client/client.seed",
+                &self.layout.text(CLIENT_SEED),
+            )
+    }
+
+    /// systemd units and the users and owners they need.
+    pub(super) fn units(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let root = self.layout.root().display().to_string();
+        UNITS
+            .into_iter()
+            .map(move |(name, text)| (name, text.replace(BASE_CELL, &root)))
+    }
+
+    pub(super) fn sample_facts(&self, identity: &str) -> anyhow::Result<String> {
+        let facts = serde_json::json!({
+            "identity": identity,
+            "cell": self.settings.name,
+            "os": { "family": std::env::consts::OS, "architecture": std::env::consts::ARCH },
+        });
+        Ok(format!("{}\n", serde_json::to_string_pretty(&facts)?))
+    }
+
+    pub(super) fn sample_classes(&self) -> String {
+        "# One class a line.\nnode\n".to_owned()
+    }
+
+    pub(super) fn readme(&self) -> String {
+        README
+            .replace("@NAME@", &self.settings.name)
+            .replace("@URL@", &self.settings.broker_url())
+            .replace("@ORGANISATION@", &self.settings.organisation)
+            .replace(BASE_CELL, &self.layout.root().display().to_string())
+    }
+
+    /// What a holder of the issuer's key has to sign.
+    pub(super) fn to_sign(&self, commands: &[String]) -> String {
+        let mut text = format!(
+            "# Tokens to be signed\n\n\
+             The issuer `{}` of organisation `{}` keeps its key elsewhere. Have its holder run these\n\
+             commands, with ORGANISATION.SEED replaced by the key's file, then copy each token to the\n\
+             place that its name says. The cell does not work before; `overlay cell check` tells what\n\
+             is missing.\n\n```console\n",
+            self.issuer, self.settings.organisation
+        );
+        for command in commands {
+            // Writing to a String cannot fail.
+            writeln!(text, "{command}").ok();
+        }
+        text.push_str("```\n");
+        text
+    }
+
+    fn main_collective(&self) -> &str {
+        self.settings
+            .collectives
+            .first()
+            .map_or("choria", String::as_str)
+    }
+
+    fn issuers(&self, file: &mut Toml) -> anyhow::Result<()> {
+        let issuers = file.table("issuers")?;
+        issuers.remove("choria");
+        let key = Key::new(self.settings.organisation.as_str());
+        issuers.insert_formatted(&key, toml_edit::value(self.issuer.to_string()));
+        Ok(())
+    }
+}
+
+/// A base file in TOML whose values are replaced and whose comments stay.
+struct Toml(DocumentMut);
+
+impl Toml {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        Ok(Self(text.parse()?))
+    }
+
+    fn table(&mut self, name: &str) -> anyhow::Result<&mut Table> {
+        self.0
+            .get_mut(name)
+            .and_then(Item::as_table_mut)
+            .ok_or_else(|| anyhow!("the base file has no table {name}"))
+    }
+
+    fn set(&mut self, path: &[&str], value: impl Into<Value>) -> anyhow::Result<()> {
+        let mut item = self.0.as_item_mut();
+        for key in path {
+            item = item
+                .get_mut(key)
+                .ok_or_else(|| anyhow!("the base file has no key {}", path.join(".")))?;
+        }
+        let current = item
+            .as_value_mut()
+            .ok_or_else(|| anyhow!("{} of the base file is no value", path.join(".")))?;
+        let decor = current.decor().clone();
+        *current = value.into();
+        *current.decor_mut() = decor;
+        Ok(())
+    }
+
+    fn render(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+fn array(values: impl IntoIterator<Item = String>) -> Value {
+    Value::Array(values.into_iter().collect())
+}
+
+/// Drops the parts between `#@if NAME` and `#@end` that are not wanted.
+fn sections(text: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut keep = true;
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("#@if ") {
+            keep = wanted(name);
+        } else if line == "#@end" {
+            keep = true;
+        } else if keep {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// Replaces each `@KEY@`; one that is left over is an error.
+fn fill(text: &str, values: &[(&str, &str)]) -> anyhow::Result<String> {
+    let mut filled = text.to_owned();
+    for (key, value) in values {
+        // Values stand inside quotes.
+        if value.contains(['"', '\\', '\n', '@']) {
+            return Err(anyhow!(
+                "{value:?} cannot stand in the broker's configuration"
+            ));
+        }
+        filled = filled.replace(&format!("@{key}@"), value);
+    }
+    match filled.lines().find(|line| line.contains('@')) {
+        Some(line) => Err(anyhow!(
+            "the base file has an unknown placeholder: {}",
+            line.trim()
+        )),
+        None => Ok(filled),
+    }
+}

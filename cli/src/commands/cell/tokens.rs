@@ -1,0 +1,111 @@
+//! The tokens of a cell: what its operator and its nodes may do.
+
+use std::time::Duration;
+
+use overlay_tokens::claims::{ClientPermissions, ServerPermissions};
+use overlay_tokens::issue::{ClientToken, ServerToken, sign};
+use overlay_tokens::{Key, PublicKey, UnixTime};
+use time::OffsetDateTime;
+
+use super::layout::{CLIENT_JWT, Layout, NODE_JWT, of_node};
+use super::settings::Settings;
+
+/// Caller id of the operator whom `init` makes a token for.
+pub(super) const OPERATOR: &str = "up=operator";
+const OPERATOR_DAYS: u64 = 90;
+const NODE_DAYS: u64 = 365;
+const ISSUER: &str = "Overlay cell";
+
+fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 86_400)
+}
+
+pub(super) fn unix(now: OffsetDateTime) -> UnixTime {
+    UnixTime {
+        secs: now.unix_timestamp(),
+        nanos: now.nanosecond(),
+    }
+}
+
+/// Token of the operator: makes requests, sees events, uses streams, looks into the broker. Not more:
+/// administering streams or the whole organisation are tokens of their own.
+pub(super) fn operator(
+    settings: &Settings,
+    holder: PublicKey,
+    issuer: &Key,
+    now: OffsetDateTime,
+) -> anyhow::Result<String> {
+    let token = ClientToken {
+        public_key: Some(holder),
+        ou: settings.organisation.clone(),
+        validity: days(OPERATOR_DAYS),
+        issuer: ISSUER.to_owned(),
+        agents: vec!["*".to_owned()],
+        permissions: Some(ClientPermissions {
+            fleet_management: true,
+            events_viewer: true,
+            streams_user: true,
+            election_user: true,
+            governor: true,
+            system_user: true,
+            ..ClientPermissions::default()
+        }),
+        ..ClientToken::new(OPERATOR)
+    };
+    Ok(sign(&token.claims(unix(now))?, issuer)?)
+}
+
+/// The command that makes the same token elsewhere.
+pub(super) fn operator_command(settings: &Settings, layout: &Layout, holder: PublicKey) -> String {
+    format!(
+        "overlay jwt client {} {OPERATOR} ORGANISATION.SEED --public-key {holder} --org {} --validity \
+         {OPERATOR_DAYS}d --agents '*' --event-viewer --stream-user --elections-user --governor --system",
+        layout.text(CLIENT_JWT),
+        settings.organisation
+    )
+}
+
+/// Token of a node: answers requests, submits messages.
+pub(super) fn node(
+    settings: &Settings,
+    identity: &str,
+    holder: PublicKey,
+    issuer: &Key,
+    now: OffsetDateTime,
+) -> anyhow::Result<String> {
+    let token = ServerToken {
+        identity: identity.to_owned(),
+        collectives: settings.collectives.clone(),
+        public_key: Some(holder),
+        validity: days(NODE_DAYS),
+        ou: settings.organisation.clone(),
+        issuer: ISSUER.to_owned(),
+        permissions: Some(ServerPermissions {
+            submission: true,
+            ..ServerPermissions::default()
+        }),
+        ..ServerToken::default()
+    };
+    Ok(sign(&token.claims(unix(now))?, issuer)?)
+}
+
+/// The command that makes the same token elsewhere.
+pub(super) fn node_command(
+    settings: &Settings,
+    layout: &Layout,
+    identity: &str,
+    holder: PublicKey,
+) -> String {
+    let collectives: Vec<String> = settings
+        .collectives
+        .iter()
+        .map(|collective| format!("--collectives {collective}"))
+        .collect();
+    format!(
+        "overlay jwt server {} {identity} {holder} ORGANISATION.SEED --org {} {} --validity {NODE_DAYS}d \
+         --submission",
+        layout.text(&of_node(identity, NODE_JWT)),
+        settings.organisation,
+        collectives.join(" ")
+    )
+}

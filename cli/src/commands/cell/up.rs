@@ -1,0 +1,361 @@
+//! `overlay cell up`: runs a cell in the foreground.
+//!
+//! Everything happens in one future on the main thread. That matters: the kernel's death signal, which
+//! ends the children with us, follows the *thread* that started them, and the main thread lives as long as
+//! the process.
+
+mod child;
+mod logs;
+mod ready;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::{join, join_all, select_all};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+use self::child::{Command, Handle, Program, Supervised};
+use self::logs::{Logs, Ready};
+use self::ready::Expected;
+use super::layout::{BROKER_AUTH_TOML, BROKER_CONF, Layout, NODE_JWT, NODE_TOML, SECRET, of_node};
+use super::process::{Identity, Lock, State};
+use super::programs;
+use super::settings::Settings;
+use super::write::{self, Existing};
+use crate::app::App;
+use crate::error::{Failure, Hint};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Directory of the cell
+    #[arg(value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// Start broker and login services only
+    #[arg(long)]
+    no_nodes: bool,
+    /// Start only these: nats-server, broker-auth-1, identities of nodes
+    #[arg(
+        long,
+        value_name = "NAME,...",
+        value_delimiter = ',',
+        conflicts_with = "no_nodes"
+    )]
+    only: Vec<String>,
+}
+
+/// How long each kind of program may take until it is ready.
+const BROKER_LIMIT: Duration = Duration::from_secs(30);
+const LOGIN_LIMIT: Duration = Duration::from_secs(60);
+const NODES_LIMIT: Duration = Duration::from_secs(30);
+
+/// Programs by the order in which they start; they stop in reverse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Broker,
+    Login,
+    Nodes,
+}
+
+pub(super) async fn run(args: &Args, app: &App) -> Result<(), Failure> {
+    let (settings, layout) = Settings::load(&args.dir)?;
+    let lock = Lock::take(&layout)?;
+    let programs = chosen(plan(&settings, &layout, args, app)?, &args.only)?;
+    let expected = Expected::of(&programs, &settings);
+    expected.ports_are_free(&settings)?;
+
+    let logs = Logs::new(app.output.clone());
+    let (mut handles, children): (Vec<_>, Vec<_>) = programs
+        .into_iter()
+        .map(|(stage, program)| {
+            let (handle, child) = Supervised::new(program, &logs);
+            ((stage, handle), child)
+        })
+        .unzip();
+    let gone = Notify::new();
+    let director = Director {
+        settings: &settings,
+        layout: &layout,
+        expected,
+        ready: logs.announcer(),
+        gone: &gone,
+        app,
+    };
+    let children = join_all(children.into_iter().map(Supervised::run));
+    let mut work = std::pin::pin!(join(director.direct(&mut handles), children));
+    let result = tokio::select! {
+        (result, _) = &mut work => result,
+        // Nobody reads any more: all stop, in order.
+        printed = logs.print() => {
+            gone.notify_one();
+            (&mut work).await.0.and(printed)
+        }
+    };
+    logs.flush().await.ok();
+    State::remove(&layout)?;
+    drop(lock);
+    result
+}
+
+/// What is to be run.
+fn plan(
+    settings: &Settings,
+    layout: &Layout,
+    args: &Args,
+    app: &App,
+) -> Result<Vec<(Stage, Program)>, Failure> {
+    let nats = programs::nats_server(app)?;
+    let login = programs::ours("overlay-broker-auth", app)?;
+    let mut planned = vec![(
+        Stage::Broker,
+        Program::new("nats-server", &nats)
+            .argument("-c")
+            .argument(layout.path(BROKER_CONF))
+            // As in the systemd unit: fewer collections while many log in.
+            .variable("GOGC", "400")
+            .variable("GOMEMLIMIT", "2GiB"),
+    )];
+    for index in 0..settings.run.broker_auth {
+        let name = format!("broker-auth-{}", index + 1);
+        let mut program = Program::new(&name, &login)
+            .argument("--config")
+            .argument(layout.path(BROKER_AUTH_TOML));
+        if index > 0 {
+            let extra = layout.path(&format!("run/{name}.toml"));
+            let text = format!(
+                "[admin]\nlisten = \"127.0.0.1:{}\"\n",
+                settings.admin_port(index)
+            );
+            write::file(&extra, SECRET, text.as_bytes(), Existing::Replace)?;
+            program = program.argument("--config").argument(extra);
+        }
+        planned.push((Stage::Login, program));
+    }
+    if args.no_nodes || settings.run.nodes.is_empty() {
+        return Ok(planned);
+    }
+    let server = programs::ours("overlay-server", app)?;
+    for identity in &settings.run.nodes {
+        if !layout.path(&of_node(identity, NODE_JWT)).exists() {
+            app.output.warn(format!(
+                "node {identity} has no token and is not started; `overlay cell check` says what to do"
+            ));
+            continue;
+        }
+        let program = Program::new(identity, &server)
+            .argument("--config")
+            .argument(layout.path(&of_node(identity, NODE_TOML)));
+        planned.push((Stage::Nodes, program));
+    }
+    Ok(planned)
+}
+
+/// Keeps those of the programs that were asked for.
+fn chosen(
+    planned: Vec<(Stage, Program)>,
+    only: &[String],
+) -> Result<Vec<(Stage, Program)>, Failure> {
+    if only.is_empty() {
+        return Ok(planned);
+    }
+    let names: Vec<&str> = planned.iter().map(|(_, program)| program.name()).collect();
+    if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
+        return Err(
+            Failure::usage(format!("--only names {unknown:?}, which this cell has not"))
+                .hint(format!("it has {}", names.join(", "))),
+        );
+    }
+    Ok(planned
+        .into_iter()
+        .filter(|(_, program)| only.iter().any(|name| name == program.name()))
+        .collect())
+}
+
+/// Starts, watches and stops the children in order.
+struct Director<'a> {
+    settings: &'a Settings,
+    layout: &'a Layout,
+    expected: Expected,
+    ready: Ready,
+    gone: &'a Notify,
+    app: &'a App,
+}
+
+impl Director<'_> {
+    async fn direct(&self, handles: &mut [(Stage, Handle)]) -> Result<(), Failure> {
+        let mut signals = Signals::new()?;
+        let result = tokio::select! {
+            result = self.start_and_watch(handles) => result,
+            name = signals.next() => {
+                self.app.output.note(format!("{name}: stopping"));
+                Ok(())
+            }
+            () = self.gone.notified() => Ok(()),
+        };
+        if let Err(failure) = &result {
+            // The cause first; the stop below takes a moment.
+            self.app.output.note(failure.render().trim_end());
+        }
+        tokio::select! {
+            () = self.stop(handles) => {}
+            name = signals.next() => {
+                self.app.output.warn(format!("{name} again: killing what still runs"));
+                for (_, handle) in handles.iter() {
+                    handle.command(Command::Kill);
+                }
+                for (_, handle) in handles.iter_mut() {
+                    handle.ended().await;
+                }
+            }
+        }
+        // None is left waiting for a command.
+        for (_, handle) in handles.iter() {
+            handle.command(Command::Kill);
+        }
+        match result {
+            Ok(()) => {
+                self.app
+                    .output
+                    .note(format!("cell {} is down", self.settings.name));
+                Ok(())
+            }
+            Err(_) => Err(Failure::new(format!(
+                "cell {} did not stay up",
+                self.settings.name
+            ))),
+        }
+    }
+
+    async fn start_and_watch(&self, handles: &mut [(Stage, Handle)]) -> Result<(), Failure> {
+        let pid = i32::try_from(std::process::id()).unwrap_or_default();
+        let process =
+            Identity::of(pid).ok_or_else(|| Failure::new("cannot find this process in /proc"))?;
+        let since = now();
+        let note = |text: String| self.app.output.note(text);
+        for stage in [Stage::Broker, Stage::Login, Stage::Nodes] {
+            let names: Vec<String> = handles
+                .iter()
+                .filter(|(of, _)| *of == stage)
+                .map(|(_, handle)| handle.title())
+                .collect();
+            if names.is_empty() {
+                continue;
+            }
+            note(format!("starting {}", names.join(", ")));
+            for (_, handle) in handles.iter().filter(|(of, _)| *of == stage) {
+                handle.command(Command::Run);
+            }
+            let limit = match stage {
+                Stage::Broker => BROKER_LIMIT,
+                Stage::Login => LOGIN_LIMIT,
+                Stage::Nodes => NODES_LIMIT,
+            };
+            let started = tokio::time::Instant::now();
+            let failed = first_failure(handles);
+            let outcome = tokio::select! {
+                outcome = self.expected.ready(stage, self.settings, limit) => outcome,
+                failure = failed => return Err(failure),
+            };
+            self.save(process, since, handles)?;
+            match (stage, outcome) {
+                (_, Ok(())) => note(format!(
+                    "ready after {:.1} s: {}",
+                    started.elapsed().as_secs_f32(),
+                    names.join(", ")
+                )),
+                // Nodes go on trying; the rest of the cell is of use without them.
+                (Stage::Nodes, Err(why)) => self.app.output.warn(why.to_string()),
+                (Stage::Broker | Stage::Login, Err(why)) => return Err(why.into()),
+            }
+        }
+        let shown = self.layout.root().display();
+        self.ready
+            .ready(&self.settings.name, &self.settings.broker_url());
+        note(format!(
+            "try:  overlay --config {} ping\nlook: overlay cell status {shown}\nCtrl-C stops the cell",
+            self.layout.text(super::layout::CLIENT_TOML),
+        ));
+        loop {
+            tokio::select! {
+                failure = first_failure(handles) => return Err(failure),
+                () = any_change(handles) => self.save(process, since, handles)?,
+            }
+        }
+    }
+
+    /// Stops nodes, then login services, then the broker.
+    async fn stop(&self, handles: &mut [(Stage, Handle)]) {
+        for stage in [Stage::Nodes, Stage::Login, Stage::Broker] {
+            for (_, handle) in handles.iter().filter(|(of, _)| *of == stage) {
+                handle.command(Command::Stop);
+            }
+            for (_, handle) in handles.iter_mut().filter(|(of, _)| *of == stage) {
+                handle.ended().await;
+            }
+        }
+    }
+
+    fn save(
+        &self,
+        process: Identity,
+        since: i64,
+        handles: &[(Stage, Handle)],
+    ) -> Result<(), Failure> {
+        let state = State {
+            process,
+            since,
+            processes: handles.iter().map(|(_, handle)| handle.child()).collect(),
+        };
+        state
+            .save(self.layout)
+            .hint("`overlay cell status` and `down` need this file")
+    }
+}
+
+/// Waits until a child has been given up.
+async fn first_failure(handles: &[(Stage, Handle)]) -> Failure {
+    let failures = handles
+        .iter()
+        .map(|(_, handle)| Box::pin(handle.given_up()));
+    let (failure, _, _) = select_all(failures).await;
+    failure
+}
+
+/// Waits until a child starts or dies.
+async fn any_change(handles: &[(Stage, Handle)]) {
+    let changes = handles.iter().map(|(_, handle)| Box::pin(handle.changed()));
+    select_all(changes).await;
+}
+
+/// The signals that ask us to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "interrupt",
+            _ = self.terminate.recv() => "terminate",
+            _ = self.hang_up.recv() => "hang-up",
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the edge: since when the cell is up"
+)]
+fn now() -> i64 {
+    time::OffsetDateTime::from(std::time::SystemTime::now()).unix_timestamp()
+}
