@@ -1,6 +1,6 @@
 //! Evaluation: one filter on one node, or on many.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 
 use super::expr::Program;
 use super::fact::FactTest;
@@ -47,7 +47,11 @@ impl<'f> CompiledFilter<'f> {
                     .iter()
                     .map(|entry| NameTest::class(entry))
                     .collect(),
-                filter.fact.iter().map(FactTest::new).collect(),
+                filter
+                    .fact
+                    .iter()
+                    .map(|entry| FactTest::new(Cow::Borrowed(entry)))
+                    .collect(),
                 filter
                     .compound
                     .iter()
@@ -151,7 +155,10 @@ pub(super) fn judge_once(filter: &Filter, node: &NodeView<'_>) -> Verdict {
         identity: filter.identity.iter().map(|entry| NameTest::name(entry)),
         agent: filter.agent.iter().map(|entry| NameTest::name(entry)),
         class: filter.cf_class.iter().map(|entry| NameTest::class(entry)),
-        fact: filter.fact.iter().map(FactTest::new),
+        fact: filter
+            .fact
+            .iter()
+            .map(|entry| FactTest::new(Cow::Borrowed(entry))),
         compound: filter.compound.iter().map(|entry| CompoundTest::new(entry)),
     };
     judge(filter, tests, node)

@@ -1,5 +1,6 @@
 //! One comparison of a fact.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use serde_json::Value;
@@ -10,12 +11,12 @@ use super::{FactFilter, FilterError, Operator, fold, number, path};
 /// A fact filter, read once.
 #[derive(Debug)]
 pub(super) struct FactTest<'f> {
-    filter: &'f FactFilter,
+    filter: Cow<'f, FactFilter>,
     pattern: Option<Result<Pattern, FilterError>>,
 }
 
 impl<'f> FactTest<'f> {
-    pub(super) fn new(filter: &'f FactFilter) -> Self {
+    pub(super) fn new(filter: Cow<'f, FactFilter>) -> Self {
         let pattern = (filter.operator == Operator::Matches).then(|| {
             let inner = filter.value.trim_start_matches('/').trim_end_matches('/');
             Pattern::new(inner, Case::Insensitive).map_err(FilterError::from)
@@ -23,8 +24,8 @@ impl<'f> FactTest<'f> {
         Self { filter, pattern }
     }
 
-    pub(super) fn filter(&self) -> &'f FactFilter {
-        self.filter
+    pub(super) fn filter(&self) -> &FactFilter {
+        &self.filter
     }
 
     /// Gives what is wrong with the filter whatever the node.

@@ -47,6 +47,14 @@ impl<'f> NameTest<'f> {
         }
     }
 
+    pub(super) fn into_owned(self) -> NameTest<'static> {
+        match self {
+            Self::Exact(name) => NameTest::Exact(Cow::Owned(name.into_owned())),
+            Self::Search(pattern) => NameTest::Search(pattern),
+            Self::Faulty(error) => NameTest::Faulty(error),
+        }
+    }
+
     /// Tells whether `name` is meant.
     pub(super) fn matches(&self, name: &str) -> bool {
         match self {

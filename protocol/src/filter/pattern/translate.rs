@@ -37,6 +37,8 @@ pub(super) enum SyntaxError {
 struct Translator<'p> {
     rest: Peekable<Chars<'p>>,
     out: String,
+    /// Set once no named set can follow any more.
+    no_named_sets: bool,
 }
 
 /// Where an escape stands.
@@ -59,6 +61,7 @@ pub(super) fn from_go(pattern: &str) -> Result<String, SyntaxError> {
     let mut translator = Translator {
         rest: pattern.chars().peekable(),
         out: String::with_capacity(pattern.len() + 16),
+        no_named_sets: false,
     };
     translator.run()?;
     Ok(translator.out)
@@ -291,21 +294,30 @@ impl Translator<'_> {
 
     /// Copies `[:alpha:]` if that is what follows the bracket just read.
     fn posix_class(&mut self) -> Result<bool, SyntaxError> {
-        let text: String = self.rest.clone().collect();
-        let Some((name, _)) = text
-            .strip_prefix(':')
-            .and_then(|text| text.split_once(":]"))
-        else {
+        if self.no_named_sets || self.rest.peek() != Some(&':') {
             return Ok(false);
-        };
-        if !POSIX_CLASSES.contains(&name.strip_prefix('^').unwrap_or(name)) {
+        }
+        let mut ahead = self.rest.clone();
+        ahead.next();
+        let mut name = String::new();
+        loop {
+            match ahead.next() {
+                Some(':') if ahead.next_if_eq(&']').is_some() => break,
+                Some(character) => name.push(character),
+                None => {
+                    // Looking for the end again, from each further bracket, would take quadratic time.
+                    self.no_named_sets = true;
+                    return Ok(false);
+                }
+            }
+        }
+        if !POSIX_CLASSES.contains(&name.strip_prefix('^').unwrap_or(&name)) {
             return Err(SyntaxError::Range);
         }
         self.out.push_str("[:");
-        self.out.push_str(name);
+        self.out.push_str(&name);
         self.out.push_str(":]");
-        let length = name.chars().count() + 3;
-        let _last = self.rest.nth(length - 1);
+        self.rest = ahead;
         Ok(true)
     }
 
