@@ -10,13 +10,17 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::issue::{IssueError, PrivateKey};
 use crate::key::{Key, KeyError, PublicKey};
 use crate::token::MAX_TOKEN_BYTES;
+use crate::verify::{VerifyKey, VerifyKeyError};
 
 /// Mode of every file that is written here.
 const PRIVATE: u32 = 0o600;
 /// Longest key file that is looked at; a key has 64 bytes.
 const MAX_KEY_BYTES: u64 = 4096;
+/// Longest PEM file that is read.
+const MAX_PEM_BYTES: u64 = 64 * 1024;
 
 /// Why a file was not read or written.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,24 @@ pub enum FileError {
         /// Why.
         #[source]
         source: KeyError,
+    },
+    /// It holds no key to sign with.
+    #[error("{path} holds no key to sign with", path = path.display())]
+    Signing {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<IssueError>,
+    },
+    /// It holds no key to verify with.
+    #[error("{path} holds no key to verify with", path = path.display())]
+    Verifying {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: VerifyKeyError,
     },
     /// It is no text.
     #[error("{path} is not a text", path = path.display())]
@@ -144,12 +166,30 @@ pub fn write_token(path: &Path, token: &str) -> Result<(), FileError> {
 
 /// Reads a PEM file of an RSA key or certificate.
 pub fn read_pem(path: &Path) -> Result<Zeroizing<String>, FileError> {
-    let content = read(path, 64 * 1024)?;
+    let content = read(path, MAX_PEM_BYTES)?;
     String::from_utf8(content)
         .map(Zeroizing::new)
         .map_err(|_binary| FileError::NotText {
             path: path.to_owned(),
         })
+}
+
+/// Reads a key to sign with: an ed25519 seed, or an RSA key as PEM.
+pub fn read_private_key(path: &Path) -> Result<PrivateKey, FileError> {
+    let content = Zeroizing::new(read(path, MAX_PEM_BYTES)?);
+    PrivateKey::from_file_content(&content).map_err(|source| FileError::Signing {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+/// Reads a key to verify with: 64 hexadecimal digits, or an RSA key or certificate as PEM.
+pub fn read_verify_key(path: &Path) -> Result<VerifyKey, FileError> {
+    let content = read(path, MAX_PEM_BYTES)?;
+    VerifyKey::from_file_content(&content).map_err(|source| FileError::Verifying {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Path of the seed that belongs to a token file when none is configured: the same with the extension `.key`.

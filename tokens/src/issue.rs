@@ -81,6 +81,35 @@ impl<'a> From<&'a RsaPrivate> for SigningKey<'a> {
     }
 }
 
+/// A private key of either type, as a file of signing keys holds it.
+#[derive(Debug)]
+pub enum PrivateKey {
+    /// 64 hexadecimal digits.
+    Ed25519(Key),
+    /// A PEM text.
+    Rsa(Box<RsaPrivate>),
+}
+
+impl PrivateKey {
+    /// Reads the content of a key file: exactly 64 bytes are an ed25519 seed, anything else must be an RSA key as PEM.
+    pub fn from_file_content(content: &[u8]) -> Result<Self, IssueError> {
+        if content.len() == 64 {
+            return Ok(Self::Ed25519(Key::from_seed_text(content)?));
+        }
+        let pem = str::from_utf8(content).unwrap_or_default();
+        Ok(Self::Rsa(Box::new(RsaPrivate::from_pem(pem)?)))
+    }
+}
+
+impl<'a> From<&'a PrivateKey> for SigningKey<'a> {
+    fn from(key: &'a PrivateKey) -> Self {
+        match key {
+            PrivateKey::Ed25519(key) => Self::Ed25519(key),
+            PrivateKey::Rsa(key) => Self::Rsa(key),
+        }
+    }
+}
+
 /// Signs claims as they stand and returns the token.
 pub fn sign<'a, C: Claims>(
     claims: &C,

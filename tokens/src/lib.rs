@@ -41,4 +41,4 @@ pub use time::UnixTime;
 pub use token::{
     Algorithm, DecodeError, MAX_TOKEN_BYTES, Part, Token, Unverified, algorithm, purpose,
 };
-pub use verify::{ChainError, Verified, VerifyError, VerifyKey};
+pub use verify::{ChainError, Verified, VerifyError, VerifyKey, VerifyKeyError};

@@ -13,7 +13,7 @@ use crate::UnixTime;
 use crate::claims::{Claims, ClientClaims, Purpose, Standard};
 use crate::issuers::Issuers;
 use crate::key::{KeyError, PublicKey};
-use crate::rsa::RsaPublic;
+use crate::rsa::{RsaError, RsaPublic};
 use crate::token::{Algorithm, Unverified};
 
 pub use chain::ChainError;
@@ -25,6 +25,28 @@ pub enum VerifyKey {
     Ed25519(PublicKey),
     /// An RSA key, for tokens signed by it.
     Rsa(Arc<RsaPublic>),
+}
+
+/// Why a file holds no key to verify with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyKeyError {
+    /// It looks like an ed25519 key and is none.
+    #[error(transparent)]
+    Ed25519(#[from] KeyError),
+    /// It looks like a PEM text and holds no RSA key.
+    #[error(transparent)]
+    Rsa(#[from] RsaError),
+}
+
+impl VerifyKey {
+    /// Reads the content of a key file: an RSA key or certificate as PEM, or exactly 64 hexadecimal digits.
+    pub fn from_file_content(content: &[u8]) -> Result<Self, VerifyKeyError> {
+        match str::from_utf8(content) {
+            Ok(pem) if pem.starts_with("-----BEGIN") => Ok(RsaPublic::from_pem(pem)?.into()),
+            Ok(hex) => Ok(hex.parse::<PublicKey>()?.into()),
+            Err(_binary) => Err(KeyError::NotHex.into()),
+        }
+    }
 }
 
 impl From<PublicKey> for VerifyKey {

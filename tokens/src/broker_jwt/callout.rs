@@ -7,6 +7,7 @@ use quick_cache::sync::Cache;
 use serde::Deserialize;
 
 use super::HEADER;
+use super::curve::{CurveError, CurveKey};
 use super::nkey::{NkeyError, public_bytes, server_key};
 use crate::UnixTime;
 use crate::encoding;
@@ -45,6 +46,9 @@ pub enum CalloutError {
         #[source]
         source: NkeyError,
     },
+    /// The sealed request does not open.
+    #[error("sealed authorization request not opened")]
+    Sealed(#[from] CurveError),
     /// The signature is not that of the server in `iss`.
     #[error("signature of the authorization request is invalid")]
     Signature,
@@ -60,6 +64,13 @@ pub enum CalloutError {
         /// By how many seconds.
         late: i64,
     },
+}
+
+impl ClientTls {
+    /// Tells whether the server has verified a certificate of the client.
+    pub fn is_verified(&self) -> bool {
+        self.verified_chains.iter().any(|chain| !chain.is_empty())
+    }
 }
 
 /// A verified authorization request. Empty texts are absent ones, as the server omits them.
@@ -187,11 +198,15 @@ struct RawRequest {
     client_tls: Option<ClientTls>,
 }
 
-/// Verifies authorization requests that are addressed to one account key; remembers the parsed keys of the servers.
+/// Verifies authorization requests that are addressed to one account key.
+///
+/// Remembers the parsed keys of the servers, and which curve key a server has proved to be its own.
 pub struct CalloutVerifier {
     subject: String,
     leeway_secs: i64,
     servers: Cache<String, PublicKey>,
+    /// Curve key to server key, from requests that were both sealed by the one and signed by the other.
+    sealers: Cache<String, String>,
 }
 
 impl CalloutVerifier {
@@ -201,6 +216,7 @@ impl CalloutVerifier {
             subject: subject.into(),
             leeway_secs: 0,
             servers: Cache::new(SERVERS),
+            sealers: Cache::new(SERVERS),
         }
     }
 
@@ -216,24 +232,52 @@ impl CalloutVerifier {
     /// The signature proves that the request is whole and from the server that it names. That this is a server of ours
     /// is proved by the account it arrives in, where only servers may publish, and by sealing.
     pub fn decode(&self, bytes: &[u8], now: UnixTime) -> Result<CalloutRequest, CalloutError> {
-        if bytes.len() > MAX_CALLOUT_BYTES {
-            return Err(CalloutError::TooLong { bytes: bytes.len() });
+        let jwt = Jwt::split(bytes)?;
+        let raw = jwt.claims()?;
+        self.check_signature(&jwt, &raw)?;
+        self.check(raw, now)
+    }
+
+    /// Opens and verifies a sealed request from the holder of `sender`, the `Nats-Server-Xkey` of its message.
+    ///
+    /// A box is proof of its sender too. Once a request has come that a server signed and that it sealed by the curve
+    /// key it names, later ones from that curve key in the name of that server are not checked for the signature again.
+    pub fn decode_sealed(
+        &self,
+        key: &CurveKey,
+        sender: &str,
+        sealed: &[u8],
+        now: UnixTime,
+    ) -> Result<CalloutRequest, CalloutError> {
+        if sealed.len() > MAX_CALLOUT_BYTES {
+            return Err(CalloutError::TooLong {
+                bytes: sealed.len(),
+            });
         }
-        let text = str::from_utf8(bytes).map_err(|_binary| CalloutError::Form)?;
-        let (signed, signature) = text.rsplit_once('.').ok_or(CalloutError::Form)?;
-        let (header, claims) = signed.split_once('.').ok_or(CalloutError::Form)?;
-        if header != HEADER && !is_nats_header(header) {
-            return Err(CalloutError::Form);
+        let plain = key.open(sender, sealed)?;
+        let jwt = Jwt::split(&plain)?;
+        let raw = jwt.claims()?;
+        if raw.nats.server_id.xkey != sender {
+            return Err(CalloutError::Claim { claim: "xkey" });
         }
-        let claims = encoding::decode_segment(claims).map_err(|_encoding| CalloutError::Form)?;
-        let signature =
-            encoding::decode_segment(signature).map_err(|_encoding| CalloutError::Form)?;
-        // The signer stands inside what it signed, so the claims are parsed first and believed afterwards.
-        let raw: Raw = serde_json::from_slice(&claims).map_err(CalloutError::Json)?;
-        if !self.server(&raw.iss)?.verify(signed.as_bytes(), &signature) {
-            return Err(CalloutError::Signature);
+        if self.sealers.get(sender).as_ref() != Some(&raw.iss) {
+            self.check_signature(&jwt, &raw)?;
+            self.sealers.insert(sender.to_owned(), raw.iss.clone());
         }
         self.check(raw, now)
+    }
+
+    fn check_signature(&self, jwt: &Jwt<'_>, raw: &Raw) -> Result<(), CalloutError> {
+        let signature =
+            encoding::decode_segment(jwt.signature).map_err(|_encoding| CalloutError::Form)?;
+        if self
+            .server(&raw.iss)?
+            .verify(jwt.signed.as_bytes(), &signature)
+        {
+            Ok(())
+        } else {
+            Err(CalloutError::Signature)
+        }
     }
 
     fn server(&self, iss: &str) -> Result<PublicKey, CalloutError> {
@@ -290,6 +334,38 @@ impl fmt::Debug for CalloutVerifier {
             .field("subject", &self.subject)
             .field("leeway_secs", &self.leeway_secs)
             .finish_non_exhaustive()
+    }
+}
+
+/// A JWT of NATS in its parts.
+struct Jwt<'a> {
+    signed: &'a str,
+    claims: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Jwt<'a> {
+    fn split(bytes: &'a [u8]) -> Result<Self, CalloutError> {
+        if bytes.len() > MAX_CALLOUT_BYTES {
+            return Err(CalloutError::TooLong { bytes: bytes.len() });
+        }
+        let text = str::from_utf8(bytes).map_err(|_binary| CalloutError::Form)?;
+        let (signed, signature) = text.rsplit_once('.').ok_or(CalloutError::Form)?;
+        let (header, claims) = signed.split_once('.').ok_or(CalloutError::Form)?;
+        if header != HEADER && !is_nats_header(header) {
+            return Err(CalloutError::Form);
+        }
+        Ok(Self {
+            signed,
+            claims,
+            signature,
+        })
+    }
+
+    /// The claims. The signer stands among them, so they are parsed first and believed afterwards.
+    fn claims(&self) -> Result<Raw, CalloutError> {
+        let json = encoding::decode_segment(self.claims).map_err(|_encoding| CalloutError::Form)?;
+        serde_json::from_slice(&json).map_err(CalloutError::Json)
     }
 }
 

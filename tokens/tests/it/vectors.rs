@@ -1,0 +1,134 @@
+//! Verdicts of the original, replayed. Where we differ on purpose, [`rules`] tells it from the data.
+
+mod issue;
+mod keys;
+mod nonce;
+mod replies;
+mod rules;
+mod verdicts;
+
+use std::collections::BTreeMap;
+
+use overlay_testkit::vectors::{Handler, Loader};
+use overlay_tokens::rsa::{RsaPrivate, RsaPublic};
+use overlay_tokens::{Key, PublicKey, UnixTime, VerifyKey};
+use serde_json::Value;
+
+const HANDLERS: &[(&str, Handler)] = &[
+    ("rpc/replies.json", replies::replies),
+    ("tokens/accepted-by-original.json", verdicts::verdicts),
+    ("tokens/connect.json", nonce::connect),
+    ("tokens/huge.json", verdicts::huge),
+    ("tokens/invalid.json", verdicts::verdicts),
+    ("tokens/issue.json", issue::issue),
+    ("tokens/keyfiles.json", keys::key_files),
+    ("tokens/keys.json", keys::keys),
+    (
+        "tokens/library-differences.json",
+        verdicts::library_differences,
+    ),
+    ("tokens/nonce.json", nonce::nonces),
+    ("tokens/time.json", verdicts::verdicts),
+    ("tokens/valid.json", verdicts::verdicts),
+];
+
+#[test]
+fn every_verdict_of_the_original_is_kept_or_changed_by_a_rule() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors");
+    overlay_testkit::vectors::replay(root, HANDLERS).assert_passed();
+}
+
+/// The keys that vector files name.
+struct Keys {
+    seeds: BTreeMap<String, Key>,
+    common: Value,
+}
+
+impl Keys {
+    /// Loads the key file that `file` names.
+    fn load(file: &Value, loader: &Loader) -> Result<Self, String> {
+        let reference = file
+            .pointer("/common/keys")
+            .and_then(Value::as_str)
+            .unwrap_or("keys.json");
+        let keys = loader.load(reference).map_err(|error| error.to_string())?;
+        Ok(Self::of(&keys))
+    }
+
+    fn of(keys: &Value) -> Self {
+        let seeds = keys["cases"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|case| {
+                let seed = Key::from_seed_text(case["seed_hex"].as_str()?.as_bytes()).ok()?;
+                Some((case["name"].as_str()?.to_owned(), seed))
+            });
+        Self {
+            seeds: seeds.collect(),
+            common: keys["common"].clone(),
+        }
+    }
+
+    fn key(&self, name: &str) -> Result<&Key, String> {
+        self.seeds
+            .get(name)
+            .ok_or_else(|| format!("no key named {name}"))
+    }
+
+    fn pem(&self, name: &str, member: &str) -> Result<&str, String> {
+        self.common
+            .pointer(&format!("/{name}/{member}"))
+            .and_then(Value::as_str)
+            .ok_or_else(|| format!("no {member} of {name}"))
+    }
+
+    /// The key to verify with, or nothing when the case gives none that is usable.
+    fn verify_key(&self, name: &str) -> Result<Option<VerifyKey>, String> {
+        match name {
+            "none" | "" => Ok(None),
+            "short" => {
+                let short = &self.key("org")?.public().to_string()[..62];
+                short.parse::<PublicKey>().map_err(drop).unwrap_err();
+                Ok(None)
+            }
+            _ => {
+                if let Some(key) = self.seeds.get(name) {
+                    return Ok(Some(key.public().into()));
+                }
+                let key = RsaPublic::from_pem(self.pem(name, "public_pem")?);
+                Ok(Some(key.map_err(|error| error.to_string())?.into()))
+            }
+        }
+    }
+
+    fn rsa(&self, name: &str) -> Result<RsaPrivate, String> {
+        RsaPrivate::from_pem(self.pem(name, "private_pkcs8_pem")?)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// The moment of a case.
+fn now(case: &Value) -> UnixTime {
+    UnixTime {
+        secs: case["now"].as_i64().unwrap_or_default(),
+        nanos: case["now_ns"]
+            .as_u64()
+            .and_then(|ns| u32::try_from(ns).ok())
+            .unwrap_or_default(),
+    }
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> Result<&'a str, String> {
+    value[member]
+        .as_str()
+        .ok_or_else(|| format!("no text `{member}`"))
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, ours: &T, theirs: &T) -> Result<(), String> {
+    if ours == theirs {
+        Ok(())
+    } else {
+        Err(format!("{what} is {ours:?} and should be {theirs:?}"))
+    }
+}

@@ -1,0 +1,123 @@
+//! Signatures over the broker's nonce, alone and as real programs sent them.
+
+use overlay_protocol::id::Collective;
+use overlay_testkit::vectors::{Loader, Outcome, for_cases};
+use overlay_tokens::claims::{unique_id, unique_id_sha256};
+use overlay_tokens::own::{Holder, OwnError};
+use overlay_tokens::{UnixTime, sign_nonce, verify_nonce};
+use serde_json::Value;
+
+use super::{Keys, now, same, text};
+
+pub(super) fn nonces(file: &Value, loader: &Loader) -> Outcome {
+    let keys = match Keys::load(file, loader) {
+        Ok(keys) => keys,
+        Err(error) => {
+            return Outcome {
+                passed: 0,
+                failed: vec![error],
+            };
+        }
+    };
+    for_cases(file, |case| {
+        let expect = &case["expect"];
+        if let Some(id) = case["id"].as_str() {
+            same("md5", &unique_id(id).as_str(), &text(expect, "md5")?)?;
+            return same(
+                "sha256",
+                &unique_id_sha256(id).as_str(),
+                &text(expect, "sha256")?,
+            );
+        }
+        let key = keys.key(text(case, "key")?)?;
+        let holder = match (
+            Holder::new(text(case, "token")?, key.clone()),
+            expect["error"].as_str(),
+        ) {
+            (Err(OwnError::Purpose { .. }), Some(theirs)) if theirs.contains("purpose") => {
+                return Ok(());
+            }
+            (Err(_), Some(_)) => return Ok(()),
+            (Ok(holder), None) => holder,
+            (ours, theirs) => return Err(format!("{ours:?} where the original says {theirs:?}")),
+        };
+        let collective = Collective::new(text(case, "collective")?).map_err(|e| e.to_string())?;
+        same(
+            "inbox",
+            &holder.inbox_prefix(&collective).as_str(),
+            &text(expect, "inbox_prefix")?,
+        )?;
+        let nonce = text(case, "nonce")?;
+        match (
+            holder.sign_nonce(nonce, now(case)),
+            expect["sign_error"].as_str(),
+        ) {
+            (Err(OwnError::Expired), Some(theirs)) if theirs.contains("expired") => Ok(()),
+            (Ok(ours), None) => {
+                same(
+                    "signature",
+                    &ours.as_str(),
+                    &text(expect, "sig_on_the_wire")?,
+                )?;
+                let hex = hex::encode(key.sign(nonce.as_bytes()));
+                same("signature", &hex.as_str(), &text(expect, "signature_hex")?)?;
+                let verifies =
+                    expect["verifies"].as_bool().unwrap_or_default() && !nonce.is_empty();
+                same(
+                    "verifies",
+                    &verify_nonce(&key.public(), nonce, &ours).is_ok(),
+                    &verifies,
+                )
+            }
+            (ours, theirs) => Err(format!("{ours:?} where the original says {theirs:?}")),
+        }
+    })
+}
+
+/// A broker that sends no nonce is sent a signature over the empty text; we make it, and never accept it.
+pub(super) fn connect(file: &Value, loader: &Loader) -> Outcome {
+    let keys = match Keys::load(file, loader) {
+        Ok(keys) => keys,
+        Err(error) => {
+            return Outcome {
+                passed: 0,
+                failed: vec![error],
+            };
+        }
+    };
+    for_cases(file, |case| {
+        let Some(line) = case["expect"].get("connect") else {
+            return same(
+                "connected",
+                &case["expect"]["connected"],
+                &Value::Bool(false),
+            );
+        };
+        let token = text(line, "auth_token")?;
+        let Some(holder) = case["holder_key"].as_str() else {
+            return same("sig", &line.get("sig"), &None);
+        };
+        let key = keys.key(holder)?;
+        let holder = Holder::new(token, key.clone()).map_err(|error| error.to_string())?;
+        same("token", &holder.text(), &token)?;
+        if line.get("jwt").is_some() {
+            same("jwt", &text(line, "jwt")?, &token)?;
+        }
+        let (nonce, sig) = (
+            case["nonce"].as_str().unwrap_or_default(),
+            text(line, "sig")?,
+        );
+        same("signature", &sign_nonce(key, nonce).as_str(), &sig)?;
+        let at = UnixTime::from_secs(holder.expires_at().unwrap_or_default() - 1);
+        same(
+            "signature",
+            &holder.sign_nonce(nonce, at).ok().as_deref(),
+            &Some(sig),
+        )?;
+        same(
+            "verifies",
+            &verify_nonce(&key.public(), nonce, sig).is_ok(),
+            &!nonce.is_empty(),
+        )
+    })
+}
