@@ -1,10 +1,14 @@
 //! The command line: global flags and the nouns.
 
+mod select;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands;
+
+pub(crate) use self::select::{DiscoveryArgs, FilterArgs, seconds};
 
 /// Runs commands on a fleet, shows what it is, and keeps its cell.
 #[derive(Debug, Parser)]
@@ -12,7 +16,20 @@ use crate::commands;
     name = "overlay",
     version,
     propagate_version = true,
-    max_term_width = 100
+    max_term_width = 100,
+    disable_help_subcommand = false,
+    after_long_help = "\
+Examples:
+  overlay ping                                   who is there
+  overlay req rpcutil ping -F os.family=redhat   an action on some of them
+  overlay inventory n1.example.net               what a node is
+  overlay events                                 what starts, stops, and is refused
+  overlay cell init ./lhr --name lhr             a new cell
+
+Configuration: --config FILE, else ~/.config/overlay/client.toml, /etc/overlay/client.toml, then the
+files of Choria's own client (~/.choriarc, /etc/choria/client.conf, …). OVERLAY_… variables win.
+
+Exit codes: 0 done; 1 failed or refused; 2 the command line was wrong."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -44,8 +61,26 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Tell who is there and how fast they answer
+    Ping(commands::ping::Args),
+    /// Find nodes by filters
+    #[command(visible_alias = "discover")]
+    Find(commands::find::Args),
+    /// Run an action on nodes
+    #[command(visible_aliases = ["rpc", "request"])]
+    Req(Box<commands::req::Args>),
+    /// Show what a node is, or which collectives there are
+    Inventory(commands::inventory::Args),
+    /// Count the values of a fact
+    Facts(commands::facts::Args),
+    /// Watch what starts, stops, lives, and who is refused
+    Events(commands::events::Args),
+    /// List agents and describe their actions
+    Plugin(commands::plugin::Args),
     /// Make, check, start and inspect a cell
     Cell(commands::cell::Args),
     /// Make and read keys and tokens
     Jwt(commands::jwt::Args),
+    /// Print a script that completes commands in a shell
+    Completion(commands::completion::Args),
 }

@@ -1,7 +1,15 @@
 //! One file per noun.
 
 pub(crate) mod cell;
+pub(crate) mod completion;
+pub(crate) mod events;
+pub(crate) mod facts;
+pub(crate) mod find;
+pub(crate) mod inventory;
 pub(crate) mod jwt;
+pub(crate) mod ping;
+pub(crate) mod plugin;
+pub(crate) mod req;
 
 use crate::app::App;
 use crate::args::Command;
@@ -10,7 +18,15 @@ use crate::error::Failure;
 /// Runs the chosen command.
 pub(crate) async fn run(command: Command, app: &App) -> Result<(), Failure> {
     match command {
+        Command::Ping(args) => ping::run(args, app).await,
+        Command::Find(args) => find::run(args, app).await,
+        Command::Req(args) => Box::pin(req::run(*args, app)).await,
+        Command::Inventory(args) => Box::pin(inventory::run(args, app)).await,
+        Command::Facts(args) => Box::pin(facts::run(args, app)).await,
+        Command::Events(args) => events::run(args, app).await,
+        Command::Plugin(args) => plugin::run(args, app),
         Command::Cell(args) => cell::run(args, app).await,
         Command::Jwt(args) => jwt::run(args, app).await,
+        Command::Completion(args) => completion::run(&args, app),
     }
 }

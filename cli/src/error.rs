@@ -1,5 +1,7 @@
 //! Why a command ended, what its user can do, and the exit code.
 
+mod hints;
+
 use std::process::ExitCode;
 
 /// The end of a command that did not do what was asked.
@@ -48,6 +50,23 @@ impl Failure {
         self
     }
 
+    /// Says what was being done when it went wrong.
+    #[must_use]
+    pub(crate) fn context(mut self, doing: impl Into<String>) -> Self {
+        self.error = self.error.context(doing.into());
+        self
+    }
+
+    /// The error in one line, causes included.
+    pub(crate) fn line(&self) -> String {
+        format!("{:#}", self.error)
+    }
+
+    /// Whether only the reader of the output went away.
+    pub(crate) fn is_pipe_closed(&self) -> bool {
+        self.kind == Kind::PipeClosed
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
@@ -63,10 +82,15 @@ impl Failure {
     /// The text for standard error: the error, its causes, the hints.
     pub(crate) fn render(&self) -> String {
         let mut text = format!("error: {}\n", self.error);
-        for cause in self.error.chain().skip(1) {
-            text.push_str(&format!("  caused by: {cause}\n"));
+        let mut above = self.error.to_string();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            // Some libraries repeat their cause in their own text.
+            if !above.contains(&cause) {
+                text.push_str(&format!("  caused by: {cause}\n"));
+            }
+            above = cause;
         }
-        for hint in &self.hints {
+        for hint in self.hints.iter().chain(&hints::of(&self.error)) {
             text.push_str(&format!("  hint: {hint}\n"));
         }
         text

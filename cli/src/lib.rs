@@ -10,8 +10,12 @@
 mod app;
 mod args;
 mod commands;
+mod duration;
 mod error;
 mod output;
+mod results;
+mod select;
+mod text;
 
 use std::process::ExitCode;
 
