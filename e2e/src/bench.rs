@@ -22,7 +22,12 @@ struct Args {
     #[command(subcommand)]
     bench: Bench,
     /// Where the JSON goes
-    #[arg(long, global = true, env = "OVERLAY_BENCH_OUT", default_value = "target/bench")]
+    #[arg(
+        long,
+        global = true,
+        env = "OVERLAY_BENCH_OUT",
+        default_value = "target/bench"
+    )]
     out: PathBuf,
 }
 

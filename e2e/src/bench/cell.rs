@@ -37,14 +37,22 @@ pub(crate) struct Cell {
 /// The directory with our release programs: the one that this program is in.
 pub(crate) fn programs() -> Result<PathBuf> {
     let own = std::env::current_exe().context("find this program")?;
-    Ok(own.parent().context("this program has a directory")?.to_path_buf())
+    Ok(own
+        .parent()
+        .context("this program has a directory")?
+        .to_path_buf())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the environment is read here, at the edge")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment is read here, at the edge"
+)]
 fn nats_server() -> Result<String> {
     std::env::var("OVERLAY_NATS_SERVER")
         .or_else(|_| std::env::var("OVERLAY_NATS_SERVER_DEFAULT"))
-        .context("name a nats-server in OVERLAY_NATS_SERVER, or run this through `cargo xtask bench`")
+        .context(
+            "name a nats-server in OVERLAY_NATS_SERVER, or run this through `cargo xtask bench`",
+        )
 }
 
 /// A port that was free a moment ago.
@@ -56,7 +64,10 @@ pub(crate) fn free_port() -> Result<u16> {
 impl Cell {
     /// Makes a cell with one node and starts its broker and login service, not the node.
     pub(crate) fn start(variant: &Variant) -> Result<Self> {
-        let scratch = tempfile::Builder::new().prefix("overlay-bench-").tempdir().context("make a directory")?;
+        let scratch = tempfile::Builder::new()
+            .prefix("overlay-bench-")
+            .tempdir()
+            .context("make a directory")?;
         let directory = scratch.path().join("cell");
         let (port, monitor, admin) = (free_port()?, free_port()?, free_port()?);
         let programs = programs()?;
@@ -64,7 +75,12 @@ impl Cell {
             .args(["cell", "init"])
             .arg(&directory)
             .args(["--name", "bench", "--nodes", "1", "--websocket-port", "0"])
-            .args(["--port", &port.to_string(), "--monitor-port", &monitor.to_string()])
+            .args([
+                "--port",
+                &port.to_string(),
+                "--monitor-port",
+                &monitor.to_string(),
+            ])
             .args(["--admin-port", &admin.to_string()])
             .stdout(Stdio::null())
             .status()
@@ -77,7 +93,10 @@ impl Cell {
             unseal(&configuration)?;
         }
         let mut command = Command::new(nats_server()?);
-        command.arg("--config").arg(&configuration).current_dir(directory.join("broker"));
+        command
+            .arg("--config")
+            .arg(&configuration)
+            .current_dir(directory.join("broker"));
         if let Some(gogc) = variant.gogc {
             command.env("GOGC", gogc.to_string());
         }
@@ -88,22 +107,40 @@ impl Cell {
             let config = directory.join("broker-auth/broker-auth.toml");
             let mut command = Command::new(programs.join("overlay-broker-auth"));
             command.arg("--config").arg(&config);
-            let listen = format!("127.0.0.1:{}", if index == 0 { admin } else { free_port()? });
+            let listen = format!(
+                "127.0.0.1:{}",
+                if index == 0 { admin } else { free_port()? }
+            );
             command.env("OVERLAY_BROKER_AUTH__ADMIN__LISTEN", &listen);
             let log = scratch.path().join(format!("broker-auth-{index}.log"));
             responders.push(Running::start(&mut command, &log)?);
-            wait_for_port(listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).context("read a port")?)?;
+            wait_for_port(
+                listen
+                    .rsplit_once(':')
+                    .and_then(|(_, port)| port.parse().ok())
+                    .context("read a port")?,
+            )?;
         }
-        Ok(Self { directory, port, broker, responders, _scratch: scratch })
+        Ok(Self {
+            directory,
+            port,
+            broker,
+            responders,
+            _scratch: scratch,
+        })
     }
 
     /// The certificate authority that signed the broker's certificate.
     pub(crate) fn roots(&self) -> Result<rustls::RootCertStore> {
         let path = self.directory.join("tls/ca.pem");
         let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(&path).with_context(|| format!("read {}", path.display()))? {
+        for certificate in CertificateDer::pem_file_iter(&path)
+            .with_context(|| format!("read {}", path.display()))?
+        {
             let certificate = certificate.with_context(|| format!("parse {}", path.display()))?;
-            roots.add(certificate).with_context(|| format!("trust {}", path.display()))?;
+            roots
+                .add(certificate)
+                .with_context(|| format!("trust {}", path.display()))?;
         }
         Ok(roots)
     }
@@ -111,7 +148,8 @@ impl Cell {
     /// The directory of the cell's one node.
     pub(crate) fn node(&self) -> Result<PathBuf> {
         let nodes = self.directory.join("node");
-        let mut entries = fs::read_dir(&nodes).with_context(|| format!("read {}", nodes.display()))?;
+        let mut entries =
+            fs::read_dir(&nodes).with_context(|| format!("read {}", nodes.display()))?;
         let entry = entries.next().context("the cell has a node")?;
         Ok(entry.context("read the node's directory")?.path())
     }
@@ -119,9 +157,14 @@ impl Cell {
 
 /// Takes the line with the curve key out of the broker's configuration.
 fn unseal(configuration: &Path) -> Result<()> {
-    let text = fs::read_to_string(configuration).with_context(|| format!("read {}", configuration.display()))?;
-    let kept: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("xkey")).collect();
-    fs::write(configuration, kept.join("\n")).with_context(|| format!("write {}", configuration.display()))
+    let text = fs::read_to_string(configuration)
+        .with_context(|| format!("read {}", configuration.display()))?;
+    let kept: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("xkey"))
+        .collect();
+    fs::write(configuration, kept.join("\n"))
+        .with_context(|| format!("write {}", configuration.display()))
 }
 
 fn wait_for_port(port: u16) -> Result<()> {

@@ -55,27 +55,41 @@ impl Door {
         };
         // Each login stands for a machine of its own, which has no session to resume.
         config.resumption = rustls::client::Resumption::disabled();
-        Self { port, connector: TlsConnector::from(Arc::new(config)) }
+        Self {
+            port,
+            connector: TlsConnector::from(Arc::new(config)),
+        }
     }
 
     /// One login; the connection is closed when the broker has answered.
     async fn enter(&self, holder: &Holder) -> Result<()> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.context("connect")?;
+        let stream = TcpStream::connect(("127.0.0.1", self.port))
+            .await
+            .context("connect")?;
         stream.set_nodelay(true).context("set nodelay")?;
         let mut reader = BufReader::with_capacity(4096, stream);
         let mut line = String::new();
         reader.read_line(&mut line).await.context("read INFO")?;
         let info: serde_json::Value =
-            serde_json::from_str(line.trim_start_matches("INFO ").trim_end()).context("parse INFO")?;
-        let nonce = info["nonce"].as_str().context("the broker offers no nonce")?;
+            serde_json::from_str(line.trim_start_matches("INFO ").trim_end())
+                .context("parse INFO")?;
+        let nonce = info["nonce"]
+            .as_str()
+            .context("the broker offers no nonce")?;
         let name = ServerName::try_from("localhost").context("name the server")?;
-        let mut tls = self.connector.connect(name, reader.into_inner()).await.context("TLS handshake")?;
+        let mut tls = self
+            .connector
+            .connect(name, reader.into_inner())
+            .await
+            .context("TLS handshake")?;
         let connect = serde_json::json!({
             "verbose": false, "pedantic": false, "jwt": holder.token, "sig": overlay_tokens::sign_nonce(&holder.key, nonce),
             "auth_token": holder.token, "tls_required": true, "name": "bench", "lang": "rust", "version": "1",
             "protocol": 1, "echo": true, "headers": true, "no_responders": true,
         });
-        tls.write_all(format!("CONNECT {connect}\r\nPING\r\n").as_bytes()).await.context("send CONNECT")?;
+        tls.write_all(format!("CONNECT {connect}\r\nPING\r\n").as_bytes())
+            .await
+            .context("send CONNECT")?;
         tls.flush().await.context("send CONNECT")?;
         let mut answer = [0_u8; 512];
         let count = tls.read(&mut answer).await.context("read the answer")?;
@@ -87,7 +101,12 @@ impl Door {
     }
 
     /// `count` logins, `at_once` at a time, the holders taken in turn.
-    pub(crate) async fn storm(&self, holders: Arc<Vec<Holder>>, count: usize, at_once: usize) -> Result<Seen> {
+    pub(crate) async fn storm(
+        &self,
+        holders: Arc<Vec<Holder>>,
+        count: usize,
+        at_once: usize,
+    ) -> Result<Seen> {
         let next = Arc::new(AtomicUsize::new(0));
         let start = Instant::now();
         let mut workers = JoinSet::new();
@@ -100,7 +119,9 @@ impl Door {
                     if index >= count {
                         return seen;
                     }
-                    let Some(holder) = holders.get(index % holders.len().max(1)) else { return seen };
+                    let Some(holder) = holders.get(index % holders.len().max(1)) else {
+                        return seen;
+                    };
                     let begin = Instant::now();
                     let error = match tokio::time::timeout(PATIENCE, door.enter(holder)).await {
                         Ok(Ok(())) => {
@@ -130,6 +151,8 @@ impl Door {
 
 impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door").field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("Door")
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }

@@ -59,7 +59,11 @@ struct Run {
 /// When the cell can't be started, or when a login was refused.
 pub(crate) fn run(options: &Options) -> Result<Report> {
     let gogc = (options.gogc > 0).then_some(options.gogc);
-    let cell = Cell::start(&Variant { sealed: !options.plain, gogc, responders: options.responders })?;
+    let cell = Cell::start(&Variant {
+        sealed: !options.plain,
+        gogc,
+        responders: options.responders,
+    })?;
     let mut report = Report::new("logins");
     let mut runs = Vec::new();
     // The first run warms caches and is not counted, as the peers' figures leave theirs out of the median.
@@ -84,13 +88,25 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         }
         runs.push(run);
     }
-    let mut middle = |value: fn(&Run) -> f64| median(&mut runs.iter().map(value).collect::<Vec<_>>());
+    let middle = |value: fn(&Run) -> f64| median(&mut runs.iter().map(value).collect::<Vec<_>>());
     report.figure("logins a second", middle(|run| run.per_second), "1/s");
     report.figure("login p50", middle(|run| run.p50_ms), "ms");
     report.figure("login p99", middle(|run| run.p99_ms), "ms");
-    report.figure("nats-server, per 1,000 logins", middle(|run| run.broker), "CPU s");
-    report.figure("broker-auth, per 1,000 logins", middle(|run| run.responder), "CPU s");
-    report.figure("driver, per 1,000 logins", middle(|run| run.driver), "CPU s");
+    report.figure(
+        "nats-server, per 1,000 logins",
+        middle(|run| run.broker),
+        "CPU s",
+    );
+    report.figure(
+        "broker-auth, per 1,000 logins",
+        middle(|run| run.responder),
+        "CPU s",
+    );
+    report.figure(
+        "driver, per 1,000 logins",
+        middle(|run| run.driver),
+        "CPU s",
+    );
     Ok(report)
 }
 
@@ -100,7 +116,11 @@ fn spent(cell: &Cell) -> Result<(f64, f64, f64)> {
     for responder in &cell.responders {
         responders += cpu_seconds(responder.pid())?;
     }
-    Ok((cpu_seconds(cell.broker.pid())?, responders, cpu_seconds(std::process::id())?))
+    Ok((
+        cpu_seconds(cell.broker.pid())?,
+        responders,
+        cpu_seconds(std::process::id())?,
+    ))
 }
 
 fn own(cell: &Cell, options: &Options) -> Result<Run> {
@@ -109,7 +129,10 @@ fn own(cell: &Cell, options: &Options) -> Result<Run> {
     let token = file::read_token(&node.join("server.jwt")).context("read the node's token")?;
     let holders = Arc::new(vec![Holder { token, key }]);
     let door = Door::new(cell.port, cell.roots()?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let before = spent(cell)?;
     let seen: Seen = runtime.block_on(door.storm(holders, options.count, options.at_once))?;
     let after = spent(cell)?;
@@ -133,7 +156,12 @@ fn external(cell: &Cell, program: &PathBuf, options: &Options) -> Result<Run> {
     let before = spent(cell)?;
     let output = Command::new(program)
         .args(["login", "-url", &format!("nats://localhost:{}", cell.port)])
-        .args(["-n", &options.count.to_string(), "-c", &options.at_once.to_string()])
+        .args([
+            "-n",
+            &options.count.to_string(),
+            "-c",
+            &options.at_once.to_string(),
+        ])
         .args(["-pid", &cell.broker.pid().to_string()])
         .arg("-token")
         .arg(node.join("server.jwt"))
@@ -144,7 +172,8 @@ fn external(cell: &Cell, program: &PathBuf, options: &Options) -> Result<Run> {
     // nats-server's and broker-auth's shares are settled a moment after the last connection was closed.
     std::thread::sleep(Duration::from_millis(200));
     let after = spent(cell)?;
-    let seen: serde_json::Value = serde_json::from_slice(&output.stdout).context("read the driver's result")?;
+    let seen: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("read the driver's result")?;
     let number = |key: &str| seen[key].as_f64().unwrap_or_default();
     let thousands = options.count as f64 / 1000.0;
     Ok(Run {

@@ -35,21 +35,41 @@ pub(crate) struct Options {
 ///
 /// When the cell can't be started, or when a request stays unanswered.
 pub(crate) fn run(options: &Options) -> Result<Report> {
-    let cell = Cell::start(&Variant { sealed: true, gogc: None, responders: 1 })?;
+    let cell = Cell::start(&Variant {
+        sealed: true,
+        gogc: None,
+        responders: 1,
+    })?;
     let directory = cell.node()?;
     let mut command = Command::new(programs()?.join("overlay-server"));
     command.arg("--config").arg(directory.join("server.toml"));
     let node = Running::start(&mut command, &cell.directory.join("node.log"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let identity = directory.file_name().context("a node has a name")?.to_string_lossy().into_owned();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let identity = directory
+        .file_name()
+        .context("a node has a name")?
+        .to_string_lossy()
+        .into_owned();
     let mut report = Report::new("node");
     runtime.block_on(measure(&cell, &node, &identity, options, &mut report))?;
     Ok(report)
 }
 
-async fn measure(cell: &Cell, node: &Running, identity: &str, options: &Options, report: &mut Report) -> Result<()> {
+async fn measure(
+    cell: &Cell,
+    node: &Running,
+    identity: &str,
+    options: &Options,
+    report: &mut Report,
+) -> Result<()> {
     let caller = Caller::connect(cell, identity).await?;
-    caller.ask_until_answered(Duration::from_secs(20)).await.context("wait for the node")?;
+    caller
+        .ask_until_answered(Duration::from_secs(20))
+        .await
+        .context("wait for the node")?;
 
     say(&format!("idle for {} s", options.idle));
     let before = cpu_seconds(node.pid())?;
@@ -64,8 +84,16 @@ async fn measure(cell: &Cell, node: &Running, identity: &str, options: &Options,
     let wall = start.elapsed().as_secs_f64();
     let spent = cpu_seconds(node.pid())? - before;
     report.figure("requests a second", options.requests as f64 / wall, "1/s");
-    report.figure("processor time per 1,000 requests", spent * 1000.0 / options.requests as f64, "CPU s");
-    report.figure("resident memory, after the requests", resident_mib(node.pid())?, "MiB");
+    report.figure(
+        "processor time per 1,000 requests",
+        spent * 1000.0 / options.requests as f64,
+        "CPU s",
+    );
+    report.figure(
+        "resident memory, after the requests",
+        resident_mib(node.pid())?,
+        "MiB",
+    );
     Ok(())
 }
 
@@ -81,12 +109,18 @@ struct Caller {
 impl Caller {
     async fn connect(cell: &Cell, identity: &str) -> Result<Self> {
         let operator = cell.directory.join("operator");
-        let key = file::read_seed(&operator.join("client.seed")).context("read the operator's seed")?;
-        let token = file::read_token(&operator.join("client.jwt")).context("read the operator's token")?;
-        let claims = overlay_tokens::Unverified::<overlay_tokens::claims::ClientClaims>::decode(&token)
-            .context("read the operator's token")?;
+        let key =
+            file::read_seed(&operator.join("client.seed")).context("read the operator's seed")?;
+        let token =
+            file::read_token(&operator.join("client.jwt")).context("read the operator's token")?;
+        let claims =
+            overlay_tokens::Unverified::<overlay_tokens::claims::ClientClaims>::decode(&token)
+                .context("read the operator's token")?;
         let uid = overlay_protocol::id::md5_hex(&claims.claims_unverified().callerid);
-        let (signer, shown) = (file::read_seed(&operator.join("client.seed"))?, token.clone());
+        let (signer, shown) = (
+            file::read_seed(&operator.join("client.seed"))?,
+            token.clone(),
+        );
         let signer = std::sync::Arc::new(signer);
         let client = async_nats::ConnectOptions::with_auth_callback(move |nonce| {
             let (signer, shown) = (std::sync::Arc::clone(&signer), shown.clone());
@@ -103,7 +137,13 @@ impl Caller {
         .await
         .context("log the operator in")?;
         let subject = format!("choria.node.{identity}");
-        Ok(Self { client, key, token, subject, inbox: format!("choria.reply.{uid}") })
+        Ok(Self {
+            client,
+            key,
+            token,
+            subject,
+            inbox: format!("choria.reply.{uid}"),
+        })
     }
 
     /// One signed `rpcutil#ping`, as it goes over the wire.
@@ -112,22 +152,27 @@ impl Caller {
         let nanoseconds = i64::try_from(now.as_nanos()).context("read the clock")?;
         let mut random = [0_u8; 16];
         random[..8].copy_from_slice(&u64::try_from(number)?.to_be_bytes());
-        let id = Ksuid::from_parts(now.as_secs(), random).context("make a request id")?.to_string();
+        let id = Ksuid::from_parts(now.as_secs(), random)
+            .context("make a request id")?
+            .to_string();
         let request = Request {
             message: br#"{"agent":"rpcutil","action":"ping","data":{}}"#.to_vec(),
             id: id.clone(),
             sender: "bench".to_owned(),
-            caller: overlay_tokens::Unverified::<overlay_tokens::claims::ClientClaims>::decode(&self.token)?
-                .claims_unverified()
-                .callerid
-                .clone(),
+            caller: overlay_tokens::Unverified::<overlay_tokens::claims::ClientClaims>::decode(
+                &self.token,
+            )?
+            .claims_unverified()
+            .callerid
+            .clone(),
             collective: "choria".to_owned(),
             agent: "rpcutil".to_owned(),
             ttl: Duration::from_secs(60),
             time_ns: nanoseconds,
             filter: None,
         };
-        let secure = overlay_tokens::request::sign_request(request.encode(), &self.key, &self.token);
+        let secure =
+            overlay_tokens::request::sign_request(request.encode(), &self.key, &self.token);
         let mut transport = Transport::new(secure.encode());
         transport.reply = Some(format!("{}.{id}", self.inbox));
         transport.sender = Some("bench".to_owned());
@@ -137,10 +182,20 @@ impl Caller {
     async fn ask_until_answered(&self, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
         while Instant::now() < end {
-            let mut replies = self.client.subscribe(format!("{}.>", self.inbox)).await.context("subscribe")?;
-            self.client.publish(self.subject.clone(), self.message(0)?.into()).await.context("publish")?;
+            let mut replies = self
+                .client
+                .subscribe(format!("{}.>", self.inbox))
+                .await
+                .context("subscribe")?;
+            self.client
+                .publish(self.subject.clone(), self.message(0)?.into())
+                .await
+                .context("publish")?;
             self.client.flush().await.context("flush")?;
-            if tokio::time::timeout(Duration::from_millis(500), replies.next()).await.is_ok_and(|reply| reply.is_some()) {
+            if tokio::time::timeout(Duration::from_millis(500), replies.next())
+                .await
+                .is_ok_and(|reply| reply.is_some())
+            {
                 return Ok(());
             }
         }
@@ -148,13 +203,20 @@ impl Caller {
     }
 
     async fn ask_many(&self, count: usize, at_once: usize) -> Result<()> {
-        let mut replies = self.client.subscribe(format!("{}.>", self.inbox)).await.context("subscribe")?;
+        let mut replies = self
+            .client
+            .subscribe(format!("{}.>", self.inbox))
+            .await
+            .context("subscribe")?;
         self.client.flush().await.context("flush")?;
         let (mut sent, mut answered) = (0, 0);
         while answered < count {
             while sent < count && sent - answered < at_once {
                 sent += 1;
-                self.client.publish(self.subject.clone(), self.message(sent)?.into()).await.context("publish")?;
+                self.client
+                    .publish(self.subject.clone(), self.message(sent)?.into())
+                    .await
+                    .context("publish")?;
             }
             let reply = tokio::time::timeout(Duration::from_secs(10), replies.next()).await;
             if !matches!(reply, Ok(Some(_))) {
@@ -166,7 +228,12 @@ impl Caller {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "requests carry the time at which they are made")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "requests carry the time at which they are made"
+)]
 fn now() -> Duration {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
 }

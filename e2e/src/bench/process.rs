@@ -14,7 +14,12 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let after_name = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let field = |index: usize| after_name.split(' ').nth(index).and_then(|text| text.parse::<f64>().ok());
+    let field = |index: usize| {
+        after_name
+            .split(' ')
+            .nth(index)
+            .and_then(|text| text.parse::<f64>().ok())
+    };
     let user = field(11).context("read user time")?;
     let system = field(12).context("read system time")?;
     Ok((user + system) / TICKS_PER_SECOND)
@@ -24,8 +29,16 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
 pub(crate) fn resident_mib(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let line = text.lines().find(|line| line.starts_with("VmRSS:")).context("find VmRSS")?;
-    let kib: f64 = line.split_whitespace().nth(1).context("read VmRSS")?.parse().context("parse VmRSS")?;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .context("find VmRSS")?;
+    let kib: f64 = line
+        .split_whitespace()
+        .nth(1)
+        .context("read VmRSS")?
+        .parse()
+        .context("parse VmRSS")?;
     Ok(kib / 1024.0)
 }
 

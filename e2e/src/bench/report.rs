@@ -22,7 +22,11 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, figures: Vec::new(), rows: Vec::new() }
+        Self {
+            name,
+            figures: Vec::new(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a figure with its unit.
@@ -44,9 +48,13 @@ impl Report {
         let mut figures = Map::new();
         for (name, value, unit) in &self.figures {
             say(&format!("{name:<44} {value:>12.3} {unit}"));
-            figures.insert(name.clone(), serde_json::json!({ "value": value, "unit": unit }));
+            figures.insert(
+                name.clone(),
+                serde_json::json!({ "value": value, "unit": unit }),
+            );
         }
-        let document = serde_json::json!({ "benchmark": self.name, "figures": figures, "runs": self.rows });
+        let document =
+            serde_json::json!({ "benchmark": self.name, "figures": figures, "runs": self.rows });
         fs::create_dir_all(out).with_context(|| format!("make {}", out.display()))?;
         let path = out.join(format!("{}.json", self.name));
         let text = serde_json::to_string_pretty(&document).context("write the report as JSON")?;

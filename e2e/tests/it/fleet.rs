@@ -1,0 +1,69 @@
+//! More than a handful of nodes.
+
+use crate::world::World;
+
+/// As many real node processes as a small machine takes beside other tests.
+const FLEET: usize = 25;
+
+#[test]
+fn every_node_of_a_fleet_answers_and_none_is_counted_twice() {
+    let world = World::new(FLEET, &[]);
+    let _up = world.up();
+    world.wait_for_nodes(FLEET);
+    let said = world
+        .overlay(&["req", "rpcutil", "ping", "--json"])
+        .ok()
+        .json();
+    assert_eq!(
+        said["request_stats"]["ok"], FLEET,
+        "{}",
+        said["request_stats"]
+    );
+    let mut senders: Vec<&str> = said["replies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|reply| reply["sender"].as_str())
+        .collect();
+    senders.sort_unstable();
+    senders.dedup();
+    assert_eq!(senders.len(), FLEET);
+
+    let batched = world
+        .overlay(&[
+            "req",
+            "rpcutil",
+            "ping",
+            "--batch",
+            "10",
+            "--batch-sleep",
+            "0",
+            "--json",
+        ])
+        .ok()
+        .json();
+    assert_eq!(
+        batched["request_stats"]["ok"], FLEET,
+        "{}",
+        batched["request_stats"]
+    );
+    let limited = world
+        .overlay(&["req", "rpcutil", "ping", "--limit", "20%", "--json"])
+        .ok()
+        .json();
+    assert_eq!(
+        limited["request_stats"]["ok"],
+        FLEET / 5,
+        "{}",
+        limited["request_stats"]
+    );
+    let too_many = world
+        .overlay(&["req", "rpcutil", "ping", "--limit", "1000", "--json"])
+        .ok()
+        .json();
+    assert_eq!(
+        too_many["request_stats"]["ok"], FLEET,
+        "{}",
+        too_many["request_stats"]
+    );
+}
