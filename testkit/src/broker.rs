@@ -126,7 +126,7 @@ impl Broker {
     /// When there is no answer, or none in JSON.
     #[track_caller]
     pub fn monitoring(&self, page: &str) -> Value {
-        match crate::http::get(self.monitoring_port(), page) {
+        match crate::http::get_ok(self.monitoring_port(), page) {
             Ok(body) => match serde_json::from_str(&body) {
                 Ok(value) => value,
                 Err(error) => panic!("monitoring page {page}: {error}: {body}"),

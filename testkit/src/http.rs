@@ -1,4 +1,4 @@
-//! The one HTTP request that the kit needs: GET on loopback.
+//! The few HTTP requests that the kit and admin tests need, on loopback.
 
 use std::io::{Error, Read as _, Result, Write as _};
 use std::net::TcpStream;
@@ -6,22 +6,41 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Fetches `page` from 127.0.0.1 and yields its body; any status but 200 is an error.
-pub(crate) fn get(port: u16, page: &str) -> Result<String> {
-    let (status, body) = get_with_status(port, page)?;
-    if status == 200 {
-        Ok(body)
-    } else {
-        Err(Error::other(format!("status {status}: {body}")))
+/// Fetches `page` from a port of 127.0.0.1, and yields status and body.
+///
+/// # Errors
+///
+/// When nobody answers in time, or not with HTTP.
+pub fn get(port: u16, page: &str) -> Result<(u16, String)> {
+    send(port, "GET", page, "")
+}
+
+/// Puts `body` to `page` at a port of 127.0.0.1, and yields status and body.
+///
+/// # Errors
+///
+/// When nobody answers in time, or not with HTTP.
+pub fn put(port: u16, page: &str, body: &str) -> Result<(u16, String)> {
+    send(port, "PUT", page, body)
+}
+
+/// Fetches `page`; any status but 200 is an error.
+pub(crate) fn get_ok(port: u16, page: &str) -> Result<String> {
+    match get(port, page)? {
+        (200, body) => Ok(body),
+        (status, body) => Err(Error::other(format!("status {status}: {body}"))),
     }
 }
 
-/// Fetches `page` from 127.0.0.1 and yields status and body.
-pub(crate) fn get_with_status(port: u16, page: &str) -> Result<(u16, String)> {
+fn send(port: u16, method: &str, page: &str, body: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(LIMIT))?;
     // HTTP/1.0: the end of the body is the end of the stream, never a chunk.
-    write!(stream, "GET {page} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {page} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n{body}"
+    )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let (head, body) = text

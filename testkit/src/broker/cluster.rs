@@ -64,7 +64,7 @@ impl Cluster {
     pub fn wait_for_jetstream(&self) {
         let waited = poll_blocking(ROUTES_LIMIT, POLL, || {
             self.brokers.iter().all(|broker| {
-                let page = crate::http::get(broker.monitoring_port(), "/jsz");
+                let page = crate::http::get_ok(broker.monitoring_port(), "/jsz");
                 page.is_ok_and(|body| {
                     let page: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
                     let leader = page.pointer("/meta_cluster/leader");
@@ -83,7 +83,7 @@ impl Cluster {
     fn wait_for_routes(&self) -> Result<(), String> {
         poll_blocking(ROUTES_LIMIT, POLL, || {
             for broker in &self.brokers {
-                let body = crate::http::get(broker.monitoring_port(), "/routez")
+                let body = crate::http::get_ok(broker.monitoring_port(), "/routez")
                     .map_err(|error| error.to_string())?;
                 let others = self
                     .brokers

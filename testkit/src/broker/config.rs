@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use crate::mint::CalloutKeys;
 use crate::nats_server::{self, NatsServer};
 
 use super::{Broker, Cluster};
@@ -131,6 +132,14 @@ impl Builder {
         self.extra.push_str(text.as_ref());
         self.extra.push('\n');
         self
+    }
+
+    /// Lets a login service decide (auth callout), with the accounts of a cell and JetStream.
+    #[must_use]
+    pub fn callout(self, keys: &CalloutKeys) -> Self {
+        self.jetstream()
+            .max_control_line(65_536)
+            .config(keys.config())
     }
 
     /// Starts the broker and waits until it listens.

@@ -3,8 +3,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use overlay_testkit::{Broker, eventually, nats_server};
 
-const LIMIT: Duration = Duration::from_secs(20);
-const PERIOD: Duration = Duration::from_millis(20);
+use crate::{LIMIT, PERIOD};
 
 #[tokio::test]
 async fn a_client_reaches_the_broker_again_after_a_restart() {

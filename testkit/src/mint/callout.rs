@@ -1,0 +1,133 @@
+//! Keys of a broker that asks a login service, and the configuration that names them.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use overlay_tokens::broker_jwt::{AccountKey, CurveKey, UserKey};
+
+/// Keys of a broker whose logins a service decides (auth callout), with the accounts of a cell.
+#[derive(Debug)]
+pub struct CalloutKeys {
+    /// The account key that signs the service's answers.
+    pub account: AccountKey,
+    /// The service's own user, in account `auth`.
+    pub callout: UserKey,
+    /// A user of account `choria` for the service's streams.
+    pub streams: UserKey,
+    /// A user of the system account.
+    pub system: UserKey,
+    /// The service's curve key.
+    pub curve: CurveKey,
+}
+
+impl Default for CalloutKeys {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CalloutKeys {
+    /// New keys.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no randomness.
+    pub fn new() -> Self {
+        let user = || UserKey::generate().expect("the system has randomness");
+        Self {
+            account: AccountKey::generate().expect("the system has randomness"),
+            callout: user(),
+            streams: user(),
+            system: user(),
+            curve: CurveKey::generate().expect("the system has randomness"),
+        }
+    }
+
+    /// Writes `callout.nk`, `account.nk`, `curve.nk`, `streams.nk` and `system.nk` into `dir`.
+    ///
+    /// # Panics
+    ///
+    /// When they cannot be written.
+    pub fn write(&self, dir: &Path) -> PathBuf {
+        let seed = "a fresh key has a seed";
+        for (name, seed) in [
+            ("callout.nk", self.callout.seed().expect(seed)),
+            ("account.nk", self.account.seed().expect(seed)),
+            ("curve.nk", self.curve.seed().expect(seed)),
+            ("streams.nk", self.streams.seed().expect(seed)),
+            ("system.nk", self.system.seed().expect(seed)),
+        ] {
+            let mut file = std::fs::File::options()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(dir.join(name))
+                .expect("the directory takes a file");
+            std::io::Write::write_all(&mut file, seed.as_bytes()).expect("the file takes a seed");
+        }
+        dir.to_owned()
+    }
+
+    /// The accounts and the callout as nats-server's configuration, with the answers sealed.
+    ///
+    /// Accounts `auth`, `system`, `choria` (with JetStream, so start the broker with it) and
+    /// `provisioning`, and the exports between the last two that a cell has.
+    pub fn config(&self) -> String {
+        self.text(&format!("xkey: \"{}\"", self.curve.public()))
+    }
+
+    /// The same without sealing.
+    pub fn config_unsealed(&self) -> String {
+        self.text("")
+    }
+
+    fn text(&self, xkey: &str) -> String {
+        let account = self.account.public();
+        let callout = self.callout.public();
+        let streams = self.streams.public();
+        let system = self.system.public();
+        format!(
+            r#"
+system_account: system
+authorization {{
+  timeout: 2
+  auth_callout {{
+    issuer: "{account}"
+    account: auth
+    auth_users: [ "{callout}", "{system}", "{streams}" ]
+    {xkey}
+  }}
+}}
+accounts {{
+  auth {{
+    users: [ {{ nkey: "{callout}", permissions: {{
+      subscribe: [ "$SYS.REQ.USER.AUTH", "$SYS.ACCOUNT.CLIENT.AUTH.ERR" ]
+      publish: [ "$SYS._INBOX.>" ]
+    }} }} ]
+  }}
+  system {{ users: [ {{ nkey: "{system}" }} ] }}
+  choria {{
+    jetstream: enabled
+    users: [ {{ nkey: "{streams}" }} ]
+    exports: [
+      {{ service: "$JS.API.STREAM.INFO.KV_CHORIA_LEADER_ELECTION", accounts: [ provisioning ], response_type: singleton }}
+      {{ service: "$KV.CHORIA_LEADER_ELECTION.provisioner", accounts: [ provisioning ], response_type: singleton }}
+    ]
+    imports: [ {{ stream: {{ account: provisioning, subject: "choria.lifecycle.>" }} }} ]
+  }}
+  provisioning {{
+    exports: [ {{ stream: "choria.lifecycle.>", accounts: [ choria ] }} ]
+    imports: [
+      {{ service: {{ account: choria, subject: "$JS.API.STREAM.INFO.KV_CHORIA_LEADER_ELECTION" }}
+        to: "choria.streams.STREAM.INFO.KV_CHORIA_LEADER_ELECTION" }}
+      {{ service: {{ account: choria, subject: "$KV.CHORIA_LEADER_ELECTION.provisioner" }} }}
+      {{ service: {{ account: choria, subject: "$KV.CHORIA_LEADER_ELECTION.provisioner" }}
+        to: "choria.streams.$KV.CHORIA_LEADER_ELECTION.provisioner" }}
+    ]
+  }}
+}}
+"#
+        )
+    }
+}
