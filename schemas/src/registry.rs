@@ -62,7 +62,8 @@ macro_rules! schema {
 
 // kept in step with the files by a test
 const SCHEMAS: &[Schema] = &[
-    schema!("ddl", "v1", "agent", valid: ["nothing", "parcel"], invalid: ["action_upper_case", "actions_missing", "display_unknown", "input_of_unknown_type", "maxlength_negative", "name_with_dot", "output_without_heading", "timeout_missing", "timeout_negative"]),
+    schema!("ddl", "v1", "agent", valid: ["nothing", "parcel"], invalid: ["action_upper_case", "actions_missing", "display_unknown",
+            "input_with_space", "input_of_unknown_type", "maxlength_negative", "name_with_dot", "output_without_heading", "timeout_missing", "timeout_negative"]),
     schema!("lifecycle", "v1", "refused", valid: ["expired", "least"], invalid: ["data_missing", "data_null", "data_of_version_2", "old_specversion", "other_source", "reason_number", "timestamp_text"]),
     schema!("protocol", "v2", "reply", valid: ["ping"], invalid: ["message_no_base64", "sender_number", "time_text"]),
     schema!("protocol", "v2", "request", valid: ["every_filter", "ping", "without_filter"], invalid: ["caller_empty", "filter_compound_of_texts", "filter_fact_empty", "filter_fact_null", "filter_null", "filter_operator_unknown", "filter_without_compound", "id_missing", "message_empty", "time_zero", "ttl_fraction", "ttl_text", "ttl_zero"]),

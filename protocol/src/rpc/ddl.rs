@@ -220,14 +220,17 @@ impl Ddl {
         }
         let mut seen = std::collections::BTreeSet::new();
         for action in &self.actions {
-            let inputs = action.input.keys().chain(action.output.keys());
-            if let Some(name) = inputs
-                .chain([&action.action])
-                .find(|name| !is_plain(name) || name.is_empty())
-            {
+            if !is_plain(&action.action) || action.action.is_empty() {
                 return Err(bad(
                     "actions",
-                    format!("name {name:?} is not made of a-z, 0-9 and _"),
+                    format!("name {:?} is not made of a-z, 0-9 and _", action.action),
+                ));
+            }
+            let mut names = action.input.keys().chain(action.output.keys());
+            if let Some(name) = names.find(|name| !is_field(name)) {
+                return Err(bad(
+                    "actions",
+                    format!("name {name:?} is not made of letters, digits, _ and -"),
                 ));
             }
             if !seen.insert(&action.action) {
@@ -265,6 +268,12 @@ impl Action {
         }
         data
     }
+}
+
+/// Some agents have inputs in capitals, the parts of a certificate's subject for one.
+fn is_field(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    !name.is_empty() && name.bytes().all(allowed)
 }
 
 fn is_plain(name: &str) -> bool {

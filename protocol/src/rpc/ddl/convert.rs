@@ -7,7 +7,7 @@ use super::{Action, Input, InputError, InputKind, ValueError};
 impl Action {
     /// Converts `key=value` texts to typed inputs, checks them, and adds defaults.
     ///
-    /// Keys are lower-cased; of a key given twice the last one counts.
+    /// Keys that are not declared as they are given are lower-cased; of a key given twice the last one counts.
     ///
     /// # Errors
     ///
@@ -18,7 +18,11 @@ impl Action {
     ) -> Result<Map<String, Value>, InputError> {
         let mut data = Map::new();
         for (key, text) in pairs {
-            let name = key.to_lowercase();
+            let name = if self.input.contains_key(key) {
+                key.clone()
+            } else {
+                key.to_lowercase()
+            };
             let Some(input) = self.input.get(&name) else {
                 return Err(InputError::Undeclared(name));
             };

@@ -111,6 +111,16 @@ fn values_that_are_not_allowed_are_refused_with_the_words_of_the_original() {
 }
 
 #[test]
+fn inputs_in_capitals_are_found_before_lower_case_ones() {
+    let text = json!({"prompt": "x", "description": "x", "type": "string", "optional": true});
+    let action =
+        action(json!({"action": "a", "description": "a", "input": {"CN": text, "ou": text}}));
+    let pairs = [("CN", "1"), ("OU", "2")].map(|(key, text)| (key.to_owned(), text.to_owned()));
+    let data = action.convert_inputs(&pairs).unwrap();
+    assert_eq!(Value::Object(data), json!({"CN": "1", "ou": "2"}));
+}
+
+#[test]
 fn undeclared_and_missing_inputs_are_refused() {
     let action = with_input(json!({"type": "string"}));
     let pairs = [("y".to_owned(), "1".to_owned())];
