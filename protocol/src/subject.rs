@@ -24,6 +24,8 @@ pub const DEV_NULL: &str = "dev.null";
 pub const USER_INFO: &str = "$SYS.REQ.USER.INFO";
 /// Requests of the broker that ask who may connect.
 pub const AUTH_CALLOUT: &str = "$SYS.REQ.USER.AUTH";
+/// Logins that the broker refused, told to the account that it asks who may connect.
+pub const AUTH_ERRORS: &str = "$SYS.ACCOUNT.CLIENT.AUTH.ERR";
 
 /// Returns where a request to all nodes with an agent goes.
 #[must_use]
