@@ -53,6 +53,12 @@ pub const EXPORT_PROVISIONER_ELECTION: &str = "$KV.CHORIA_LEADER_ELECTION.provis
 pub const IMPORT_PROVISIONER_ELECTION: &str =
     "choria.streams.$KV.CHORIA_LEADER_ELECTION.provisioner";
 
+/// Returns the request about one stream, such as `INFO`, `CREATE` or `UPDATE`, to the broker's stream API.
+#[must_use]
+pub fn api_request(verb: &str, stream: &str) -> String {
+    format!("{API_PREFIX}.STREAM.{verb}.{stream}")
+}
+
 /// Returns the stream of a governor.
 #[must_use]
 pub fn governor(name: &AgentName) -> String {
