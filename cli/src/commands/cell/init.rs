@@ -144,7 +144,9 @@ fn create(
     brought: &Brought,
     now: OffsetDateTime,
 ) -> Result<Report, Failure> {
-    let settings = args.flags.settings(root, &hostname())?;
+    let settings = args
+        .flags
+        .settings(root, &hostname(), brought.tls.is_none())?;
     if let Some(given) = &brought.tls {
         check_given(given, &settings, now)?;
     }
@@ -208,11 +210,11 @@ fn check_given(
     if examined.faults.is_empty() {
         return Ok(());
     }
-    Err(
-        Failure::new(format!("--tls-cert cannot serve: {}", examined.faults.join("; "))).hint(
-            "the certificate must name every --host, and localhost for the programs on the broker's own machine",
-        ),
-    )
+    Err(Failure::new(format!(
+        "--tls-cert cannot serve: {}",
+        examined.faults.join("; ")
+    ))
+    .hint("the certificate must name every --host; the first --host must lead to this machine"))
 }
 
 /// Adds what is missing; changes nothing else unless told to.
@@ -229,6 +231,7 @@ fn resume(
         wanted: layout.root().display().to_string(),
     };
     let mut changes = args.flags.apply(&mut settings);
+    Settings::refuse_renaming(&changes)?;
     if moved.is != moved.wanted {
         settings.directory = layout.root().to_owned();
         changes.push(moved);

@@ -41,6 +41,8 @@ pub(super) struct BrokerSettings {
     pub(super) monitor_port: u16,
     /// Names and addresses by which nodes and clients reach the broker; the first is put into their files.
     pub(super) hosts: Vec<String>,
+    /// Name by which programs on the broker's own machine reach it.
+    pub(super) local_host: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +87,7 @@ pub(super) struct Flags {
     /// Port of the broker's monitoring, on loopback [default: 8222]
     #[arg(long, value_name = "PORT")]
     pub(super) monitor_port: Option<u16>,
-    /// Port of the login service's health and metrics, on loopback; further ones follow [default: 8230]
+    /// Port of the login service's health and metrics, on loopback; further ones follow [default: 9801]
     #[arg(long, value_name = "PORT")]
     pub(super) admin_port: Option<u16>,
     /// How many login services `up` starts [default: 1]
@@ -123,7 +125,14 @@ impl Flags {
     }
 
     /// Settings of a new cell.
-    pub(super) fn settings(&self, directory: &Path, hostname: &str) -> Result<Settings, Failure> {
+    ///
+    /// A certificate that is made here names `localhost`; one that was brought need not.
+    pub(super) fn settings(
+        &self,
+        directory: &Path,
+        hostname: &str,
+        made_here: bool,
+    ) -> Result<Settings, Failure> {
         let name = self
             .name
             .clone()
@@ -139,14 +148,16 @@ impl Flags {
                 websocket_port: 4223,
                 monitor_port: 8222,
                 hosts: vec![hostname.to_owned()],
+                local_host: String::new(),
             },
             run: RunSettings {
                 broker_auth: 1,
-                admin_port: 8230,
+                admin_port: 9801,
                 nodes: Vec::new(),
             },
         };
         self.apply(&mut settings);
+        settings.broker.local_host = settings.local_host(made_here);
         settings.validate()?;
         Ok(settings)
     }
@@ -269,6 +280,18 @@ impl Settings {
         Ok(format!("{HEAD}{}", toml::to_string(self)?))
     }
 
+    fn local_host(&self, certificate_is_made_here: bool) -> String {
+        let listen = self.broker.listen;
+        if !certificate_is_made_here {
+            return self.broker.hosts.first().cloned().unwrap_or_default();
+        }
+        if listen.is_unspecified() || listen.is_loopback() {
+            "localhost".to_owned()
+        } else {
+            listen.to_string()
+        }
+    }
+
     /// The URL that nodes and clients use.
     pub(super) fn broker_url(&self) -> String {
         let host = self
@@ -281,28 +304,25 @@ impl Settings {
 
     /// The URL that programs on the broker's own machine use.
     pub(super) fn local_url(&self) -> String {
-        format!("nats://{}:{}", in_url(&self.local_host()), self.broker.port)
-    }
-
-    fn local_host(&self) -> String {
-        if self.broker.listen.is_unspecified() || self.broker.listen.is_loopback() {
-            "localhost".to_owned()
-        } else {
-            self.broker.listen.to_string()
-        }
+        format!(
+            "tls://{}:{}",
+            in_url(&self.broker.local_host),
+            self.broker.port
+        )
     }
 
     /// The names by which the files of this cell reach the broker.
     pub(super) fn names_used(&self) -> Vec<String> {
         let mut names = self.broker.hosts.clone();
-        names.push(self.local_host());
+        if !names.contains(&self.broker.local_host) {
+            names.push(self.broker.local_host.clone());
+        }
         names
     }
 
     /// Everything that a certificate made here names.
     pub(super) fn certificate_names(&self) -> Vec<String> {
-        let mut names = self.broker.hosts.clone();
-        names.push(self.local_host());
+        let mut names = self.names_used();
         names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
         let mut seen = BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
@@ -333,7 +353,7 @@ impl Settings {
         if self.broker.hosts.is_empty() {
             return Err(Failure::usage("a cell needs at least one host name"));
         }
-        for host in &self.broker.hosts {
+        for host in self.broker.hosts.iter().chain([&self.broker.local_host]) {
             if host.parse::<IpAddr>().is_err() && !is_host_name(host) {
                 return Err(Failure::usage(format!("{host:?} is no host name or address"))
                     .hint("give names without scheme and port, for example --host broker1.example.net"));
@@ -341,6 +361,19 @@ impl Settings {
         }
         self.validate_nodes()?;
         self.validate_ports()
+    }
+
+    /// What every token and certificate of the cell carries cannot change under them.
+    pub(super) fn refuse_renaming(changes: &[Change]) -> Result<(), Failure> {
+        let fixed = |change: &&Change| ["name", "organisation"].contains(&change.setting);
+        match changes.iter().find(fixed) {
+            None => Ok(()),
+            Some(change) => Err(Failure::new(format!(
+                "the {} of a cell cannot be changed: it is {}, asked for {}; nothing was changed",
+                change.setting, change.is, change.wanted
+            ))
+            .hint("make a new cell; its certificates and tokens carry it")),
+        }
     }
 
     fn validate_nodes(&self) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use self::elections::Election;
 use self::login::LoginService;
+pub(super) use self::login::not_ready;
 use self::monitor::{Connection, Kind};
 use super::http;
 use super::process::State;

@@ -95,16 +95,19 @@ impl Facts<'_> {
 
     pub(super) fn broker_auth(&self) -> anyhow::Result<String> {
         let mut file = Toml::parse(BROKER_AUTH_TOML)?;
-        for (key, path) in [
-            ("callout_seed_file", CALLOUT_KEY),
-            ("account_seed_file", ACCOUNT_KEY),
-            ("curve_seed_file", CURVE_KEY),
-            ("streams_seed_file", STREAMS_KEY),
-        ] {
-            file.set(&[key], self.layout.text(path))?;
-        }
+        file.set(&["organisation"], self.settings.organisation.as_str())?;
         file.set(&["broker", "servers"], array([self.settings.local_url()]))?;
         file.set(&["broker", "ca_file"], self.layout.text(CA_CERT))?;
+        file.set(&["callout", "issuer"], self.keys.account.as_str())?;
+        file.set(&["callout", "xkey"], self.keys.curve.as_str())?;
+        for (table, key, path) in [
+            ("broker", "seed_file", CALLOUT_KEY),
+            ("callout", "account_seed_file", ACCOUNT_KEY),
+            ("callout", "curve_seed_file", CURVE_KEY),
+            ("streams", "seed_file", STREAMS_KEY),
+        ] {
+            file.set(&[table, key], self.layout.text(path))?;
+        }
         let password = self.layout.text(PROVISIONER_PASSWORD);
         file.set(&["provisioning", "password_file"], password)?;
         file.set(

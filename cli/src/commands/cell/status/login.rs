@@ -15,8 +15,10 @@ pub(super) struct LoginService {
     pub(super) version: Option<String>,
     /// Whether it is the one that keeps the streams.
     pub(super) elected: Option<bool>,
-    /// Decisions since its start, by outcome.
-    pub(super) decisions: BTreeMap<String, u64>,
+    /// Logins let in since its start.
+    pub(super) allowed: u64,
+    /// Logins kept out since its start, by reason.
+    pub(super) refused: BTreeMap<String, u64>,
 }
 
 pub(super) async fn ask(port: u16) -> LoginService {
@@ -26,7 +28,8 @@ pub(super) async fn ask(port: u16) -> LoginService {
         why: None,
         version: None,
         elected: None,
-        decisions: BTreeMap::new(),
+        allowed: 0,
+        refused: BTreeMap::new(),
     };
     match http::get(port, "/ready").await {
         Ok(answer) if answer.status == 200 => service.ready = true,
@@ -50,10 +53,12 @@ impl LoginService {
         for sample in text.lines().filter_map(Sample::parse) {
             match sample.name {
                 "overlay_build_info" => self.version = sample.label("version").map(str::to_owned),
-                "overlay_broker_auth_elected" => self.elected = Some(sample.value > 0.0),
-                "overlay_broker_auth_decisions_total" => {
-                    if let Some(outcome) = sample.label("outcome") {
-                        *self.decisions.entry(outcome.to_owned()).or_default() += sample.count();
+                "overlay_broker_auth_leader" => self.elected = Some(sample.value > 0.0),
+                "overlay_broker_auth_logins_allowed_total" => self.allowed += sample.count(),
+                "overlay_broker_auth_logins_refused_total" => {
+                    let reason = sample.label("reason").unwrap_or("unknown");
+                    if sample.count() > 0 {
+                        *self.refused.entry(reason.to_owned()).or_default() += sample.count();
                     }
                 }
                 _ => {}
@@ -66,11 +71,19 @@ impl LoginService {
         if self.elected == Some(true) {
             parts.push("keeps the streams".to_owned());
         }
-        parts.extend(
-            self.decisions
+        if self.ready {
+            parts.push(format!("{} logins let in", self.allowed));
+            let refused: Vec<String> = self
+                .refused
                 .iter()
-                .map(|(outcome, count)| format!("{count} {outcome}")),
-        );
+                .map(|(reason, count)| format!("{count} {reason}"))
+                .collect();
+            if refused.is_empty() {
+                parts.push("none refused".to_owned());
+            } else {
+                parts.push(format!("refused: {}", refused.join(" + ")));
+            }
+        }
         format!(
             "Login service{} on port {}: {}",
             self.version
@@ -82,6 +95,13 @@ impl LoginService {
             parts.join(", ")
         )
     }
+}
+
+/// The reasons in a report of readiness; its whole text if it has another form.
+pub(in crate::commands::cell) fn not_ready(answer: &http::Answer) -> String {
+    String::from_utf8_lossy(&answer.body)
+        .trim()
+        .replace('\n', " ")
 }
 
 /// One line of the Prometheus text format.
@@ -126,26 +146,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_are_read_and_summed_by_outcome() {
+    fn metrics_are_read() {
         let mut service = LoginService {
             port: 1,
             ready: true,
             why: None,
             version: None,
             elected: None,
-            decisions: BTreeMap::new(),
+            allowed: 0,
+            refused: BTreeMap::new(),
         };
         service.read_metrics(
-            "# HELP x y\noverlay_build_info{component=\"broker_auth\",version=\"1.2.3\"} 1\n\
-             overlay_broker_auth_elected 1\n\
-             overlay_broker_auth_decisions_total{outcome=\"allowed\",purpose=\"client\"} 3\n\
-             overlay_broker_auth_decisions_total{outcome=\"allowed\",purpose=\"server\"} 4\n\
-             overlay_broker_auth_decisions_total{outcome=\"refused\",purpose=\"server\"} 1\nnonsense\n",
+            "# HELP x y\noverlay_build_info{commit=\"c\",component=\"broker-auth\",version=\"1.2.3\"} 1\n\
+             overlay_broker_auth_leader 1\n\
+             overlay_broker_auth_logins_allowed_total{role=\"client\"} 3\n\
+             overlay_broker_auth_logins_allowed_total{role=\"server\"} 4\n\
+             overlay_broker_auth_logins_refused_total{reason=\"token_expired\"} 1\n\
+             overlay_broker_auth_logins_refused_total{reason=\"leaf_node\"} 0\nnonsense\n",
         );
         assert_eq!(
             service.line(),
             "Login service (overlay-broker-auth 1.2.3) on port 1: ready, keeps the streams, \
-             7 allowed, 1 refused"
+             7 logins let in, refused: 1 token_expired"
         );
+    }
+
+    #[test]
+    fn the_parts_that_are_down_are_named() {
+        let answer = http::Answer {
+            status: 503,
+            body: br#"{"ready":false,"parts":{"broker":{"up":false,"why":"no route"},"started":true}}"#.to_vec(),
+        };
+        assert!(not_ready(&answer).contains("no route"));
     }
 }

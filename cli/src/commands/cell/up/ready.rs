@@ -11,7 +11,7 @@ use super::Stage;
 use super::child::Program;
 use crate::commands::cell::http;
 use crate::commands::cell::settings::Settings;
-use crate::commands::cell::status::monitor;
+use crate::commands::cell::status::{monitor, not_ready};
 use crate::error::Failure;
 
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -105,8 +105,10 @@ impl Expected {
         for port in &self.login_ports {
             let answer = http::get(*port, "/ready").await?;
             if answer.status != 200 {
-                let said = String::from_utf8_lossy(&answer.body).trim().to_owned();
-                bail!("the login service on port {port} is not ready: {said}");
+                bail!(
+                    "the login service on port {port} is not ready: {}",
+                    not_ready(&answer)
+                );
             }
         }
         Ok(())
