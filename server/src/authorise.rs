@@ -1,0 +1,228 @@
+//! Whether a message is a request that this node acts on. Bytes and a time in, a verdict out.
+//!
+//! The order is the one Choria servers use: transport, secure request, signature over the bytes
+//! received, request, caller, filter, collective, time. Nothing of the request is parsed before its
+//! signature holds. Two checks are ours: no request may live longer than the configured maximum,
+//! and the same signed bytes are not taken twice.
+
+use std::time::Duration;
+
+use overlay_protocol::DecodeError;
+use overlay_protocol::envelope::Limits;
+use overlay_protocol::envelope::v2::{Federation, Request, SecureRequest, Transport};
+use overlay_protocol::filter::Verdict;
+use overlay_protocol::id::Collective;
+use overlay_protocol::subject;
+use overlay_tokens::UnixTime;
+use overlay_tokens::request::{RequestError, RequestPolicy, RequestVerifier, VerifiedRequest};
+use sha2::{Digest as _, Sha256};
+
+use crate::config::Config;
+use crate::node::View;
+use crate::replay::{Digest, Seen, Sight};
+use crate::stats::Count;
+
+/// What a message is held against.
+#[derive(Debug)]
+pub struct Receiver {
+    /// Checks tokens and signatures, and remembers the tokens it saw.
+    pub verifier: RequestVerifier,
+    /// Bounds of the layers.
+    pub limits: Limits,
+    /// The node's collectives.
+    pub collectives: Vec<Collective>,
+    /// The longest time to live taken.
+    pub max_ttl: Duration,
+}
+
+/// Tokens of callers and signers that are not verified again while they hold.
+const REMEMBERED_TOKENS: usize = 256;
+
+impl Receiver {
+    /// The receiver of a configuration.
+    pub fn new(config: &Config) -> Self {
+        let limits = config.rpc.limits();
+        let policy = RequestPolicy {
+            limits,
+            ..RequestPolicy::default()
+        };
+        Self {
+            verifier: RequestVerifier::new(config.issuers.clone(), policy, REMEMBERED_TOKENS),
+            limits,
+            collectives: config.collectives.clone(),
+            max_ttl: config.rpc.max_ttl,
+        }
+    }
+}
+
+/// A request to act on.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The request and who made it, verified.
+    pub verified: VerifiedRequest,
+    /// What the agent gets.
+    pub payload: Vec<u8>,
+    /// Where replies go; not signed, so only ever a subject to publish to.
+    pub reply_to: Option<String>,
+    /// What a federation broker needs back.
+    pub federation: Option<Federation>,
+}
+
+/// Where a message was given up, in the order of checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// The outermost layer.
+    Transport,
+    /// The signed layer: its form, its signature, its caller.
+    SecureRequest,
+    /// The request itself.
+    Request,
+    /// The filter.
+    Filter,
+    /// Collective and agent.
+    Message,
+    /// Age.
+    Ttl,
+    /// The memory of requests already taken.
+    Replay,
+}
+
+/// Why a message was given up.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// A layer is malformed.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Signature or caller are not trusted.
+    #[error(transparent)]
+    Untrusted(#[from] RequestError),
+    /// The filter does not match; this is not a fault.
+    #[error("the filter does not match: {0}")]
+    Filtered(String),
+    /// The node is not in the collective.
+    #[error("the node is not in collective `{0}`")]
+    Collective(String),
+    /// The request's time is over, or not yet come.
+    #[error("the request of {age} s ago is not within its {ttl} s")]
+    NotLive {
+        /// Seconds since it was made, negative when it is from ahead.
+        age: i64,
+        /// The seconds it gave itself.
+        ttl: u64,
+    },
+    /// The request gives itself too long a life.
+    #[error("the request wants to live for {ttl} s, the most is {most} s")]
+    TooLong {
+        /// The seconds it gave itself.
+        ttl: u64,
+        /// The seconds allowed.
+        most: u64,
+    },
+    /// The same signed bytes were taken before.
+    #[error("the request was taken before")]
+    Replayed,
+}
+
+impl Refused {
+    /// Where the message was given up.
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Decode(error) => match error.layer() {
+                overlay_protocol::Layer::Transport => Stage::Transport,
+                overlay_protocol::Layer::SecureRequest
+                | overlay_protocol::Layer::Request
+                | overlay_protocol::Layer::SecureReply
+                | overlay_protocol::Layer::Reply
+                | overlay_protocol::Layer::RpcRequest
+                | overlay_protocol::Layer::RpcReply
+                | overlay_protocol::Layer::Ddl
+                | overlay_protocol::Layer::Event => Stage::SecureRequest,
+            },
+            Self::Untrusted(_) => Stage::SecureRequest,
+            Self::Filtered(_) => Stage::Filter,
+            Self::Collective(_) => Stage::Message,
+            Self::NotLive { .. } | Self::TooLong { .. } => Stage::Ttl,
+            Self::Replayed => Stage::Replay,
+        }
+    }
+
+    /// What is counted for it.
+    pub fn count(&self) -> Count {
+        match self.stage() {
+            Stage::Transport | Stage::SecureRequest | Stage::Request | Stage::Message => {
+                Count::Invalid
+            }
+            Stage::Filter => Count::Filtered,
+            Stage::Ttl => Count::TtlExpired,
+            Stage::Replay => Count::Replayed,
+        }
+    }
+
+    /// Whether the filter had matched when the message was given up.
+    pub fn passed(&self) -> bool {
+        self.stage() > Stage::Filter
+    }
+}
+
+/// Judges one message.
+pub fn authorise(
+    bytes: &[u8],
+    receiver: &Receiver,
+    view: &View<'_>,
+    seen: &mut Seen,
+    now: UnixTime,
+) -> Result<Accepted, Refused> {
+    let transport = Transport::decode(bytes, &receiver.limits)?;
+    let secure = SecureRequest::decode(&transport.data, &receiver.limits)?;
+    let verified = receiver.verifier.verify(&secure, now)?;
+    let request = &verified.request;
+    if let Some(filter) = &request.filter
+        && let Verdict::NoMatch(mismatch) = filter.explain(&view.as_filter_view())
+    {
+        return Err(Refused::Filtered(mismatch.to_string()));
+    }
+    if !receiver
+        .collectives
+        .iter()
+        .any(|collective| collective.as_str() == request.collective)
+    {
+        return Err(Refused::Collective(request.collective.clone()));
+    }
+    in_time(request, receiver.max_ttl, now.as_nanos())?;
+    let ends = request
+        .time_ns
+        .saturating_add(i64::try_from(request.ttl.as_nanos()).unwrap_or(i64::MAX));
+    if seen.note(digest(&secure.request), ends, now.as_nanos()) == Sight::Again {
+        return Err(Refused::Replayed);
+    }
+    Ok(Accepted {
+        payload: request.payload(),
+        reply_to: transport.reply.filter(|reply| subject::is_valid(reply)),
+        federation: transport.federation,
+        verified,
+    })
+}
+
+fn in_time(request: &Request, most: Duration, now_ns: i64) -> Result<(), Refused> {
+    if request.ttl > most {
+        return Err(Refused::TooLong {
+            ttl: request.ttl.as_secs(),
+            most: most.as_secs(),
+        });
+    }
+    if request.is_live(now_ns) {
+        return Ok(());
+    }
+    Err(Refused::NotLive {
+        age: now_ns.saturating_sub(request.time_ns) / 1_000_000_000,
+        ttl: request.ttl.as_secs(),
+    })
+}
+
+fn digest(signed: &[u8]) -> Digest {
+    let mut digest = Digest::default();
+    for (to, from) in digest.iter_mut().zip(Sha256::digest(signed)) {
+        *to = from;
+    }
+    digest
+}

@@ -1,0 +1,448 @@
+//! From the file as written to the checked form; every fault is found in one run.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use overlay_protocol::id::{Collective, Identity};
+use overlay_runtime::{Fault, Period, Secret, Settings, Threads};
+use overlay_tokens::{Issuers, PublicKey};
+
+use super::{
+    Authorization, Broker, Config, Login, Password, RawBroker, RawConfig, RawMode, RawRpc, Rpc,
+    Tls, items,
+};
+use crate::resolve::Servers;
+
+const DEFAULT_COLLECTIVE: &str = "choria";
+
+/// What an address of a broker may begin with.
+const SCHEMES: [&str; 4] = ["nats", "tls", "ws", "wss"];
+
+/// Makes the checked form, or tells every fault.
+pub(super) fn check(raw: RawConfig) -> Result<Config, Vec<Fault>> {
+    let mut faults = Vec::new();
+    match checked(raw, &mut faults) {
+        Some(config) if faults.is_empty() => Ok(config),
+        Some(_) | None => Err(faults),
+    }
+}
+
+/// `None` only when faults were added.
+fn checked(raw: RawConfig, faults: &mut Vec<Fault>) -> Option<Config> {
+    let identity = identity(raw.identity.as_deref(), faults);
+    let collectives = collectives(raw.collectives.as_deref(), faults);
+    let main_collective = match &raw.main_collective {
+        None => collectives.first().cloned(),
+        Some(text) => parsed("main_collective", text, faults),
+    };
+    if let Some(main) = &main_collective
+        && !collectives.is_empty()
+        && !collectives.contains(main)
+    {
+        faults.push(fault("main_collective", "is not one of `collectives`"));
+    }
+    let token_file = needed("token_file", raw.token_file.clone(), faults);
+    let seed_file = raw
+        .seed_file
+        .clone()
+        .or_else(|| token_file.as_ref().map(|file| file.with_extension("key")));
+    let issuers = issuers(&raw, faults);
+    let broker = broker(&raw.broker, identity.as_ref(), faults);
+    let mut facts_files = raw.facts.files.clone().unwrap_or_default();
+    facts_files.extend(raw.facts.file.clone());
+    let span = |key, text: &Option<String>, default, faults: &mut Vec<Fault>| {
+        time(key, text.as_deref(), default, faults)
+    };
+    let refresh = span(
+        "facts.refresh",
+        &raw.facts.refresh,
+        Duration::from_secs(1),
+        faults,
+    );
+    let every = span(
+        "status.interval",
+        &raw.status.interval,
+        Duration::from_secs(30),
+        faults,
+    );
+    let alive_interval = span(
+        "lifecycle.alive_interval",
+        &raw.lifecycle.alive_interval,
+        Duration::from_secs(30 * 60),
+        faults,
+    );
+    for (key, given) in [
+        ("status.interval", every),
+        ("lifecycle.alive_interval", alive_interval),
+    ] {
+        if given < Duration::from_secs(1) {
+            faults.push(fault(key, "must be a second or more"));
+        }
+    }
+    let rpc = rpc(&raw.rpc, faults);
+    let authorization = match raw.authorization.mode {
+        None | Some(RawMode::None) => Authorization::Off,
+        Some(RawMode::CallerToken) => Authorization::CallerToken,
+        Some(RawMode::ActionPolicy) => Authorization::Unsupported("action_policy"),
+        Some(RawMode::RegoPolicy) => Authorization::Unsupported("rego_policy"),
+    };
+    let log_level = raw.log.level.clone();
+    let log = raw.log.clone().check("log", faults);
+    // A node has little to do and little room: no threads beside the main one.
+    let (grace, threads) = raw.process.clone().check(Threads::Current);
+    let runtime = Settings {
+        log,
+        grace,
+        threads,
+        ..Settings::default()
+    };
+    let mut config = Config {
+        identity: identity?,
+        main_collective: main_collective?,
+        collectives,
+        token_file: token_file?,
+        seed_file: seed_file?,
+        broker: broker?,
+        issuers: issuers?,
+        facts_files,
+        classes_file: raw.facts.classes_file.clone(),
+        refresh,
+        rpc,
+        authorization,
+        audit_file: raw.audit.file.clone(),
+        status: raw.status.file.clone().map(|file| (file, every)),
+        alive_interval,
+        config_items: std::collections::BTreeMap::new(),
+        config_file: raw.choria_file.clone().unwrap_or_default(),
+        notices: raw.choria_notices.clone().unwrap_or_default(),
+        plain_events: raw.lifecycle.plain_events.unwrap_or(false),
+        path: String::new(),
+        runtime,
+    };
+    config.config_items = items::of(&raw, log_level.as_deref(), &config);
+    Some(config)
+}
+
+fn identity(given: Option<&str>, faults: &mut Vec<Fault>) -> Option<Identity> {
+    match given {
+        Some(text) => parsed("identity", text, faults),
+        None => {
+            let name = rustix::system::uname();
+            parsed("identity", &name.nodename().to_string_lossy(), faults)
+        }
+    }
+}
+
+fn collectives(given: Option<&[String]>, faults: &mut Vec<Fault>) -> Vec<Collective> {
+    let default = [DEFAULT_COLLECTIVE.to_owned()];
+    let texts = given.unwrap_or(&default);
+    if texts.is_empty() {
+        faults.push(fault("collectives", "needs at least one"));
+    }
+    let mut collectives = Vec::with_capacity(texts.len());
+    for text in texts {
+        if let Some(collective) = parsed("collectives", text, faults)
+            && !collectives.contains(&collective)
+        {
+            collectives.push(collective);
+        }
+    }
+    collectives
+}
+
+fn issuers(raw: &RawConfig, faults: &mut Vec<Fault>) -> Option<Issuers> {
+    let named = raw.issuers.clone().unwrap_or_default();
+    let signers = raw.trusted_signers.clone().unwrap_or_default();
+    match (named.is_empty(), signers.is_empty()) {
+        (false, true) => {
+            let mut keys = std::collections::BTreeMap::new();
+            for (name, hex) in named {
+                if let Some(key) = parsed::<PublicKey>(&format!("issuers.{name}"), &hex, faults) {
+                    keys.insert(name, key);
+                }
+            }
+            trusted("issuers", Issuers::new(keys), faults)
+        }
+        (true, false) => {
+            let keys = signers
+                .iter()
+                .filter_map(|hex| parsed::<PublicKey>("trusted_signers", hex, faults))
+                .collect::<Vec<_>>();
+            trusted("trusted_signers", Issuers::trusted_signers(keys), faults)
+        }
+        (false, false) => {
+            faults.push(fault(
+                "trusted_signers",
+                "excludes `issuers`: give one of them",
+            ));
+            None
+        }
+        (true, true) => {
+            faults.push(fault(
+                "issuers",
+                "needs the organisation's name and public key, else no request can be trusted",
+            ));
+            None
+        }
+    }
+}
+
+fn trusted<E: std::fmt::Display>(
+    key: &str,
+    issuers: Result<Issuers, E>,
+    faults: &mut Vec<Fault>,
+) -> Option<Issuers> {
+    match issuers {
+        Ok(issuers) => Some(issuers),
+        Err(error) => {
+            faults.push(fault(key, error.to_string()));
+            None
+        }
+    }
+}
+
+fn broker(raw: &RawBroker, identity: Option<&Identity>, faults: &mut Vec<Fault>) -> Option<Broker> {
+    let hosts = urls("broker.servers", raw.servers.as_deref(), faults);
+    let fallback = urls(
+        "broker.fallback_servers",
+        raw.fallback_servers.as_deref(),
+        faults,
+    );
+    let mut name_servers = Vec::new();
+    for text in raw.name_servers.iter().flatten() {
+        let address = text
+            .parse::<SocketAddr>()
+            .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+        match address {
+            Ok(address) => name_servers.push(address),
+            Err(_) => faults.push(fault(
+                "broker.name_servers",
+                format!("`{text}` is no address"),
+            )),
+        }
+    }
+    let domain = match (&raw.srv_domain, identity) {
+        (Some(domain), _) => Some(domain.trim_matches('.').to_owned()),
+        (None, Some(identity)) if raw.use_srv == Some(true) => identity
+            .as_str()
+            .split_once('.')
+            .map(|(_, domain)| domain.to_owned()),
+        (None, Some(_) | None) => None,
+    };
+    let srv = domain.filter(|_| hosts.is_empty() && raw.use_srv != Some(false));
+    if hosts.is_empty() && srv.is_none() && fallback.is_empty() {
+        faults.push(fault(
+            "broker.servers",
+            "needs a broker, or `srv_domain` to look one up",
+        ));
+    }
+    let tls = tls(raw, &hosts, srv.is_some(), faults);
+    let certificate = match (&raw.certificate_file, &raw.key_file) {
+        (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+        (None, None) => None,
+        (Some(_), None) => {
+            faults.push(fault(
+                "broker.key_file",
+                "is needed with `certificate_file`",
+            ));
+            None
+        }
+        (None, Some(_)) => {
+            faults.push(fault(
+                "broker.certificate_file",
+                "is needed with `key_file`",
+            ));
+            None
+        }
+    };
+    let login = login(raw, faults);
+    let connect_timeout = time(
+        "broker.connect_timeout",
+        raw.connect_timeout.as_deref(),
+        Duration::from_secs(5),
+        faults,
+    );
+    Some(Broker {
+        servers: Servers {
+            hosts,
+            srv_domain: srv,
+            name_servers,
+            fallback,
+        },
+        tls: tls?,
+        certificate,
+        login,
+        connect_timeout,
+    })
+}
+
+fn login(raw: &RawBroker, faults: &mut Vec<Fault>) -> Option<Login> {
+    let password = match (&raw.password_file, &raw.password) {
+        (Some(file), _) => Some(Password::File(file.clone())),
+        (None, Some(text)) => Some(Password::Given(Secret::new(text.clone()))),
+        (None, None) => None,
+    };
+    match (&raw.user, password) {
+        (Some(user), Some(password)) => Some(Login {
+            user: user.clone(),
+            password,
+        }),
+        (Some(_), None) => {
+            faults.push(fault("broker.password_file", "is needed with `user`"));
+            None
+        }
+        (None, Some(_)) => {
+            faults.push(fault("broker.user", "is needed with a password"));
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+fn tls(raw: &RawBroker, hosts: &[String], srv: bool, faults: &mut Vec<Fault>) -> Option<Tls> {
+    let encrypted = raw.tls.unwrap_or(true);
+    for url in hosts {
+        if encrypted == url.starts_with("ws://")
+            || !encrypted && !url.starts_with("nats://") && !url.starts_with("ws://")
+        {
+            faults.push(fault(
+                "broker.tls",
+                format!("is {encrypted}, which does not fit {url}"),
+            ));
+        }
+    }
+    match (encrypted, raw.verify.unwrap_or(true), &raw.ca_file) {
+        (false, _, _) if srv || !hosts.iter().all(|url| is_local(url)) => {
+            faults.push(fault(
+                "broker.tls",
+                "may be off for brokers on this machine only",
+            ));
+            None
+        }
+        (false, _, _) => Some(Tls::None),
+        (true, false, _) => Some(Tls::Unverified),
+        (true, true, Some(file)) if file.as_os_str() == "system" => Some(Tls::System),
+        (true, true, Some(file)) => Some(Tls::Verified(file.clone())),
+        (true, true, None) => {
+            faults.push(fault(
+                "broker.ca_file",
+                "is needed to know the broker (`system` = the system's authorities); \
+                 `verify = false` goes without, and without protection",
+            ));
+            None
+        }
+    }
+}
+
+fn is_local(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.rsplit_once(':').map_or(rest, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn urls(key: &str, given: Option<&[String]>, faults: &mut Vec<Fault>) -> Vec<String> {
+    let mut urls = Vec::new();
+    for text in given.unwrap_or_default() {
+        let (scheme, rest) = text.split_once("://").unwrap_or(("nats", text));
+        let port = rest
+            .rsplit_once(':')
+            .map(|(_, port)| port.trim_end_matches('/'));
+        if !SCHEMES.contains(&scheme) {
+            faults.push(fault(
+                key,
+                format!("`{text}`: the scheme is one of {SCHEMES:?}"),
+            ));
+        } else if rest.contains('@') {
+            faults.push(fault(key, "an address carries no user name or password"));
+        } else if port.is_none_or(|port| port.parse::<u16>().is_err()) {
+            faults.push(fault(
+                key,
+                format!("`{text}` needs a port, as in host:4222"),
+            ));
+        } else {
+            urls.push(format!("{scheme}://{rest}"));
+        }
+    }
+    urls
+}
+
+fn rpc(raw: &RawRpc, faults: &mut Vec<Fault>) -> Rpc {
+    let mut bounded =
+        |key: &str, given: Option<usize>, default: usize, least: usize, most: usize| {
+            let number = given.unwrap_or(default);
+            if number < least || number > most {
+                faults.push(fault(key, format!("must be from {least} to {most}")));
+            }
+            number
+        };
+    let workers = bounded("rpc.workers", raw.workers, 8, 1, 1024);
+    let queue = bounded("rpc.queue", raw.queue, 128, 1, 65_536);
+    let max_request_bytes = bounded(
+        "rpc.max_request_bytes",
+        raw.max_request_bytes,
+        1024 * 1024,
+        4096,
+        64 * 1024 * 1024,
+    );
+    let replay_entries = bounded("rpc.replay_entries", raw.replay_entries, 4096, 0, 1_000_000);
+    let max_ttl = time(
+        "rpc.max_ttl",
+        raw.max_ttl.as_deref(),
+        Duration::from_secs(5 * 3600),
+        faults,
+    );
+    let max_action_time = time(
+        "rpc.max_action_time",
+        raw.max_action_time.as_deref(),
+        Duration::from_secs(3600),
+        faults,
+    );
+    Rpc {
+        workers,
+        queue,
+        max_request_bytes,
+        max_ttl,
+        replay_entries,
+        sign_replies: raw.sign_replies.unwrap_or(true),
+        max_action_time,
+    }
+}
+
+fn needed(key: &str, given: Option<PathBuf>, faults: &mut Vec<Fault>) -> Option<PathBuf> {
+    if given.is_none() {
+        faults.push(fault(key, "is needed"));
+    }
+    given
+}
+
+fn parsed<T>(key: &str, text: &str, faults: &mut Vec<Fault>) -> Option<T>
+where
+    T: FromStr,
+    T::Err: std::fmt::Display,
+{
+    match text.parse() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            faults.push(fault(key, format!("`{text}`: {error}")));
+            None
+        }
+    }
+}
+
+fn time(key: &str, text: Option<&str>, default: Duration, faults: &mut Vec<Fault>) -> Duration {
+    let Some(text) = text else { return default };
+    match Period::from_str(text) {
+        Ok(Period(span)) => span,
+        Err(error) => {
+            faults.push(fault(key, error.to_string()));
+            default
+        }
+    }
+}
+
+fn fault(key: &str, problem: impl Into<String>) -> Fault {
+    Fault::new(key, problem)
+}

@@ -1,0 +1,52 @@
+//! What only the process knows: its search path, and the file it was started with.
+
+use std::ffi::OsString;
+
+use crate::config::Config;
+
+/// Adds what a configuration cannot know of itself.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where this program reads the environment; agents report it"
+)]
+pub(crate) fn complete(config: &mut Config) {
+    config.path = std::env::var("PATH").unwrap_or_default();
+    if config.config_file.is_empty()
+        && let Some(file) = config_argument(std::env::args_os())
+    {
+        config.config_file = file.to_string_lossy().into_owned();
+    }
+}
+
+/// The first file given with `--config`.
+fn config_argument(arguments: impl Iterator<Item = OsString>) -> Option<OsString> {
+    let mut arguments = arguments;
+    while let Some(argument) = arguments.next() {
+        if argument == "--config" {
+            return arguments.next();
+        }
+        if let Some(file) = argument
+            .to_str()
+            .and_then(|text| text.strip_prefix("--config="))
+        {
+            return Some(file.into());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_file_named_is_found_in_both_forms() {
+        let found = |arguments: &[&str]| config_argument(arguments.iter().map(OsString::from));
+        assert_eq!(
+            found(&["x", "--config", "a", "--config", "b"]),
+            Some("a".into())
+        );
+        assert_eq!(found(&["x", "--config=a"]), Some("a".into()));
+        assert_eq!(found(&["x", "--check"]), None);
+    }
+}

@@ -1,0 +1,252 @@
+//! One connection: what the node hears on it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_nats::{Client, Event, ServerError, Subscriber};
+use futures_util::StreamExt;
+use futures_util::stream::{SelectAll, select_all};
+use overlay_protocol::id::AgentName;
+use overlay_protocol::subject;
+use overlay_runtime::{CancellationToken, Clock};
+use overlay_tokens::UnixTime;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::authorise::{Accepted, Receiver, Stage, authorise};
+use crate::link::Traffic;
+use crate::node::Node;
+use crate::replay::Seen;
+use crate::stats::Count;
+
+/// Why a connection is no longer held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The node stops.
+    Shutdown,
+    /// The broker is gone.
+    Lost,
+}
+
+/// What is kept from one connection to the next.
+#[derive(Debug)]
+pub(super) struct Session {
+    node: Arc<Node>,
+    receiver: Receiver,
+    seen: Seen,
+    jobs: mpsc::Sender<Accepted>,
+    clock: Clock,
+}
+
+impl Session {
+    pub(super) fn new(
+        node: Arc<Node>,
+        receiver: Receiver,
+        seen: Seen,
+        jobs: mpsc::Sender<Accepted>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            node,
+            receiver,
+            seen,
+            jobs,
+            clock,
+        }
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Ends the queue; tells how many requests wait in it.
+    pub(super) fn close(self) -> usize {
+        self.jobs.max_capacity() - self.jobs.capacity()
+    }
+
+    pub(super) fn lost(&self) {
+        self.node.link.detach();
+    }
+
+    /// Subscribes, does `once_heard`, and takes messages until the end of the connection.
+    pub(super) async fn hold(
+        &mut self,
+        client: &Client,
+        events: &mut mpsc::Receiver<Event>,
+        url: &str,
+        shutdown: &CancellationToken,
+        once_heard: impl Future<Output = ()>,
+    ) -> End {
+        let mut messages = match self.subscribe(client).await {
+            Ok(messages) => messages,
+            Err(error) => {
+                tracing::error!(broker = url, error, "could not subscribe");
+                return End::Lost;
+            }
+        };
+        let statistics = client.statistics();
+        self.node.link.attach(
+            url.to_owned(),
+            client.server_info().tls_required,
+            Box::new(move || Traffic {
+                in_messages: statistics.in_messages.load(Ordering::Relaxed),
+                in_bytes: statistics.in_bytes.load(Ordering::Relaxed),
+                out_messages: statistics.out_messages.load(Ordering::Relaxed),
+                out_bytes: statistics.out_bytes.load(Ordering::Relaxed),
+            }),
+        );
+        tracing::info!(broker = url, subscriptions = messages.len(), "connected");
+        once_heard.await;
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return End::Shutdown,
+                event = events.recv() => match event {
+                    Some(event) => self.note(event, url),
+                    None => return End::Lost,
+                },
+                message = messages.next() => match message {
+                    Some(message) => self.take(&message),
+                    None => return End::Lost,
+                },
+            }
+        }
+    }
+
+    async fn subscribe(&self, client: &Client) -> Result<SelectAll<Subscriber>, String> {
+        let mut subscribers = Vec::new();
+        for subject in self.subjects() {
+            let subscriber = client
+                .subscribe(subject)
+                .await
+                .map_err(|error| overlay_runtime::err_chain(&error))?;
+            subscribers.push(subscriber);
+        }
+        client
+            .flush()
+            .await
+            .map_err(|error| overlay_runtime::err_chain(&error))?;
+        Ok(select_all(subscribers))
+    }
+
+    /// One subject an agent and collective, and the node's own in each collective.
+    fn subjects(&self) -> Vec<String> {
+        let mut subjects = Vec::new();
+        for collective in &self.node.collectives {
+            for agent in self.node.agent_names() {
+                match AgentName::new(agent.as_str()) {
+                    Ok(agent) => subjects.push(subject::broadcast_agent(collective, &agent)),
+                    Err(error) => {
+                        tracing::error!(agent, error = %error, "an agent without a usable name")
+                    }
+                }
+            }
+            subjects.push(subject::node(collective, &self.node.identity));
+        }
+        subjects
+    }
+
+    fn note(&self, event: Event, url: &str) {
+        let link = &self.node.link;
+        match event {
+            Event::Connected => link.reconnected(),
+            Event::Disconnected => {
+                tracing::warn!(broker = url, "the connection is lost");
+                link.disconnected();
+            }
+            Event::LameDuckMode => tracing::info!(broker = url, "the broker is about to stop"),
+            Event::SlowConsumer(_) => {
+                self.node.stats.add(Count::Dropped);
+                tracing::error!("messages came faster than they could be read, one was dropped");
+            }
+            Event::ServerError(error) => self.server_error(&error, url),
+            Event::ClientError(error) => {
+                tracing::debug!(broker = url, error = %error, "connection")
+            }
+            Event::Draining | Event::Closed => {}
+        }
+    }
+
+    fn server_error(&self, error: &ServerError, url: &str) {
+        let text = error.to_string();
+        match refused_subject(&text) {
+            Some(subject) => {
+                tracing::error!(
+                    broker = url,
+                    subject,
+                    "the broker does not let this node hear that subject: it is deaf there"
+                );
+                self.node.link.refused(subject.to_owned());
+            }
+            None => tracing::error!(broker = url, error = text, "the broker complains"),
+        }
+    }
+
+    fn take(&mut self, message: &async_nats::Message) {
+        let now = UnixTime::from(self.clock.now());
+        let stats = &self.node.stats;
+        stats.add(Count::Total);
+        stats.message_at(now.secs);
+        let view = self.node.view();
+        match authorise(&message.payload, &self.receiver, &view, &mut self.seen, now) {
+            Ok(accepted) => {
+                stats.add(Count::Passed);
+                match self.jobs.try_send(accepted) {
+                    Ok(()) => stats.add(Count::Valid),
+                    Err(TrySendError::Full(dropped) | TrySendError::Closed(dropped)) => {
+                        stats.add(Count::Dropped);
+                        tracing::error!(
+                            request = dropped.verified.request.id,
+                            "all workers are busy and the queue is full: the request is dropped"
+                        );
+                    }
+                }
+            }
+            Err(refused) => {
+                if refused.passed() {
+                    stats.add(Count::Passed);
+                }
+                stats.add(refused.count());
+                let reason = overlay_runtime::err_chain(&refused);
+                if refused.stage() == Stage::Filter {
+                    tracing::debug!(subject = %message.subject, reason, "not for this node");
+                } else {
+                    tracing::warn!(
+                        subject = %message.subject,
+                        stage = ?refused.stage(),
+                        reason,
+                        "a message was refused"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The subject of a broker's refusal to let a client subscribe.
+fn refused_subject(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("ermissions Violation for Subscription to \"")?;
+    rest.split_once('"').map(|(subject, _)| subject)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_its_subject() {
+        assert_eq!(
+            refused_subject("nats: Permissions Violation for Subscription to \"a.b.>\""),
+            Some("a.b.>")
+        );
+        assert_eq!(
+            refused_subject("Permissions Violation for Subscription to \"a\" using queue \"b\""),
+            Some("a")
+        );
+        assert_eq!(
+            refused_subject("Permissions Violation for Publish to \"a\""),
+            None
+        );
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests of the node, without and with a real broker.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+mod agents;
+mod cases;
+mod config;
+mod live;
+mod reconnect;
+mod support;
+mod vectors;
