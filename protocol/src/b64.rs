@@ -19,16 +19,18 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 
 /// Decodes text in which CR and LF do not count, as in Go.
 pub(crate) fn decode(text: &[u8]) -> Result<Vec<u8>, base64::DecodeError> {
-    if text.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+    STANDARD.decode(text).or_else(|error| {
+        let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        if !text.iter().any(is_break) {
+            return Err(error);
+        }
         let joined: Vec<u8> = text
             .iter()
             .copied()
-            .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+            .filter(|byte| !is_break(byte))
             .collect();
         STANDARD.decode(joined)
-    } else {
-        STANDARD.decode(text)
-    }
+    })
 }
 
 #[cfg(test)]

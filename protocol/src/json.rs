@@ -1,14 +1,15 @@
 //! JSON with limits on the way in and in Go's spelling on the way out.
 
-use std::fmt;
 use std::io;
 
 use serde::Serialize;
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::ser::Formatter;
-use serde_json::value::RawValue;
 
 use crate::error::{DecodeError, Layer};
+
+mod object;
+
+pub(crate) use object::{Member, Object, json, text};
 
 /// Bounds of what a decoder takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,222 +79,13 @@ pub fn encode_text<T: Serialize + ?Sized>(value: &T) -> String {
     String::from_utf8(encode(value)).expect("a JSON writer fed with text writes text")
 }
 
-/// The known members of one object, by their place in the list of known names.
-pub(crate) struct Object<'a> {
-    layer: Layer,
-    known: &'static [&'static str],
-    values: Vec<Option<&'a RawValue>>,
-}
-
-impl<'a> Object<'a> {
-    /// Reads the top level of a bounded document; further members are skipped.
-    pub(crate) fn decode(
-        layer: Layer,
-        known: &'static [&'static str],
-        bytes: &'a [u8],
-        limits: &Limits,
-    ) -> Result<Self, DecodeError> {
-        limits.check(layer, bytes)?;
-        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        Self::read(layer, known, &mut deserializer)
-    }
-
-    /// Reads a member that is an object itself.
-    pub(crate) fn object(
-        &self,
-        member: &'static str,
-        known: &'static [&'static str],
-        raw: &'a RawValue,
-    ) -> Result<Self, DecodeError> {
-        if !raw.get().starts_with('{') {
-            return Err(self.bad(member, "no object"));
-        }
-        let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-        Self::read(self.layer, known, &mut deserializer)
-    }
-
-    fn read<R: serde_json::de::Read<'a>>(
-        layer: Layer,
-        known: &'static [&'static str],
-        deserializer: &mut serde_json::Deserializer<R>,
-    ) -> Result<Self, DecodeError> {
-        let json = |source| DecodeError::Json { layer, source };
-        let scan = deserializer
-            .deserialize_map(MemberVisitor { known })
-            .map_err(json)?;
-        deserializer.end().map_err(json)?;
-        match scan.fault {
-            None => Ok(Self {
-                layer,
-                known,
-                values: scan.values,
-            }),
-            Some(Fault::Duplicate(member)) => Err(DecodeError::Duplicate { layer, member }),
-            Some(Fault::Misspelt(member, found)) => Err(DecodeError::Misspelt {
-                layer,
-                member,
-                found,
-            }),
-        }
-    }
-
-    /// Returns a member as it stands, `null` included.
-    pub(crate) fn raw(&self, member: &'static str) -> Option<&'a RawValue> {
-        let place = self.known.iter().position(|name| *name == member)?;
-        self.values.get(place).copied().flatten()
-    }
-
-    /// Reads a member of a given type; absent and `null` are none.
-    pub(crate) fn optional<T: serde::de::Deserialize<'a>>(
-        &self,
-        member: &'static str,
-    ) -> Result<Option<T>, DecodeError> {
-        match self.raw(member) {
-            None => Ok(None),
-            Some(raw) => serde_json::from_str::<Option<T>>(raw.get())
-                .map_err(|error| self.bad(member, error)),
-        }
-    }
-
-    /// Reads a member that must be there and must not be `null`.
-    pub(crate) fn required<T: serde::de::Deserialize<'a>>(
-        &self,
-        member: &'static str,
-    ) -> Result<T, DecodeError> {
-        let raw = self.raw(member).ok_or_else(|| self.missing(member))?;
-        serde_json::from_str::<T>(raw.get()).map_err(|error| self.bad(member, error))
-    }
-
-    /// Reads a text that must be there and must not be empty.
-    pub(crate) fn text(&self, member: &'static str) -> Result<String, DecodeError> {
-        let text: String = self.required(member)?;
-        if text.is_empty() {
-            Err(self.missing(member))
-        } else {
-            Ok(text)
-        }
-    }
-
-    /// Reads a text that may be absent; an empty one counts as absent.
-    pub(crate) fn optional_text(
-        &self,
-        member: &'static str,
-    ) -> Result<Option<String>, DecodeError> {
-        Ok(self
-            .optional::<String>(member)?
-            .filter(|text| !text.is_empty()))
-    }
-
-    /// Reads base64 text that must be there and must not be empty.
-    pub(crate) fn base64(&self, member: &'static str) -> Result<Vec<u8>, DecodeError> {
-        let text = self.text(member)?;
-        crate::b64::decode(text.as_bytes()).map_err(|error| self.bad(member, error))
-    }
-
-    /// Refuses another protocol than the one given.
-    pub(crate) fn protocol(&self, expected: &str) -> Result<(), DecodeError> {
-        let found: Option<String> = self.optional("protocol")?;
-        match found {
-            Some(found) if found == expected => Ok(()),
-            found => {
-                let found = found.unwrap_or_default().chars().take(64).collect();
-                Err(DecodeError::Protocol {
-                    layer: self.layer,
-                    found,
-                })
-            }
-        }
-    }
-
-    pub(crate) fn missing(&self, member: &'static str) -> DecodeError {
-        DecodeError::Missing {
-            layer: self.layer,
-            member,
-        }
-    }
-
-    pub(crate) fn bad(&self, member: &'static str, reason: impl fmt::Display) -> DecodeError {
-        DecodeError::Member {
-            layer: self.layer,
-            member,
-            reason: reason.to_string(),
-        }
-    }
-}
-
-enum Fault {
-    Duplicate(&'static str),
-    Misspelt(&'static str, String),
-}
-
-struct Scan<'a> {
-    values: Vec<Option<&'a RawValue>>,
-    fault: Option<Fault>,
-}
-
-struct MemberVisitor {
-    known: &'static [&'static str],
-}
-
-impl<'de> Visitor<'de> for MemberVisitor {
-    type Value = Scan<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scan<'de>, A::Error> {
-        let mut scan = Scan {
-            values: vec![None; self.known.len()],
-            fault: None,
-        };
-        while let Some(key) = map.next_key::<String>()? {
-            let exact = self.known.iter().position(|name| *name == key);
-            let slot = exact.and_then(|place| scan.values.get_mut(place));
-            if let Some(slot) = slot {
-                let value: &'de RawValue = map.next_value()?;
-                if slot.replace(value).is_some()
-                    && let Some(member) = exact.and_then(|place| self.known.get(place))
-                {
-                    scan.fault.get_or_insert(Fault::Duplicate(member));
-                }
-                continue;
-            }
-            map.next_value::<IgnoredAny>()?;
-            let folded = fold(&key);
-            if let Some(member) = self.known.iter().find(|name| **name == folded) {
-                scan.fault
-                    .get_or_insert_with(|| Fault::Misspelt(member, key.chars().take(64).collect()));
-            }
-        }
-        Ok(scan)
-    }
-}
-
-/// Folds letter case as Go's JSON reader does, where the Kelvin sign is a `k` and the long s an `s`.
-fn fold(name: &str) -> String {
-    name.chars()
-        .flat_map(char::to_uppercase)
-        .flat_map(char::to_lowercase)
-        .collect()
-}
-
+/// Looks at brackets only, and jumps over texts: most of a message is one long text.
 fn depth_exceeds(bytes: &[u8], max_depth: usize) -> bool {
     let mut depth = 0_usize;
-    let mut in_text = false;
-    let mut escaped = false;
-    for byte in bytes {
-        if in_text {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_text = false,
-                _ => {}
-            }
-            continue;
-        }
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
         match byte {
-            b'"' => in_text = true,
+            b'"' => rest = after_text(rest.as_slice()).iter(),
             b'{' | b'[' => {
                 depth += 1;
                 if depth > max_depth {
@@ -305,6 +97,20 @@ fn depth_exceeds(bytes: &[u8], max_depth: usize) -> bool {
         }
     }
     false
+}
+
+/// Returns what follows a text whose opening quote has been read.
+fn after_text(mut rest: &[u8]) -> &[u8] {
+    while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
+        let closed = rest.get(at) == Some(&b'"');
+        rest = rest
+            .get(at + if closed { 1 } else { 2 }..)
+            .unwrap_or_default();
+        if closed {
+            return rest;
+        }
+    }
+    &[]
 }
 
 struct GoFormatter;

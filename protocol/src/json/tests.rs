@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
-use super::{Limits, Object, depth_exceeds, encode_text};
+use super::{Limits, Member, Object, depth_exceeds, encode_text, json, text};
 use crate::error::{DecodeError, Layer};
 
-const KNOWN: &[&str] = &["protocol", "data", "sender"];
+const KNOWN: &[Member] = &[text("protocol"), json("data"), text("sender")];
 
 fn decode(text: &str) -> Result<(), DecodeError> {
     Object::decode(Layer::Transport, KNOWN, text.as_bytes(), &Limits::default()).map(drop)

@@ -1,22 +1,22 @@
 use super::{Event, EventKind, Refusal, SOURCE};
 use crate::error::{DecodeError, Layer};
-use crate::json::{Limits, Object};
+use crate::json::{Limits, Member, Object, json, text};
 
-const MEMBERS: &[&str] = &[
-    "protocol",
-    "specversion",
-    "source",
-    "data",
-    "data_base64",
-    "id",
-    "identity",
-    "component",
-    "timestamp",
-    "version",
-    "new_version",
-    "governor",
-    "sequence",
-    "event_type",
+const MEMBERS: &[Member] = &[
+    text("protocol"),
+    text("specversion"),
+    text("source"),
+    json("data"),
+    text("data_base64"),
+    text("id"),
+    text("identity"),
+    text("component"),
+    json("timestamp"),
+    text("version"),
+    text("new_version"),
+    text("governor"),
+    json("sequence"),
+    text("event_type"),
 ];
 
 /// How many CloudEvents may lie inside of each other; more is nobody's intention.
@@ -38,15 +38,12 @@ impl Event {
 
 fn decode(bytes: &[u8], limits: &Limits, wraps: usize) -> Result<Event, DecodeError> {
     let object = Object::decode(Layer::Event, MEMBERS, bytes, limits)?;
-    let protocol: Option<String> = object.optional("protocol")?;
-    let protocol = protocol.unwrap_or_default();
+    let protocol = object.str("protocol")?;
     if protocol.starts_with(SOURCE) {
-        return plain(&object, bytes, &protocol);
+        return plain(&object, bytes, protocol);
     }
-    let specversion: Option<String> = object.optional("specversion")?;
-    let source: Option<String> = object.optional("source")?;
-    if specversion.as_deref() != Some("1.0") || source.as_deref() != Some(SOURCE) {
-        return Err(unknown(&protocol));
+    if object.str("specversion")? != "1.0" || object.str("source")? != SOURCE {
+        return Err(unknown(protocol));
     }
     let Some(wraps) = wraps.checked_sub(1) else {
         return Err(object.bad("data", "too many events inside of each other"));
@@ -67,8 +64,7 @@ fn plain(object: &Object<'_>, bytes: &[u8], protocol: &str) -> Result<Event, Dec
     else {
         return Err(unknown(protocol));
     };
-    let text =
-        |member| Ok::<_, DecodeError>(object.optional::<String>(member)?.unwrap_or_default());
+    let text = |member| object.str(member).map(str::to_owned);
     let kind = match type_ {
         "startup" => EventKind::Startup {
             version: text("version")?,

@@ -4,9 +4,14 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::{DecodeError, Layer};
-use crate::json::{self, Limits, Object};
+use crate::json::{Limits, Member, Object, encode, json, text};
 
-const MEMBERS: &[&str] = &["action", "statuscode", "statusmsg", "data"];
+const MEMBERS: &[Member] = &[
+    text("action"),
+    json("statuscode"),
+    text("statusmsg"),
+    json("data"),
+];
 
 /// How an action ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,9 +132,9 @@ impl RpcReply {
         let object = Object::decode(Layer::RpcReply, MEMBERS, bytes, limits)?;
         let data: Option<Value> = object.optional("data")?;
         Ok(Self {
-            action: object.optional("action")?.unwrap_or_default(),
+            action: object.str("action")?.to_owned(),
             statuscode: StatusCode::from_wire(object.optional("statuscode")?.unwrap_or_default()),
-            statusmsg: object.optional("statusmsg")?.unwrap_or_default(),
+            statusmsg: object.str("statusmsg")?.to_owned(),
             data: data.unwrap_or_else(|| Value::Object(Map::new())),
         })
     }
@@ -137,7 +142,7 @@ impl RpcReply {
     /// Encodes for the message of a reply.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        json::encode(&Wire {
+        encode(&Wire {
             action: &self.action,
             statuscode: self.statuscode,
             statusmsg: &self.statusmsg,

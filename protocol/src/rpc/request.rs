@@ -4,18 +4,18 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::error::{DecodeError, Layer};
-use crate::json::{self, Limits, Object};
+use crate::json::{Limits, Member, Object, encode, json, text};
 
-const MEMBERS: &[&str] = &[
-    "agent",
-    "action",
-    "data",
-    "requestid",
-    "senderid",
-    "callerid",
-    "collective",
-    "ttl",
-    "time",
+const MEMBERS: &[Member] = &[
+    text("agent"),
+    text("action"),
+    json("data"),
+    text("requestid"),
+    text("senderid"),
+    text("callerid"),
+    text("collective"),
+    json("ttl"),
+    text("time"),
 ];
 
 /// Body of a request.
@@ -41,17 +41,17 @@ impl RpcRequest {
     pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
         let object = Object::decode(Layer::RpcRequest, MEMBERS, bytes, limits)?;
         for member in ["requestid", "senderid", "callerid", "collective"] {
-            object.optional::<String>(member)?;
+            object.str(member)?;
         }
         object.optional::<i64>("ttl")?;
-        if let Some(time) = object.optional::<String>("time")? {
+        if let Some(time) = object.optional_text("time")? {
             OffsetDateTime::parse(&time, &Rfc3339).map_err(|error| object.bad("time", error))?;
         }
         let mut data: Map<String, Value> = object.optional("data")?.unwrap_or_default();
         data.remove("process_results");
         Ok(Self {
-            agent: object.optional("agent")?.unwrap_or_default(),
-            action: object.optional("action")?.unwrap_or_default(),
+            agent: object.str("agent")?.to_owned(),
+            action: object.str("action")?.to_owned(),
             data,
         })
     }
@@ -59,6 +59,6 @@ impl RpcRequest {
     /// Encodes for the message of a request.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        json::encode(self)
+        encode(self)
     }
 }

@@ -2,9 +2,16 @@ use serde::Serialize;
 
 use super::REPLY;
 use crate::error::{DecodeError, Layer};
-use crate::json::{self, Limits, Object};
+use crate::json::{Limits, Member, Object, encode, json, text};
 
-const MEMBERS: &[&str] = &["protocol", "message", "request", "sender", "agent", "time"];
+const MEMBERS: &[Member] = &[
+    text("protocol"),
+    text("message"),
+    text("request"),
+    text("sender"),
+    text("agent"),
+    json("time"),
+];
 
 /// What one node answered.
 ///
@@ -34,13 +41,12 @@ impl Reply {
     /// [`DecodeError`] says which limit or member was broken.
     pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
         let object = Object::decode(Layer::Reply, MEMBERS, bytes, limits)?;
-        let message: Option<String> = object.optional("message")?;
-        let message = crate::b64::decode(message.unwrap_or_default().as_bytes());
+        let message = crate::b64::decode(object.str("message")?.as_bytes());
         Ok(Self {
             message: message.map_err(|error| object.bad("message", error))?,
-            request: object.optional("request")?.unwrap_or_default(),
-            sender: object.optional("sender")?.unwrap_or_default(),
-            agent: object.optional("agent")?.unwrap_or_default(),
+            request: object.str("request")?.to_owned(),
+            sender: object.str("sender")?.to_owned(),
+            agent: object.str("agent")?.to_owned(),
             time_ns: object.optional("time")?.unwrap_or_default(),
         })
     }
@@ -48,7 +54,7 @@ impl Reply {
     /// Encodes the bytes to hash and sign.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        json::encode(&Wire {
+        encode(&Wire {
             protocol: REPLY,
             message: crate::b64::encode(&self.message),
             request: &self.request,

@@ -5,19 +5,19 @@ use serde::Serialize;
 use super::REQUEST;
 use crate::error::{DecodeError, Layer};
 use crate::filter::Filter;
-use crate::json::{self, Limits, Object};
+use crate::json::{Limits, Member, Object, encode, json, text};
 
-const MEMBERS: &[&str] = &[
-    "protocol",
-    "message",
-    "id",
-    "sender",
-    "caller",
-    "collective",
-    "agent",
-    "ttl",
-    "time",
-    "filter",
+const MEMBERS: &[Member] = &[
+    text("protocol"),
+    text("message"),
+    text("id"),
+    text("sender"),
+    text("caller"),
+    text("collective"),
+    text("agent"),
+    json("ttl"),
+    json("time"),
+    json("filter"),
 ];
 
 /// Longest life of a request in seconds that its nanoseconds can be counted for.
@@ -93,7 +93,7 @@ impl Request {
     /// Encodes the bytes to sign; they must be kept, since another encoding has another signature.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        json::encode(&Wire {
+        encode(&Wire {
             protocol: REQUEST,
             message: crate::b64::encode(&self.message),
             id: &self.id,

@@ -5,9 +5,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::SECURE_REPLY;
 use crate::error::{DecodeError, Layer};
-use crate::json::{self, Limits, Object};
+use crate::json::{Limits, Member, Object, encode, text};
 
-const MEMBERS: &[&str] = &["protocol", "reply", "hash", "signature", "sender"];
+const MEMBERS: &[Member] = &[
+    text("protocol"),
+    text("reply"),
+    text("hash"),
+    text("signature"),
+    text("sender"),
+];
 
 /// Reply with its hash and, unless the node was told not to sign, with the proof of who replied.
 ///
@@ -46,7 +52,7 @@ impl SecureReply {
         let object = Object::decode(Layer::SecureReply, MEMBERS, bytes, limits)?;
         object.protocol(SECURE_REPLY)?;
         let reply = object.base64("reply")?;
-        let claimed = object.text("hash")?;
+        let claimed = object.str("hash")?;
         let mut decoded = Self::new(reply);
         if crate::b64::decode(claimed.as_bytes()).ok().as_deref() != Some(decoded.hash.as_slice()) {
             return Err(DecodeError::Hash);
@@ -64,7 +70,7 @@ impl SecureReply {
     /// Encodes for the data of a transport.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        json::encode(&Wire {
+        encode(&Wire {
             protocol: SECURE_REPLY,
             reply: crate::b64::encode(&self.reply),
             hash: crate::b64::encode(&self.hash),

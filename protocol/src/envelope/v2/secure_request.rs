@@ -4,9 +4,15 @@ use serde::Serialize;
 
 use super::SECURE_REQUEST;
 use crate::error::{DecodeError, Layer};
-use crate::json::{self, Limits, Object};
+use crate::json::{Limits, Member, Object, encode, text};
 
-const MEMBERS: &[&str] = &["protocol", "request", "signature", "caller", "signer"];
+const MEMBERS: &[Member] = &[
+    text("protocol"),
+    text("request"),
+    text("signature"),
+    text("caller"),
+    text("signer"),
+];
 
 /// What stands in place of a signature on requests that need none: those to the signer itself, and in provisioning.
 pub const INSECURE_SIGNATURE: &[u8] = b"insecure";
@@ -34,25 +40,27 @@ impl SecureRequest {
         let object = Object::decode(Layer::SecureRequest, MEMBERS, bytes, limits)?;
         object.protocol(SECURE_REQUEST)?;
         // token files end in a line feed more often than not, and some clients send them whole
-        let caller = object.text("caller")?.trim().to_owned();
+        let caller = object.str("caller")?.trim().to_owned();
         if caller.is_empty() {
             return Err(object.missing("caller"));
         }
-        let signer = object
-            .optional_text("signer")?
-            .map(|token| token.trim().to_owned());
+        let signer = object.str("signer")?.trim();
         Ok(Self {
             request: object.base64("request")?,
             signature: object.base64("signature")?,
             caller,
-            signer: signer.filter(|token| !token.is_empty()),
+            signer: if signer.is_empty() {
+                None
+            } else {
+                Some(signer.to_owned())
+            },
         })
     }
 
     /// Encodes for the data of a transport, or for the answer of a signer.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        json::encode(&Wire {
+        encode(&Wire {
             protocol: SECURE_REQUEST,
             request: crate::b64::encode(&self.request),
             signature: crate::b64::encode(&self.signature),

@@ -2,11 +2,16 @@ use serde::Serialize;
 
 use super::TRANSPORT;
 use crate::error::{DecodeError, Layer};
-use crate::json::{self, Limits, Object};
+use crate::json::{Limits, Member, Object, encode, json, text};
 
-const MEMBERS: &[&str] = &["protocol", "data", "headers"];
-const HEADERS: &[&str] = &["reply", "sender", "trace", "federation"];
-const FEDERATION: &[&str] = &["request", "reply", "targets"];
+const MEMBERS: &[Member] = &[text("protocol"), text("data"), json("headers")];
+const HEADERS: &[Member] = &[
+    text("reply"),
+    text("sender"),
+    json("trace"),
+    json("federation"),
+];
+const FEDERATION: &[Member] = &[text("request"), text("reply"), json("targets")];
 
 /// Outermost layer. Nothing in it is signed: `reply`, `sender` and `trace` are what somebody on the way said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,8 +74,8 @@ impl Transport {
             Some(raw) if raw.get() != "null" => {
                 let object = headers.object("federation", FEDERATION, raw)?;
                 Some(Federation {
-                    request: object.optional("request")?.unwrap_or_default(),
-                    reply: object.optional("reply")?.unwrap_or_default(),
+                    request: object.str("request")?.to_owned(),
+                    reply: object.str("reply")?.to_owned(),
                     targets: object.optional("targets")?.unwrap_or_default(),
                 })
             }
@@ -88,7 +93,7 @@ impl Transport {
     /// Encodes for the broker.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        json::encode(&Wire {
+        encode(&Wire {
             protocol: TRANSPORT,
             data: crate::b64::encode(&self.data),
             headers: WireHeaders {
