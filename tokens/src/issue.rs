@@ -85,7 +85,7 @@ impl<'a> From<&'a RsaPrivate> for SigningKey<'a> {
 #[derive(Debug)]
 pub enum PrivateKey {
     /// 64 hexadecimal digits.
-    Ed25519(Key),
+    Ed25519(Box<Key>),
     /// A PEM text.
     Rsa(Box<RsaPrivate>),
 }
@@ -94,9 +94,12 @@ impl PrivateKey {
     /// Reads the content of a key file: exactly 64 bytes are an ed25519 seed, anything else must be an RSA key as PEM.
     pub fn from_file_content(content: &[u8]) -> Result<Self, IssueError> {
         if content.len() == 64 {
-            return Ok(Self::Ed25519(Key::from_seed_text(content)?));
+            return Ok(Self::Ed25519(Box::new(Key::from_seed_text(content)?)));
         }
-        let pem = str::from_utf8(content).unwrap_or_default();
+        let pem = str::from_utf8(content)
+            .ok()
+            .filter(|pem| pem.starts_with("-----BEGIN "))
+            .unwrap_or_default();
         Ok(Self::Rsa(Box::new(RsaPrivate::from_pem(pem)?)))
     }
 }

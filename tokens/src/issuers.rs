@@ -32,8 +32,8 @@ pub enum IssuersError {
     /// Signatures of this key can be made up.
     #[error("issuer key {key} is a weak point that proves nothing")]
     Weak {
-        /// The key.
-        key: PublicKey,
+        /// The key, in hexadecimal.
+        key: String,
     },
 }
 
@@ -112,6 +112,19 @@ impl Issuers {
         .flatten()
     }
 
+    /// Tells whether the organisation of a token selects its issuer.
+    pub(crate) fn is_by_ou(&self) -> bool {
+        matches!(self.trust, Trust::ByOu(_))
+    }
+
+    /// The trusted signers; none when organisations select their issuers.
+    pub(crate) fn trusted(&self) -> &[PublicKey] {
+        match &self.trust {
+            Trust::ByOu(_) => &[],
+            Trust::AnyOf(keys) => keys,
+        }
+    }
+
     /// The keys that may have signed a token of organisation `ou`.
     pub(crate) fn keys_for(&self, ou: Option<&str>) -> Result<Vec<PublicKey>, VerifyError> {
         match &self.trust {
@@ -181,7 +194,9 @@ impl fmt::Debug for Issuers {
 
 fn check(key: PublicKey) -> Result<(), IssuersError> {
     if key.is_weak() {
-        Err(IssuersError::Weak { key })
+        Err(IssuersError::Weak {
+            key: key.to_string(),
+        })
     } else {
         Ok(())
     }
@@ -213,7 +228,9 @@ mod tests {
         );
         assert_eq!(
             Issuers::new([("a".into(), weak)]).unwrap_err(),
-            IssuersError::Weak { key: weak }
+            IssuersError::Weak {
+                key: weak.to_string()
+            }
         );
     }
 

@@ -37,10 +37,10 @@ pub enum OwnError {
     /// The seed belongs to another token.
     #[error("the key is not the token's: the token names {token}, the key is {key}")]
     OtherKey {
-        /// Public key in the token.
-        token: PublicKey,
-        /// Public half of the key at hand.
-        key: PublicKey,
+        /// Public key in the token, in hexadecimal.
+        token: String,
+        /// Public half of the key at hand, in hexadecimal.
+        key: String,
     },
 }
 
@@ -112,8 +112,8 @@ impl Holder {
         let token: PublicKey = standard.public_key.parse().map_err(OwnError::NoKey)?;
         if token != key.public() {
             return Err(OwnError::OtherKey {
-                token,
-                key: key.public(),
+                token: token.to_string(),
+                key: key.public().to_string(),
             });
         }
         Ok(Self {

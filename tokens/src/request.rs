@@ -192,13 +192,7 @@ impl Check<'_> {
     }
 
     fn direct(&self, secure: &SecureRequest) -> Result<VerifiedRequest, RequestError> {
-        let caller = match self.tokens {
-            Some(tokens) => tokens.verify(&secure.caller, self.issuers, self.now),
-            None => Unverified::decode(&secure.caller)
-                .map_err(TokenError::from)
-                .and_then(|token| Ok(Arc::new(token.verify(self.issuers, self.now)?))),
-        }
-        .map_err(RequestError::Caller)?;
+        let caller = self.token(&secure.caller).map_err(RequestError::Caller)?;
         let granted = caller.granted();
         if granted.signed_fleet_management {
             return Err(RequestError::RequiresDelegation {
@@ -226,9 +220,21 @@ impl Check<'_> {
         secure: &SecureRequest,
         signer: &str,
     ) -> Result<VerifiedRequest, RequestError> {
+        if self.issuers.is_by_ou() {
+            let delegator = self.token(signer).map_err(RequestError::Signer)?;
+            let ou = delegator.ou().unwrap_or_default();
+            let Some(key) = self.issuers.key_of(ou).copied() else {
+                let ou = ou.to_owned();
+                return Err(RequestError::Signer(VerifyError::UnknownOu { ou }.into()));
+            };
+            return self.vouched(secure, delegator, &key);
+        }
         let mut found = Err(RequestError::Signer(VerifyError::Signature.into()));
-        for key in self.keys_for(signer)? {
-            found = self.delegated_under(&key, secure, signer);
+        for key in self.issuers.trusted() {
+            found = self
+                .token_under(signer, key)
+                .map_err(RequestError::Signer)
+                .and_then(|delegator| self.vouched(secure, delegator, key));
             if found.is_ok() {
                 break;
             }
@@ -236,29 +242,20 @@ impl Check<'_> {
         found
     }
 
-    /// The keys under which a delegator and its caller may stand: that of the organisation, or each trusted signer.
-    fn keys_for(&self, signer: &str) -> Result<Vec<PublicKey>, RequestError> {
-        let token = Unverified::<ClientClaims>::decode(signer)
-            .map_err(|error| RequestError::Signer(error.into()))?;
-        self.issuers
-            .keys_for(token.claims.ou())
-            .map_err(|error| RequestError::Signer(error.into()))
-    }
-
-    fn delegated_under(
+    /// The rest of a delegated request: the caller stands under the same `key` as the delegator.
+    fn vouched(
         &self,
-        key: &PublicKey,
         secure: &SecureRequest,
-        signer: &str,
+        delegator: Arc<Verified<ClientClaims>>,
+        key: &PublicKey,
     ) -> Result<VerifiedRequest, RequestError> {
-        let delegator = self.token(signer, key).map_err(RequestError::Signer)?;
         if !delegator.granted().authentication_delegator {
             return Err(RequestError::NotADelegator {
                 callerid: delegator.callerid.clone(),
             });
         }
         let caller = self
-            .token(&secure.caller, key)
+            .token_under(&secure.caller, key)
             .map_err(RequestError::Caller)?;
         if !caller.granted().has_fleet_access() {
             return Err(RequestError::NoFleetAccess {
@@ -276,18 +273,28 @@ impl Check<'_> {
         })
     }
 
-    fn token(
+    /// A client token under the issuer of the organisation that it names.
+    fn token(&self, text: &str) -> Result<Arc<Verified<ClientClaims>>, TokenError> {
+        match self.tokens {
+            Some(tokens) => tokens.verify(text, self.issuers, self.now),
+            None => Ok(Arc::new(
+                Unverified::decode(text)?.verify(self.issuers, self.now)?,
+            )),
+        }
+    }
+
+    /// A client token under one key, whatever organisation it names.
+    fn token_under(
         &self,
         text: &str,
         key: &PublicKey,
     ) -> Result<Arc<Verified<ClientClaims>>, TokenError> {
         match self.tokens {
             Some(tokens) => tokens.verify_under(text, key, self.issuers, self.now),
-            None => Ok(Arc::new(Unverified::decode(text)?.verify_under(
-                key,
-                self.issuers,
-                self.now,
-            )?)),
+            None => {
+                let token = Unverified::decode(text)?;
+                Ok(Arc::new(token.verify_under(key, self.issuers, self.now)?))
+            }
         }
     }
 

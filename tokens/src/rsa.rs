@@ -20,7 +20,7 @@ use crate::token::Algorithm;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RsaError {
     /// No PEM block of a kind that is read here.
-    #[error("no PEM block named {expected}")]
+    #[error("no PEM block {expected}")]
     Pem {
         /// Kinds that are read.
         expected: &'static str,
@@ -51,17 +51,18 @@ impl RsaPublic {
     ///
     /// Of a certificate only the key is taken: neither its dates nor who signed it count, as with Choria.
     pub fn from_pem(pem: &str) -> Result<Self, RsaError> {
-        let key = if let Some(spki) = block(pem, "PUBLIC KEY") {
-            der::rsa_key_of_spki(&spki).map(Box::from)
-        } else if let Some(certificate) = block(pem, "CERTIFICATE") {
-            der::rsa_key_of_certificate(&certificate).map(Box::from)
-        } else {
-            return Err(RsaError::Pem {
-                expected: "`PUBLIC KEY` or `CERTIFICATE`",
-            });
+        let (label, der) = block(pem)?;
+        let key = match label {
+            "PUBLIC KEY" => der::rsa_key_of_spki(&der),
+            "CERTIFICATE" => der::rsa_key_of_certificate(&der),
+            _ => {
+                return Err(RsaError::Pem {
+                    expected: "`PUBLIC KEY` or `CERTIFICATE`",
+                });
+            }
         };
         Ok(Self {
-            der: key.ok_or(RsaError::NotRsa)?,
+            der: key.ok_or(RsaError::NotRsa)?.into(),
         })
     }
 
@@ -95,14 +96,15 @@ pub struct RsaPrivate(KeyPair);
 impl RsaPrivate {
     /// Reads the first `RSA PRIVATE KEY` (PKCS #1) or `PRIVATE KEY` (PKCS #8) block of a PEM text.
     pub fn from_pem(pem: &str) -> Result<Self, RsaError> {
-        let pair = if let Some(pkcs1) = block(pem, "RSA PRIVATE KEY") {
-            KeyPair::from_der(&pkcs1)
-        } else if let Some(pkcs8) = block(pem, "PRIVATE KEY") {
-            KeyPair::from_pkcs8(&pkcs8)
-        } else {
-            return Err(RsaError::Pem {
-                expected: "`RSA PRIVATE KEY` or `PRIVATE KEY`",
-            });
+        let (label, der) = block(pem)?;
+        let pair = match label {
+            "RSA PRIVATE KEY" => KeyPair::from_der(&der),
+            "PRIVATE KEY" => KeyPair::from_pkcs8(&der),
+            _ => {
+                return Err(RsaError::Pem {
+                    expected: "`RSA PRIVATE KEY` or `PRIVATE KEY`",
+                });
+            }
         };
         pair.map(Self).map_err(|rejected| RsaError::Refused {
             reason: rejected.to_string(),
@@ -137,14 +139,18 @@ impl fmt::Debug for RsaPrivate {
     }
 }
 
-/// The bytes of the first PEM block with this label.
-fn block(pem: &str, label: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let (_, rest) = pem.split_once(&format!("-----BEGIN {label}-----"))?;
-    let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
-    let text: Zeroizing<Vec<u8>> = Zeroizing::new(
-        body.bytes()
-            .filter(|byte| !byte.is_ascii_whitespace())
-            .collect(),
-    );
-    STANDARD.decode(text.as_slice()).ok().map(Zeroizing::new)
+/// Label and bytes of the first PEM block (RFC 7468).
+fn block(pem: &str) -> Result<(&str, Zeroizing<Vec<u8>>), RsaError> {
+    let found = || {
+        let (_, rest) = pem.split_once("-----BEGIN ")?;
+        let (label, rest) = rest.split_once("-----")?;
+        let (body, _) = rest.split_once(&format!("-----END {label}-----"))?;
+        let text = body.bytes().filter(|byte| !byte.is_ascii_whitespace());
+        let text: Zeroizing<Vec<u8>> = Zeroizing::new(text.collect());
+        let der = STANDARD.decode(text.as_slice()).ok()?;
+        Some((label, Zeroizing::new(der)))
+    };
+    found().ok_or(RsaError::Pem {
+        expected: "of a key",
+    })
 }

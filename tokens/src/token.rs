@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::claims::read::{self, ClaimSet, claim_set};
 use crate::claims::{Claims, ClientClaims, ProvisioningClaims, Purpose, ServerClaims};
 use crate::encoding;
@@ -125,6 +127,21 @@ pub enum DecodeError {
 /// A decoded token about which nothing is proved. Only [`Unverified::verify`] and its siblings make a
 /// [`Verified`](crate::Verified) of it, and only that lets its claims be used for a decision:
 ///
+/// ```
+/// use overlay_tokens::{Issuers, UnixTime, Unverified, Verified, claims::ClientClaims};
+///
+/// fn decide(caller: &Verified<ClientClaims>) -> bool {
+///     caller.granted().fleet_management
+/// }
+///
+/// fn may(token: &str, issuers: &Issuers, now: UnixTime) -> Result<bool, overlay_tokens::TokenError> {
+///     let caller = Unverified::<ClientClaims>::decode(token)?.verify(issuers, now)?;
+///     Ok(decide(&caller))
+/// }
+/// ```
+///
+/// The wrong order does not compile:
+///
 /// ```compile_fail
 /// use overlay_tokens::{Unverified, Verified, claims::ClientClaims};
 ///
@@ -169,7 +186,13 @@ impl<C: Claims> Unverified<C> {
             part: Part::Claims,
             source,
         })?;
-        let signature = segments.decode(Part::Signature)?;
+        let signature = match algorithm {
+            // Nothing will be verified by it, and the algorithm is what the error should name.
+            Algorithm::Other(_) => Vec::new(),
+            Algorithm::EdDsa | Algorithm::Rs256 | Algorithm::Rs384 | Algorithm::Rs512 => {
+                segments.decode(Part::Signature)?
+            }
+        };
         Ok(Self {
             text: text.into(),
             signed: segments.signed,
@@ -242,12 +265,10 @@ impl Token {
 /// What a token says it is for; nothing is proved. The signature is not even looked at.
 pub fn purpose(text: &str) -> Result<Purpose, DecodeError> {
     let hint: PurposeHint = peek(text)?;
-    Ok(match hint.purpose {
-        Purpose::Unknown(text) if text.is_empty() && hint.sub == Purpose::Provisioning.as_str() => {
-            Purpose::Provisioning
-        }
-        purpose => purpose,
-    })
+    if hint.purpose == Purpose::default() && hint.sub == Purpose::Provisioning.as_str() {
+        return Ok(Purpose::Provisioning);
+    }
+    Ok(hint.purpose)
 }
 
 /// Reads a few claims out of a token; nothing is proved and the signature is not even looked at.
@@ -278,8 +299,9 @@ claim_set!(PurposeHint {
 
 #[derive(Default)]
 struct Header {
-    alg: String,
-    crit: Option<serde_json::Value>,
+    /// Anything but a text names no algorithm.
+    alg: Value,
+    crit: Option<Value>,
 }
 
 claim_set!(Header {
@@ -339,7 +361,9 @@ impl<'a> Segments<'a> {
         if header.crit.is_some() {
             return Err(DecodeError::Critical);
         }
-        Ok(Algorithm::from(header.alg))
+        Ok(Algorithm::from(
+            header.alg.as_str().unwrap_or_default().to_owned(),
+        ))
     }
 }
 

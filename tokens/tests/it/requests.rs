@@ -169,7 +169,7 @@ fn rpc_case_08_a_garbage_reply_signature_is_flagged() {
         trust(&as_other),
         ReplyTrust::Bad(BadReply::OtherSender { .. })
     ));
-    let mut half = good.clone();
+    let mut half = good;
     half.sender = None;
     assert!(matches!(trust(&half), ReplyTrust::Bad(BadReply::Half)));
     let untrusted = sign_reply(
@@ -389,10 +389,10 @@ fn rpc_case_22_receivers_give_no_leeway() {
         (ISSUED - 1, VerifyError::NotYetValid),
         (ISSUED + 86_400, VerifyError::Expired),
     ] {
-        match at(secs).unwrap_err() {
-            RequestError::Caller(TokenError::Verify(error)) => assert_eq!(error, expected),
-            other => panic!("{other:?}"),
-        }
+        let RequestError::Caller(TokenError::Verify(error)) = at(secs).unwrap_err() else {
+            panic!("not refused for the time of the caller's token");
+        };
+        assert_eq!(error, expected);
     }
 }
 

@@ -4,7 +4,7 @@ use overlay_protocol::id::Collective;
 use overlay_testkit::vectors::{Loader, Outcome, for_cases};
 use overlay_tokens::claims::{unique_id, unique_id_sha256};
 use overlay_tokens::own::{Holder, OwnError};
-use overlay_tokens::{UnixTime, sign_nonce, verify_nonce};
+use overlay_tokens::{Key, Token, UnixTime, sign_nonce, verify_nonce};
 use serde_json::Value;
 
 use super::{Keys, now, same, text};
@@ -30,6 +30,10 @@ pub(super) fn nonces(file: &Value, loader: &Loader) -> Outcome {
             );
         }
         let key = keys.key(text(case, "key")?)?;
+        if names_another_key(text(case, "token")?, key) {
+            let ours = Holder::new(text(case, "token")?, key.clone());
+            return same("taken with another key", &ours.is_ok(), &false);
+        }
         let holder = match (
             Holder::new(text(case, "token")?, key.clone()),
             expect["error"].as_str(),
@@ -72,6 +76,16 @@ pub(super) fn nonces(file: &Value, loader: &Loader) -> Outcome {
             (ours, theirs) => Err(format!("{ours:?} where the original says {theirs:?}")),
         }
     })
+}
+
+/// Ours alone: a holder must have the key that its token names. Provisioning tokens name none.
+fn names_another_key(token: &str, key: &Key) -> bool {
+    let public = match Token::decode(token) {
+        Ok(Token::Client(token)) => token.claims_unverified().standard.public_key.clone(),
+        Ok(Token::Server(token)) => token.claims_unverified().standard.public_key.clone(),
+        Ok(Token::Provisioning(_) | Token::Unknown(_)) | Err(_) => return false,
+    };
+    !public.eq_ignore_ascii_case(&key.public().to_string())
 }
 
 /// A broker that sends no nonce is sent a signature over the empty text; we make it, and never accept it.

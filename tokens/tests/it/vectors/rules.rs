@@ -85,7 +85,9 @@ pub(super) fn stricter(token: &str, kind: &str) -> Option<&'static str> {
     ) else {
         // Go mends broken UTF-8 and lone surrogates inside of texts; everything else it refuses as well.
         return (str::from_utf8(&claims).is_err()
-            || claims.windows(3).any(|three| three == b"\\ud"))
+            || claims
+                .windows(3)
+                .any(|three| three.eq_ignore_ascii_case(br"\ud")))
         .then_some("texts that are not Unicode");
     };
     if header.has("crit") {
@@ -118,7 +120,7 @@ pub(super) fn stricter(token: &str, kind: &str) -> Option<&'static str> {
             Node::Number(seconds) if seconds.floor().abs() > 2_f64.powi(53) => {
                 return Some("a time beyond 2^53 seconds");
             }
-            _ => {}
+            Node::Number(_) | Node::Object(_) | Node::Other => {}
         }
     }
     None
@@ -159,7 +161,7 @@ impl Node {
     fn members<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
         let members = match self {
             Self::Object(members) => members.as_slice(),
-            _ => &[],
+            Self::Number(_) | Self::Text | Self::Other => &[],
         };
         members
             .iter()
@@ -262,6 +264,7 @@ fn the_rules_see_what_they_are_for() {
         r#"{"permissions":{"org_Admin":true}}"#,
         r#"{"user_properties":{"a":"1","a":"2"}}"#,
         r#"{"callerid":"\ud800"}"#,
+        r#"{"callerid":"\uDFFF"}"#,
         &format!("{{\"x\":{}{}}}", "[".repeat(200), "]".repeat(200)),
     ] {
         assert!(stricter(&token(refused), "client").is_some(), "{refused}");
