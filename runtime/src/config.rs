@@ -193,3 +193,6 @@ fn read_raw<R: DeserializeOwned>(values: &mut Dict, faults: &mut Vec<Fault>) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -356,3 +356,6 @@ async fn listen(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 //! Every client event is logged once and counted, and readiness follows the connection.
 
 mod connect;
+#[cfg(feature = "jetstream")]
+pub mod election;
 mod events;
 mod settings;
 mod url;

@@ -1,0 +1,212 @@
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use overlay_runtime::nats::{self, Auth, ConnectError, Reconnect, Settings};
+use overlay_runtime::{Context, Status, metrics};
+use overlay_testkit::mint::Authority;
+use overlay_testkit::{Broker, Logs, Proxy, eventually};
+
+use crate::{LIMIT, PERIOD};
+
+fn settings(url: &str) -> Settings {
+    let mut settings = Settings::new("test", vec![url.parse().unwrap()]);
+    settings.reconnect = Reconnect::Flat(Duration::from_millis(50));
+    settings
+}
+
+fn seed_file(dir: &Path, seed: &str) -> Auth {
+    let seed_file = dir.join("user.nk");
+    fs::write(&seed_file, seed).unwrap();
+    fs::set_permissions(&seed_file, fs::Permissions::from_mode(0o600)).unwrap();
+    Auth::Nkey { seed_file }
+}
+
+fn nkey_user(public: &str) -> String {
+    format!("authorization {{ users: [ {{ nkey: {public} }} ] }}")
+}
+
+#[tokio::test]
+async fn readiness_and_metrics_follow_the_connection() {
+    let (logs, _capture) = Logs::capture();
+    let broker = Broker::plain();
+    let proxy = Proxy::start(broker.port()).await;
+    let context = Context::new().unwrap();
+    let client = context
+        .connector
+        .connect(&settings(&proxy.url()))
+        .await
+        .unwrap();
+    let up = || context.readiness.report().parts["broker:test"] == Status::Up;
+    assert!(up());
+    let mut inbox = client.subscribe("echo").await.unwrap();
+    client.flush().await.unwrap();
+
+    proxy.refuse();
+    proxy.cut();
+    eventually(LIMIT, PERIOD, || async { !up() }).await;
+    proxy.accept();
+    eventually(LIMIT, PERIOD, || async { up() }).await;
+
+    client.publish("echo", "again".into()).await.unwrap();
+    assert_eq!(inbox.next().await.unwrap().payload, "again");
+    let text = metrics::text(&context.registry).unwrap();
+    for line in [
+        r#"overlay_broker_connected{connection="test"} 1"#,
+        r#"overlay_broker_events_total{connection="test",event="connected"} 2"#,
+        r#"overlay_broker_events_total{connection="test",event="disconnected"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    let lost = logs
+        .lines()
+        .iter()
+        .filter(|l| l.contains("connection to the broker lost"))
+        .count();
+    assert_eq!(lost, 1);
+}
+
+#[tokio::test]
+async fn a_broker_that_comes_late_is_waited_for() {
+    let mut broker = Broker::plain();
+    let url = broker.url();
+    broker.stop();
+    let context = Context::new().unwrap();
+    let settings = settings(&url);
+    let connecting = context.connector.connect(&settings);
+    let starting = async {
+        let report = || context.readiness.report();
+        eventually(LIMIT, PERIOD, || async {
+            report().parts.contains_key("broker:test")
+        })
+        .await;
+        assert!(!context.readiness.is_ready());
+        broker.start_again();
+    };
+    let (client, ()) = tokio::join!(connecting, starting);
+    client.unwrap().flush().await.unwrap();
+}
+
+#[tokio::test]
+async fn after_the_limit_the_last_failure_is_told() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let mut settings = settings(&format!("nats://{address}"));
+    settings.connect_limit = Duration::from_millis(100);
+    let context = Context::new().unwrap();
+    let error = context.connector.connect(&settings).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Limit { attempts: 1, .. }));
+    let text = overlay_runtime::err_chain(&error);
+    assert!(text.contains("refused"), "{text}");
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_wait_for_a_broker() {
+    let broker = Broker::plain();
+    broker.pause();
+    let context = Context::new().unwrap();
+    let settings = settings(&broker.url());
+    let connecting = context.connector.connect(&settings);
+    let stopping = async { context.shutdown.cancel() };
+    let (connected, ()) = tokio::join!(connecting, stopping);
+    assert!(matches!(connected, Err(ConnectError::Stopped)));
+    broker.unpause();
+}
+
+#[tokio::test]
+async fn logs_in_with_the_seed_of_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = nkeys::KeyPair::new_user();
+    let broker = Broker::builder()
+        .config(nkey_user(&pair.public_key()))
+        .start();
+    let context = Context::new().unwrap();
+    let mut settings = settings(&broker.url());
+    settings.auth = seed_file(dir.path(), &format!("{}\n", pair.seed().unwrap()));
+    assert!(settings.inspect(&context.secrets).is_empty());
+    context.connector.connect(&settings).await.unwrap();
+
+    settings.auth = seed_file(dir.path(), &nkeys::KeyPair::new_user().seed().unwrap());
+    settings.connect_limit = Duration::from_millis(100);
+    let error = context.connector.connect(&settings).await.unwrap_err();
+    let text = overlay_runtime::err_chain(&error);
+    assert!(text.contains("authorization violation"), "{text}");
+}
+
+#[tokio::test]
+async fn a_seed_that_others_may_read_is_refused_before_any_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = Context::new().unwrap();
+    let mut settings = settings("nats://127.0.0.1:1");
+    settings.auth = seed_file(dir.path(), "SUA");
+    let file = dir.path().join("user.nk");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let faults = settings.inspect(&context.secrets);
+    let text = faults[0].to_string();
+    assert!(
+        text.contains("0644") && text.contains("chmod 0600"),
+        "{text}"
+    );
+    let error = context.connector.connect(&settings).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Secret { .. }));
+}
+
+#[tokio::test]
+async fn trusts_the_authorities_of_the_file_and_no_others() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let broker = Broker::builder()
+        .tls(&authority.server("broker", &[]))
+        .start();
+    let context = Context::new().unwrap();
+    let mut settings = settings(&broker.url());
+    settings.ca_file = Some(authority.ca_file());
+    context.connector.connect(&settings).await.unwrap();
+    settings.ca_file = Some(other.ca_file());
+    settings.connect_limit = Duration::from_millis(100);
+    assert!(context.connector.connect(&settings).await.is_err());
+    settings.ca_file = Some(authority.dir().join("broker.key"));
+    let faults = settings.inspect(&context.secrets);
+    assert!(faults[0].problem().contains("no PEM certificate"));
+}
+
+#[tokio::test]
+async fn requests_have_a_limit_of_their_own() {
+    let broker = Broker::plain();
+    let context = Context::new().unwrap();
+    let client = context
+        .connector
+        .connect(&settings(&broker.url()))
+        .await
+        .unwrap();
+    let _silent = client.subscribe("silent").await.unwrap();
+    let limit = Duration::from_millis(50);
+    let error = nats::request(&client, "silent", "", limit)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), async_nats::RequestErrorKind::TimedOut);
+    let error = nats::request(&client, "nobody", "", limit)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), async_nats::RequestErrorKind::NoResponders);
+}
+
+#[tokio::test]
+async fn draining_delivers_what_was_published() {
+    let broker = Broker::plain();
+    let context = Context::new().unwrap();
+    let sender = context
+        .connector
+        .connect(&settings(&broker.url()))
+        .await
+        .unwrap();
+    let receiver = async_nats::connect(broker.url()).await.unwrap();
+    let mut inbox = receiver.subscribe("last").await.unwrap();
+    receiver.flush().await.unwrap();
+    sender.publish("last", "words".into()).await.unwrap();
+    nats::drain(&sender, LIMIT).await;
+    assert_eq!(inbox.next().await.unwrap().payload, "words");
+}
