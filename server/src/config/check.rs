@@ -304,9 +304,12 @@ fn login(raw: &RawBroker, faults: &mut Vec<Fault>) -> Option<Login> {
 fn tls(raw: &RawBroker, hosts: &[String], srv: bool, faults: &mut Vec<Fault>) -> Option<Tls> {
     let encrypted = raw.tls.unwrap_or(true);
     for url in hosts {
-        if encrypted == url.starts_with("ws://")
-            || !encrypted && !url.starts_with("nats://") && !url.starts_with("ws://")
-        {
+        let fits = match url.split_once("://") {
+            Some(("ws", _)) => !encrypted,
+            Some(("wss" | "tls", _)) => encrypted,
+            Some(_) | None => true,
+        };
+        if !fits {
             faults.push(fault(
                 "broker.tls",
                 format!("is {encrypted}, which does not fit {url}"),

@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_nats::{Client, Event, ServerError, Subscriber};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
 use overlay_protocol::id::AgentName;
@@ -19,6 +21,9 @@ use crate::link::Traffic;
 use crate::node::Node;
 use crate::replay::Seen;
 use crate::stats::Count;
+
+/// A node whose own messages do not come back within this time works on without that proof.
+const HEAR_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a connection is no longer held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +112,7 @@ impl Session {
                     None => return End::Lost,
                 },
                 message = messages.next() => match message {
-                    Some(message) => self.take(&message),
+                    Some(message) => self.take(&message).await,
                     None => return End::Lost,
                 },
             }
@@ -123,10 +128,7 @@ impl Session {
                 .map_err(|error| overlay_runtime::err_chain(&error))?;
             subscribers.push(subscriber);
         }
-        client
-            .flush()
-            .await
-            .map_err(|error| overlay_runtime::err_chain(&error))?;
+        hear_oneself(client).await;
         Ok(select_all(subscribers))
     }
 
@@ -183,7 +185,26 @@ impl Session {
         }
     }
 
-    fn take(&mut self, message: &async_nats::Message) {
+    /// Hands a request to the workers, who get one chance to make room first.
+    async fn enqueue(&self, accepted: Accepted) {
+        let mut sent = self.jobs.try_send(accepted);
+        if let Err(TrySendError::Full(waiting)) = sent {
+            tokio::task::yield_now().await;
+            sent = self.jobs.try_send(waiting);
+        }
+        match sent {
+            Ok(()) => self.node.stats.add(Count::Valid),
+            Err(TrySendError::Full(dropped) | TrySendError::Closed(dropped)) => {
+                self.node.stats.add(Count::Dropped);
+                tracing::error!(
+                    request = dropped.verified.request.id,
+                    "all workers are busy and the queue is full: the request is dropped"
+                );
+            }
+        }
+    }
+
+    async fn take(&mut self, message: &async_nats::Message) {
         let now = UnixTime::from(self.clock.now());
         let stats = &self.node.stats;
         stats.add(Count::Total);
@@ -192,16 +213,7 @@ impl Session {
         match authorise(&message.payload, &self.receiver, &view, &mut self.seen, now) {
             Ok(accepted) => {
                 stats.add(Count::Passed);
-                match self.jobs.try_send(accepted) {
-                    Ok(()) => stats.add(Count::Valid),
-                    Err(TrySendError::Full(dropped) | TrySendError::Closed(dropped)) => {
-                        stats.add(Count::Dropped);
-                        tracing::error!(
-                            request = dropped.verified.request.id,
-                            "all workers are busy and the queue is full: the request is dropped"
-                        );
-                    }
-                }
+                self.enqueue(accepted).await;
             }
             Err(refused) => {
                 if refused.passed() {
@@ -220,6 +232,23 @@ impl Session {
                     );
                 }
             }
+        }
+    }
+}
+
+/// Waits until the broker has taken all subscriptions: it takes what one connection says in order,
+/// so a message of one's own comes back only after that.
+async fn hear_oneself(client: &Client) {
+    let inbox = client.new_inbox();
+    let heard = async {
+        let mut own = client.subscribe(inbox.clone()).await.ok()?;
+        client.publish(inbox, Bytes::new()).await.ok()?;
+        own.next().await
+    };
+    match tokio::time::timeout(HEAR_TIMEOUT, heard).await {
+        Ok(Some(_message)) => {}
+        Ok(None) | Err(_) => {
+            tracing::warn!("the broker did not return a message to the node's own inbox");
         }
     }
 }

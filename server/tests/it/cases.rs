@@ -394,7 +394,7 @@ impl Moody {
             license: "Apache-2.0".to_owned(),
             version: "1.0".to_owned(),
             url: "https://example.net".to_owned(),
-            timeout: 2,
+            timeout: 1,
             provider: None,
             service: false,
         })));
@@ -420,13 +420,13 @@ impl Agent for Moody {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_action_out_of_time_and_one_that_panics_are_answered() {
     let cell = Cell::new();
     let config = cell.config("", PLAIN, "");
     let mut rig = cell.rig_with(&config, Moody::agents());
     for (action, words) in [
-        ("sleep", "moody#sleep did not finish within 2 s"),
+        ("sleep", "moody#sleep did not finish within 1 s"),
         ("panic", "moody#panic failed inside of the node"),
     ] {
         let bytes = cell.signed(&cell.rpc("moody", action, &json!({})), REPLY);
