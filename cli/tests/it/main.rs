@@ -1,4 +1,15 @@
 //! The command as its users run it.
 
+mod cell_check;
+mod cell_init;
+mod cell_run;
+mod cell_support;
+mod desk;
+#[path = "../../../client/tests/it/fleet.rs"]
+mod fleet;
 mod jwt_cli;
+mod ping;
+mod req;
+mod show;
+mod trouble;
 mod vectors;

@@ -82,19 +82,19 @@ fn usable(path: &Path) -> anyhow::Result<Program> {
     })
 }
 
-/// The last word of what `--version` prints.
+/// The version in what `--version` prints: the first word that begins with a digit, or with `v` and one.
 fn version(path: &Path) -> anyhow::Result<String> {
     let output = Command::new(path)
         .arg("--version")
         .output()
         .with_context(|| format!("cannot run {}", path.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let word = text.split_ascii_whitespace().last().unwrap_or_default();
-    let version = word.trim_start_matches('v');
-    if !output.status.success() || !version.starts_with(|first: char| first.is_ascii_digit()) {
-        return Err(anyhow!("{} does not tell its version", path.display()));
-    }
-    Ok(version.to_owned())
+    text.split_ascii_whitespace()
+        .map(|word| word.trim_start_matches('v'))
+        .find(|word| word.starts_with(|first: char| first.is_ascii_digit()))
+        .filter(|_| output.status.success())
+        .map(str::to_owned)
+        .ok_or_else(|| anyhow!("{} does not tell its version", path.display()))
 }
 
 fn in_path(name: &str, app: &App) -> Option<PathBuf> {

@@ -233,13 +233,15 @@ impl Status {
     }
 
     fn add_streams(&mut self, streams: Vec<monitor::Stream>) {
-        for name in SYSTEM_STREAMS {
-            if !streams.iter().any(|stream| stream.name == name) {
-                self.problem(
-                    format!("stream {name} does not exist"),
-                    "the elected login service makes it; its log tells what hinders it",
-                );
-            }
+        let missing: Vec<&str> = SYSTEM_STREAMS
+            .into_iter()
+            .filter(|name| !streams.iter().any(|stream| stream.name == *name))
+            .collect();
+        if !missing.is_empty() {
+            self.problem(
+                format!("streams are missing: {}", missing.join(", ")),
+                "the login service that is elected makes them; its log tells what hinders it",
+            );
         }
         for stream in streams {
             let replicas = stream.config.map_or(1, |config| config.num_replicas.max(1));

@@ -251,10 +251,13 @@ impl Director<'_> {
                 Stage::Nodes => NODES_LIMIT,
             };
             let started = tokio::time::Instant::now();
-            let failed = first_failure(handles);
-            let outcome = tokio::select! {
-                outcome = self.expected.ready(stage, self.settings, limit) => outcome,
-                failure = failed => return Err(failure),
+            let mut ready = std::pin::pin!(self.expected.ready(stage, self.settings, limit));
+            let outcome = loop {
+                tokio::select! {
+                    outcome = &mut ready => break outcome,
+                    failure = first_failure(handles) => return Err(failure),
+                    () = any_change(handles) => self.save(process, since, handles)?,
+                }
             };
             self.save(process, since, handles)?;
             match (stage, outcome) {

@@ -266,12 +266,14 @@ impl Supervised {
         };
         let mut logs = std::pin::pin!(logs);
         tokio::pin!(end);
-        let why = tokio::select! {
-            why = &mut end => why,
-            () = &mut logs => (&mut end).await,
+        let (why, silent) = tokio::select! {
+            why = &mut end => (why, false),
+            () = &mut logs => ((&mut end).await, true),
         };
-        // What it said last; a grandchild may hold the pipes open, so not longer than a moment.
-        timeout(LAST_WORDS, logs).await.ok();
+        if !silent {
+            // What it said last; a grandchild may hold the pipes open, so not longer than a moment.
+            timeout(LAST_WORDS, logs).await.ok();
+        }
         why
     }
 
