@@ -14,6 +14,7 @@ mod path;
 mod pattern;
 mod text;
 mod verdict;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,6 +34,9 @@ pub const MAX_ENTRIES: usize = 1_000;
 /// Most regular expressions that one filter may hold; each costs a compilation on every node.
 pub const MAX_PATTERNS: usize = 200;
 
+/// Most expressions that one filter may hold.
+pub const MAX_EXPRESSIONS: usize = 50;
+
 /// The filter of a request: all kinds that are present must match, an empty one matches every node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
@@ -50,7 +54,7 @@ pub struct Filter {
 }
 
 /// One comparison of a fact with a text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FactFilter {
     /// Path of the fact, as [`lookup`] reads it.
     pub fact: String,
@@ -87,10 +91,10 @@ pub enum Operator {
 }
 
 /// One object of a compound filter.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct CompoundEntry {
     /// The expression; without one the entry matches nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expr: Option<String>,
     /// Keys of older forms, carried along and never evaluated.
     #[serde(flatten)]
@@ -209,7 +213,7 @@ impl Filter {
         self.compile().first_fault().map_or(Ok(()), Err)
     }
 
-    /// Checks the counts of [`MAX_ENTRIES`] and [`MAX_PATTERNS`].
+    /// Checks the counts of [`MAX_ENTRIES`], [`MAX_EXPRESSIONS`] and [`MAX_PATTERNS`].
     fn check_size(&self) -> Result<(), FilterError> {
         let count = self.fact.len() + self.cf_class.len() + self.agent.len() + self.compound.len();
         if count > MAX_ENTRIES {
@@ -217,6 +221,14 @@ impl Filter {
                 what: "entries",
                 count,
                 limit: MAX_ENTRIES,
+            });
+        }
+        let count = self.compound.len();
+        if count > MAX_EXPRESSIONS {
+            return Err(FilterError::TooMany {
+                what: "expressions",
+                count,
+                limit: MAX_EXPRESSIONS,
             });
         }
         let names = self

@@ -51,6 +51,22 @@ pub(super) fn format_float(value: f64) -> String {
     }
 }
 
+/// Prints a number as Go's `%v` does: as [`format_float`], but small ones with an exponent of two digits.
+pub(super) fn print_float(value: f64) -> String {
+    if value == 0.0 || value.abs() >= 1e-4 || value.is_nan() {
+        return match (value.is_infinite(), value > 0.0) {
+            (true, true) => "+Inf".to_owned(),
+            (true, false) => "-Inf".to_owned(),
+            (false, _) => format_float(value),
+        };
+    }
+    let text = format!("{value:e}");
+    match text.split_once("e-") {
+        Some((digits, exponent)) => format!("{digits}e-{exponent:0>2}"),
+        None => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

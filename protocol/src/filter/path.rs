@@ -51,6 +51,11 @@ pub(super) fn find<'v>(facts: &'v Value, path: &str) -> Result<Option<Cow<'v, Va
     get::Walk::new().get(Some(Cow::Borrowed(facts)), path)
 }
 
+/// Gives the length of the facts as the text that the original keeps of them.
+pub(super) fn text_length(facts: &Value) -> usize {
+    modifier::to_text(facts).len()
+}
+
 /// Checks what can be known of a path without facts.
 pub(super) fn check(path: &str) -> Result<(), PathError> {
     if path.len() > MAX_LENGTH {

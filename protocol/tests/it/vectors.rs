@@ -4,6 +4,7 @@
 
 mod agents;
 mod events;
+mod filters;
 mod requests;
 mod subjects;
 
@@ -17,6 +18,8 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("ingest/events-parsed.json", events::parsed),
     ("rpc/agents-provisioning.json", agents::agents),
     ("rpc/agents.json", agents::agents),
+    ("rpc/filter-match.json", filters::matching),
+    ("rpc/filter-parse.json", filters::parsing),
     ("rpc/huge.json", requests::huge),
     ("rpc/make-request.json", requests::make_request),
     ("rpc/subjects.json", subjects::subjects),

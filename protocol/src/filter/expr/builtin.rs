@@ -269,6 +269,7 @@ impl Builtin {
                 Value::Text(text) => int(text.chars().count()),
                 Value::List(list) => int(list.elements.len()),
                 Value::Map(map) => int(map.len()),
+                Value::Facts(length) => int(*length),
                 other => Err(format!("{} has no length", other.type_name())),
             },
             Self::Type => Ok(Value::text(first.type_name())),
@@ -293,7 +294,7 @@ impl Builtin {
                     .ok_or_else(|| format!("{text:?} is not a number")),
                 other => float(other).map(Value::Float),
             },
-            Self::String => Ok(Value::text(&plain(first)?)),
+            Self::String => Ok(Value::text(&print(first)?)),
             Self::Trim => {
                 let text = first.as_text()?;
                 Ok(Value::text(match second {
@@ -355,11 +356,19 @@ impl Builtin {
                     .map_err(|error| format!("not JSON: {error}"))?;
                 budget.import(&parsed)
             }
-            Self::First => Ok(first.as_list()?.first().cloned().unwrap_or(Value::Nil)),
-            Self::Last => Ok(first.as_list()?.last().cloned().unwrap_or(Value::Nil)),
-            Self::Get => Ok(second
-                .and_then(|key| fetch(first, key).ok())
-                .unwrap_or(Value::Nil)),
+            // As in the original these give nil where they find nothing, whatever they look at.
+            Self::First => Ok(fetch(first, &Value::Int(0)).unwrap_or(Value::Nil)),
+            Self::Last => Ok(fetch(first, &Value::Int(-1)).unwrap_or(Value::Nil)),
+            Self::Get => {
+                let key = second.unwrap_or(&Value::Nil);
+                match first {
+                    Value::List(_) => key
+                        .as_int()
+                        .map(|_| fetch(first, key).unwrap_or(Value::Nil)),
+                    Value::Map(_) => fetch(first, key),
+                    _ => Ok(Value::Nil),
+                }
+            }
             Self::Take => {
                 let Some(Value::Int(count)) = second else {
                     return Err("take without an integer".to_owned());
@@ -470,7 +479,7 @@ fn size(value: &Value) -> usize {
         Value::Text(text) => 1 + text.len() / 64,
         Value::List(list) => 1 + list.elements.len(),
         Value::Map(map) => 1 + map.len(),
-        Value::Nil | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Facts => 1,
+        Value::Nil | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Facts(_) => 1,
     }
 }
 
@@ -499,17 +508,26 @@ pub(super) fn like(list: &Value, elements: Vec<Value>) -> Value {
     }
 }
 
-/// Prints a plain value; lists and maps have no form that a filter could rely on.
-fn plain(value: &Value) -> Result<String, String> {
+/// Prints a value as Go's `%v` does.
+fn print(value: &Value) -> Result<String, String> {
     match value {
         Value::Nil => Ok("<nil>".to_owned()),
         Value::Bool(value) => Ok(value.to_string()),
         Value::Int(number) => Ok(number.to_string()),
-        Value::Float(number) => Ok(number::format_float(*number)),
+        Value::Float(number) => Ok(number::print_float(*number)),
         Value::Text(text) => Ok(text.to_string()),
-        Value::List(_) | Value::Map(_) | Value::Facts => {
-            Err(format!("string of {}", value.type_name()))
+        Value::List(list) => {
+            let elements: Vec<_> = list.elements.iter().map(print).collect::<Result<_, _>>()?;
+            Ok(format!("[{}]", elements.join(" ")))
         }
+        Value::Map(map) => {
+            let member = |(name, member): (&String, &Value)| {
+                print(member).map(|member| format!("{name}:{member}"))
+            };
+            let members: Vec<_> = map.iter().map(member).collect::<Result<_, _>>()?;
+            Ok(format!("map[{}]", members.join(" ")))
+        }
+        Value::Facts(_) => Err("string of all facts".to_owned()),
     }
 }
 
@@ -532,7 +550,7 @@ pub(super) fn fetch(base: &Value, key: &Value) -> Evaluated {
             Value::Nil => Ok(map.get("").cloned().unwrap_or(Value::Nil)),
             other => Err(format!("no member by {}", other.type_name())),
         },
-        Value::Nil | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Facts => {
+        Value::Nil | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Facts(_) => {
             Err(format!("{} has no members", base.type_name()))
         }
     }

@@ -238,7 +238,11 @@ impl Evaluation<'_> {
         let names = match name {
             "agents" => self.node.agents,
             "classes" => self.node.classes,
-            "facts" => return Ok(Value::Facts),
+            "facts" => {
+                // About what it costs to write them all.
+                self.budget.pay(PATTERN_STEPS)?;
+                return Ok(Value::Facts(path::text_length(self.node.facts)));
+            }
             _ if Function::by_name(name).is_some() => {
                 return Err(Stop::Fault(format!("function {name} is not called")));
             }
@@ -498,7 +502,16 @@ impl Evaluation<'_> {
         test: Option<&Node>,
         start: Option<&Node>,
     ) -> Evaluated {
-        let over = self.value(over)?;
+        let mut over = self.value(over)?;
+        if let Value::Text(text) = &over {
+            // As in the original the elements of a text are its bytes.
+            self.budget.pay(text.len())?;
+            over = Value::typed_list(
+                text.bytes()
+                    .map(|byte| Value::Int(i64::from(byte)))
+                    .collect(),
+            );
+        }
         let elements = over.as_list()?;
         match kind {
             Predicate::All => self
@@ -627,11 +640,15 @@ fn sign(negative: bool, value: Value) -> Evaluated {
     match value {
         Value::Int(number) if negative => Ok(Value::Int(number.wrapping_neg())),
         Value::Float(number) if negative => Ok(Value::Float(-number)),
-        number @ (Value::Int(_) | Value::Float(_)) => Ok(number),
+        // As in the original a plus does nothing, to whatever it stands before.
+        other if !negative => Ok(other),
         other => Err(Stop::Fault(format!("a sign before {}", other.type_name()))),
     }
 }
 
+/// An index, or nil if nothing was found.
 fn index(at: Option<usize>) -> Value {
-    Value::Int(at.map_or(-1, |at| i64::try_from(at).unwrap_or(i64::MAX)))
+    at.map_or(Value::Nil, |at| {
+        Value::Int(i64::try_from(at).unwrap_or(i64::MAX))
+    })
 }

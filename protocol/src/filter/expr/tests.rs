@@ -45,7 +45,7 @@ fn operators_bind_as_in_the_language() {
         "1 < 2 <= 2",
         "not ('x' in classes)",
         "'x' not in classes",
-        "fact('nosuch') ?? 'a' == 'a'",
+        "(fact('nosuch') ?? 'a') == 'a'",
         "(1 > 2 ? 'a' : 'b') == 'b'",
         "if fact('int') == 1 { true } else { false }",
         "let x = fact('int'); x + 1 == 2",

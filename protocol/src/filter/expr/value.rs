@@ -18,8 +18,8 @@ pub(super) enum Value {
     Text(Rc<str>),
     List(Rc<List>),
     Map(Rc<BTreeMap<String, Self>>),
-    /// All facts: nothing can be asked of them but whether they are nil.
-    Facts,
+    /// All facts, of which nothing can be asked but the length of their text.
+    Facts(usize),
 }
 
 /// A list, and whether its elements may be of any type.
@@ -59,7 +59,7 @@ impl Value {
             Self::Text(_) => "string",
             Self::List(_) => "array",
             Self::Map(_) => "map",
-            Self::Facts => "facts",
+            Self::Facts(_) => "array",
         }
     }
 
@@ -85,7 +85,7 @@ impl Value {
     #[expect(clippy::float_cmp, reason = "an expression asks for the very number")]
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Nil, Self::Nil) | (Self::Facts, Self::Facts) => true,
+            (Self::Nil, Self::Nil) | (Self::Facts(_), Self::Facts(_)) => true,
             (Self::Bool(left), Self::Bool(right)) => left == right,
             (Self::Int(left), Self::Int(right)) => left == right,
             (Self::Float(left), Self::Float(right)) => left == right,
@@ -134,7 +134,7 @@ impl Value {
             | Self::Text(_)
             | Self::List(_)
             | Self::Map(_)
-            | Self::Facts => None,
+            | Self::Facts(_) => None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use super::query::Query;
 use super::scan::{self, Element, Member, Rest};
 use super::{PathError, glob, modifier};
 
@@ -235,24 +236,29 @@ impl Walk {
                         None => (Some(path), None),
                     },
                 };
-                self.fitting(elements, &query, path)
-                    .map(|found| (found, pipe))
+                let (found, any_fits) = self.fitting(elements, &query, path)?;
+                // As in the original a pipe behind a path is seen only once an element fits.
+                let pipe = pipe.filter(|_| any_fits || path.is_none());
+                Ok((found, pipe))
             }
         }
     }
 
+    /// Finds the elements that fit a query; tells also whether any does.
     fn fitting<'v>(
         &mut self,
         elements: &'v [Value],
-        query: &super::query::Query<'_>,
+        query: &Query<'_>,
         path: Option<&str>,
-    ) -> Result<Option<Cow<'v, Value>>, PathError> {
+    ) -> Result<(Option<Cow<'v, Value>>, bool), PathError> {
         let mut all = Vec::new();
+        let mut any_fits = false;
         for element in elements {
             let is_container = element.is_array() || element.is_object();
             let looked_at = if is_container {
                 self.nested(|walk| walk.get(Some(Cow::Borrowed(element)), query.path))?
             } else if query.path.is_empty() {
+                self.pay(1)?;
                 Some(Cow::Borrowed(element))
             } else {
                 continue;
@@ -260,18 +266,19 @@ impl Walk {
             if !query.fits(looked_at.as_deref()) {
                 continue;
             }
+            any_fits = true;
             let found = match path {
                 Some(path) => self.nested(|walk| walk.get(Some(Cow::Borrowed(element)), path))?,
                 None => Some(Cow::Borrowed(element)),
             };
             if !query.all {
-                return Ok(found);
+                return Ok((found, any_fits));
             }
             if let Some(found) = found {
                 all.push(self.own(found)?);
             }
         }
-        Ok(query.all.then_some(Cow::Owned(Value::Array(all))))
+        Ok((query.all.then_some(Cow::Owned(Value::Array(all))), any_fits))
     }
 
     /// Collects several paths: `{"name":path,other}` or `[path,path]`.

@@ -119,7 +119,7 @@ fn modify(
             value
         }
         Modifier::Flatten => flatten(value, option(argument, "deep")),
-        Modifier::Join => join(value),
+        Modifier::Join => join(value, option(argument, "preserve")),
         Modifier::Keys => Value::Array(match &value {
             Value::Object(object) => members(object)
                 .into_iter()
@@ -193,15 +193,20 @@ fn flatten(value: Value, deep: bool) -> Value {
     Value::Array(flat)
 }
 
-/// Makes one object of a list of objects; of members of one name the last remains.
-fn join(value: Value) -> Value {
+/// Makes one object of a list of objects; of members of one name the last remains, or the first.
+fn join(value: Value, first: bool) -> Value {
     let Value::Array(elements) = value else {
         return value;
     };
     let mut joined = Map::new();
     for element in elements {
-        if let Value::Object(object) = element {
-            joined.extend(object);
+        let Value::Object(object) = element else {
+            continue;
+        };
+        for (name, member) in object {
+            if !first || !joined.contains_key(&name) {
+                joined.insert(name, member);
+            }
         }
     }
     Value::Object(joined)
@@ -253,7 +258,7 @@ fn dig(
 }
 
 /// Writes a value as compact JSON with numbers as doubles.
-fn to_text(value: &Value) -> String {
+pub(super) fn to_text(value: &Value) -> String {
     match value {
         Value::Number(number) => number
             .as_f64()
@@ -274,17 +279,32 @@ fn to_text(value: &Value) -> String {
 }
 
 /// Reads a constant: `!` and a JSON value; gives it and the path behind it.
+///
+/// As in the original nothing can follow a text or a number.
 pub(super) fn constant(path: &str) -> Option<(Value, &str)> {
     let text = path.strip_prefix('!')?;
-    let end = match text.as_bytes().first()? {
-        b'{' | b'[' | b'"' => scan::balanced(text).len(),
-        _ => text.find(['.', '|']).unwrap_or(text.len()),
-    };
-    let (constant, rest) = text.split_at(end);
-    let value = serde_json::from_str(constant)
-        .or_else(|_| serde_json::from_str(&constant.to_lowercase()))
-        .ok()?;
-    Some((value, rest))
+    match text.as_bytes().first()? {
+        b'{' | b'[' => {
+            let (constant, rest) = text.split_at(scan::balanced(text).len());
+            Some((serde_json::from_str(constant).ok()?, rest))
+        }
+        b'"' => Some((serde_json::from_str(scan::balanced(text)).ok()?, "")),
+        b'+' | b'-' | b'0'..=b'9' => {
+            let end = text.find([',', ']', '}']).unwrap_or(text.len());
+            let number = number::parse_float(text[..end].trim_end()).unwrap_or_default();
+            Some((Value::from(number), ""))
+        }
+        _ => {
+            let (constant, rest) = text.split_at(text.find(['.', '|']).unwrap_or(text.len()));
+            let value = match constant.to_lowercase().as_str() {
+                "true" => Value::Bool(true),
+                "false" => Value::Bool(false),
+                "null" => Value::Null,
+                _ => return None,
+            };
+            Some((value, rest))
+        }
+    }
 }
 
 /// Splits `{…}` or `[…]` into its paths; gives them and the path behind.

@@ -8,7 +8,7 @@ use super::glob;
 use crate::filter::number;
 
 /// A condition on the elements of an array.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Query<'p> {
     /// What is looked at within the element; empty means the element itself.
     pub(super) path: &'p str,

@@ -161,8 +161,8 @@ pub(super) fn element(path: &str) -> Element<'_> {
                                 query = Some(parsed);
                                 at = end - 1;
                             }
-                            // A query without its end fits nothing.
-                            None => return Element::Nothing(Rest::End),
+                            // As in the original a query without its end is one without a condition.
+                            None => return Element::Fitting(Query::default(), Rest::End),
                         },
                         Some(_) | None => {}
                     }

@@ -39,6 +39,8 @@ struct Translator<'p> {
     out: String,
     /// Set once no named set can follow any more.
     no_named_sets: bool,
+    /// Where the flags begin that were just set for the rest of a group.
+    flags_at: Option<usize>,
 }
 
 /// Where an escape stands.
@@ -62,6 +64,7 @@ pub(super) fn from_go(pattern: &str) -> Result<String, SyntaxError> {
         rest: pattern.chars().peekable(),
         out: String::with_capacity(pattern.len() + 16),
         no_named_sets: false,
+        flags_at: None,
     };
     translator.run()?;
     Ok(translator.out)
@@ -80,14 +83,19 @@ impl Translator<'_> {
                 if after_repeat {
                     return Err(SyntaxError::Repeat);
                 }
-                self.out.push_str(&repeat);
-                if self.rest.next_if_eq(&'?').is_some() {
-                    self.out.push('?');
-                }
+                let lazy = if self.rest.next_if_eq(&'?').is_some() {
+                    "?"
+                } else {
+                    ""
+                };
+                // Go repeats what stands before flags.
+                let at = self.flags_at.unwrap_or(self.out.len());
+                self.out.insert_str(at, &format!("{repeat}{lazy}"));
                 after_repeat = true;
                 continue;
             }
             after_repeat = false;
+            self.flags_at = None;
             match character {
                 '\\' if self.rest.next_if_eq(&'Q').is_some() => self.quoted(),
                 '\\' => match self.escape(Place::Outside)? {
@@ -343,6 +351,7 @@ impl Translator<'_> {
 
     /// Copies the head of a group, with Go's flags only.
     fn group(&mut self) -> Result<(), SyntaxError> {
+        let start = self.out.len();
         self.out.push('(');
         if self.rest.next_if_eq(&'?').is_none() {
             return Ok(());
@@ -364,8 +373,13 @@ impl Translator<'_> {
             let character = self.rest.next().ok_or(SyntaxError::Group)?;
             match character {
                 'i' | 'm' | 's' | 'U' | '-' => self.out.push(character),
-                ':' | ')' => {
+                ':' => {
                     self.out.push(character);
+                    return Ok(());
+                }
+                ')' => {
+                    self.out.push(character);
+                    self.flags_at = Some(start);
                     return Ok(());
                 }
                 _ => return Err(SyntaxError::Group),
