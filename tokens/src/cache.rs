@@ -1,11 +1,11 @@
 //! Remembers verified tokens, so that a token that comes again costs a hash instead of up to three signatures.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use sha2::{Digest as _, Sha256};
+use quick_cache::{Equivalent, Weighter};
 
 use crate::UnixTime;
 use crate::claims::Claims;
@@ -27,23 +27,69 @@ pub enum TokenError {
 
 /// A bounded memory of verified tokens of one purpose.
 ///
-/// The key is a hash of the token text and of everything that was trusted when it was verified, so a change of issuers
-/// never finds an old verdict. Expiry, start of validity and the issuer's expiry are checked at each look-up. Refusals
-/// are not remembered: whoever sends them could push out the good ones.
+/// A token is found by its whole text together with what was trusted when it was verified, so a change of issuers never
+/// finds an old verdict. Expiry, start of validity and the issuer's expiry are checked at each look-up. Refusals are not
+/// remembered: whoever sends them could push out the good ones.
 pub struct VerifiedCache<C> {
-    tokens: Cache<[u8; 32], Arc<Verified<C>>, ByLength>,
+    tokens: Cache<Place<C>, Arc<Verified<C>>, ByLength>,
 }
+
+/// Where a token is kept: the text is that of the token itself.
+struct Place<C> {
+    trusted: [u8; 32],
+    token: Arc<Verified<C>>,
+}
+
+/// What a token is looked for by.
+struct Sought<'a> {
+    trusted: &'a [u8; 32],
+    text: &'a str,
+}
+
+impl<C: Claims> Place<C> {
+    fn as_sought(&self) -> Sought<'_> {
+        Sought {
+            trusted: &self.trusted,
+            text: self.token.text(),
+        }
+    }
+}
+
+impl Hash for Sought<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The text tells tokens apart; the same text under another trust is rare and told by comparison.
+        state.write(self.text.as_bytes());
+    }
+}
+
+impl<C: Claims> Hash for Place<C> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_sought().hash(state);
+    }
+}
+
+impl<C: Claims> Equivalent<Place<C>> for Sought<'_> {
+    fn equivalent(&self, place: &Place<C>) -> bool {
+        *self.trusted == place.trusted && self.text == place.token.text()
+    }
+}
+
+impl<C: Claims> PartialEq for Place<C> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_sought().equivalent(other)
+    }
+}
+
+impl<C: Claims> Eq for Place<C> {}
 
 #[derive(Debug, Clone)]
 struct ByLength;
 
-impl<C: Claims> Weighter<[u8; 32], Arc<Verified<C>>> for ByLength {
-    fn weight(&self, _: &[u8; 32], token: &Arc<Verified<C>>) -> u64 {
+impl<C: Claims> Weighter<Place<C>, Arc<Verified<C>>> for ByLength {
+    fn weight(&self, _: &Place<C>, token: &Arc<Verified<C>>) -> u64 {
         // The text once and its parsed claims about as large again; never zero, which would mean "free".
-        u64::try_from(token.text().len())
-            .unwrap_or(u64::MAX)
-            .saturating_mul(2)
-            .saturating_add(512)
+        let text = u64::try_from(token.text().len()).unwrap_or(u64::MAX);
+        text.saturating_mul(2).saturating_add(512)
     }
 }
 
@@ -85,23 +131,23 @@ impl<C: Claims> VerifiedCache<C> {
         now: UnixTime,
         verify: impl FnOnce(Unverified<C>) -> Result<Verified<C>, VerifyError>,
     ) -> Result<Arc<Verified<C>>, TokenError> {
-        let place: [u8; 32] = Sha256::new()
-            .chain_update(trusted)
-            .chain_update(text)
-            .finalize()
-            .into();
-        if let Some(known) = self.tokens.get(&place) {
+        let sought = Sought { trusted, text };
+        if let Some(known) = self.tokens.get(&sought) {
             return match known.check_at(now) {
                 Ok(()) => Ok(known),
                 Err(error) => {
-                    self.tokens.remove(&place);
+                    self.tokens.remove(&sought);
                     Err(error.into())
                 }
             };
         }
-        let verified = Arc::new(verify(Unverified::<C>::decode(text)?)?);
-        self.tokens.insert(place, Arc::clone(&verified));
-        Ok(verified)
+        let token = Arc::new(verify(Unverified::<C>::decode(text)?)?);
+        let place = Place {
+            trusted: *trusted,
+            token: Arc::clone(&token),
+        };
+        self.tokens.insert(place, Arc::clone(&token));
+        Ok(token)
     }
 
     /// Tokens remembered at the moment.

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::key::PublicKey;
 use crate::rsa::RsaPublic;
-use crate::verify::VerifyError;
+use crate::verify::{Proved, VerifyError};
 
 /// Chain issuers remembered as proved; each organisation has a handful.
 const CHAIN_ISSUERS: usize = 256;
@@ -46,7 +46,7 @@ pub struct Issuers {
     trust: Trust,
     provisioning_signer: Option<Arc<RsaPublic>>,
     id: [u8; 32],
-    chains: Arc<Cache<[u8; 32], PublicKey>>,
+    chains: Arc<Cache<Proved, PublicKey>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,7 +148,7 @@ impl Issuers {
         &self.id
     }
 
-    pub(crate) fn chains(&self) -> &Cache<[u8; 32], PublicKey> {
+    pub(crate) fn chains(&self) -> &Cache<Proved, PublicKey> {
         &self.chains
     }
 

@@ -11,7 +11,7 @@
 //! * The algorithm never chooses the key: an ed25519 key verifies EdDSA and an RSA key verifies RS256/384/512, or nothing.
 //! * Signatures are checked over the bytes received; nothing is serialised again in order to be checked.
 //! * In a chain both signatures count: the organisation's over the chain issuer, the chain issuer's over the token.
-//! * No clock, no environment; the time is an argument. Only [`file`] touches the disk.
+//! * No clock, no environment; the time is an argument. Only [`mod@file`] touches the disk.
 //! * No foreign bytes panic; texts are bounded in length and depth. Secrets are masked when shown and wiped when dropped.
 #![warn(missing_docs)]
 

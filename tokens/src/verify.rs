@@ -17,6 +17,7 @@ use crate::rsa::{RsaError, RsaPublic};
 use crate::token::{Algorithm, Unverified};
 
 pub use chain::ChainError;
+pub(crate) use chain::Proved;
 
 /// The key that a token is checked with: an organisation's issuer, or the RSA key of a provisioning signer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The trust chain: organisation issuer, chain issuer, token.
 
+use quick_cache::Equivalent;
 use quick_cache::sync::Cache;
-use sha2::{Digest as _, Sha256};
 
 use overlay_protocol::id::Ksuid;
 
@@ -43,7 +43,7 @@ pub enum ChainError {
 pub(super) fn signer(
     standard: &Standard,
     org: &PublicKey,
-    proved: Option<&Cache<[u8; 32], PublicKey>>,
+    proved: Option<&Cache<Proved, PublicKey>>,
 ) -> Result<PublicKey, ChainError> {
     for (claim, absent) in [
         ("iss", standard.iss.is_empty()),
@@ -71,10 +71,10 @@ pub(super) fn signer(
         .iss
         .strip_prefix(CHAIN_ISSUED)
         .ok_or(ChainError::Issuer)?;
-    let (issuer_id, issuer_key) = two_parts(issuer).ok_or(ChainError::Issuer)?;
+    two_parts(issuer).ok_or(ChainError::Issuer)?;
     let (by_org, by_issuer) = two_parts(&standard.tcs).ok_or(ChainError::Signatures)?;
 
-    let key = chain_issuer(org, issuer_id, issuer_key, by_org, proved)?;
+    let key = chain_issuer(org, issuer, by_org, proved)?;
     let signature = signature(by_issuer).ok_or(ChainError::Signatures)?;
     let signed = [&standard.jti, ".", by_org].concat();
     if !key.verify(signed.as_bytes(), &signature) {
@@ -100,38 +100,55 @@ pub(super) fn is_issuer(standard: &Standard, org: &PublicKey) -> bool {
         })
 }
 
-/// Checks the organisation's signature over a chain issuer, unless it was found good before.
+/// A chain issuer as it was proved: who signed, its id and key as the token writes them, the signature.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Proved {
+    org: [u8; 32],
+    issuer: Box<str>,
+    by_org: Box<str>,
+}
+
+/// What a proof is looked for by.
+#[derive(Hash)]
+struct Sought<'a> {
+    org: &'a [u8; 32],
+    issuer: &'a str,
+    by_org: &'a str,
+}
+
+impl Equivalent<Proved> for Sought<'_> {
+    fn equivalent(&self, proved: &Proved) -> bool {
+        *self.org == proved.org && *self.issuer == *proved.issuer && *self.by_org == *proved.by_org
+    }
+}
+
+/// Checks the organisation's signature over the chain issuer `<id>.<key>`, unless it was found good before.
 fn chain_issuer(
     org: &PublicKey,
-    id: &str,
-    key: &str,
+    issuer: &str,
     by_org: &str,
-    proved: Option<&Cache<[u8; 32], PublicKey>>,
+    proved: Option<&Cache<Proved, PublicKey>>,
 ) -> Result<PublicKey, ChainError> {
-    let memory = proved.map(|cache| {
-        let mut hash = Sha256::new();
-        for part in [
-            org.as_bytes().as_slice(),
-            id.as_bytes(),
-            key.as_bytes(),
-            by_org.as_bytes(),
-        ] {
-            hash.update(part.len().to_be_bytes());
-            hash.update(part);
-        }
-        (cache, <[u8; 32]>::from(hash.finalize()))
-    });
-    if let Some((cache, place)) = &memory
-        && let Some(key) = cache.get(place)
-    {
+    let sought = Sought {
+        org: org.as_bytes(),
+        issuer,
+        by_org,
+    };
+    if let Some(key) = proved.and_then(|cache| cache.get(&sought)) {
         return Ok(key);
     }
+    let (id, key) = two_parts(issuer).ok_or(ChainError::Issuer)?;
     let key: PublicKey = key.parse().map_err(|_no_key| ChainError::Issuer)?;
     let signature = signature(by_org).ok_or(ChainError::Signatures)?;
     if !org.verify(format!("{id}.{key}").as_bytes(), &signature) {
         return Err(ChainError::Organisation);
     }
-    if let Some((cache, place)) = memory {
+    if let Some(cache) = proved {
+        let place = Proved {
+            org: *org.as_bytes(),
+            issuer: issuer.into(),
+            by_org: by_org.into(),
+        };
         cache.insert(place, key);
     }
     Ok(key)
