@@ -350,11 +350,11 @@ async fn listen(
     settings: &Settings,
     _log: telemetry::LogControl,
     _context: &Context,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<std::convert::Infallible>> {
     if settings.admin.is_some() {
         tracing::warn!("built without the admin listener: its address is not used");
     }
-    Ok(())
+    Ok(None)
 }
 
 #[cfg(test)]

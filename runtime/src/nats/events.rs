@@ -87,7 +87,7 @@ impl Observer {
                 self.part.down("connection to the broker closed");
             }
             Event::LameDuckMode => {
-                tracing::info!(connection, "the broker is about to leave, moving on");
+                tracing::info!(connection, "the broker is about to leave");
             }
             Event::Draining => tracing::info!(connection, "draining"),
             Event::SlowConsumer(subscription) => {
