@@ -164,11 +164,11 @@ impl Refused {
     }
 }
 
-/// Judges one message.
-pub fn authorise(
+/// Judges one message; `view` is asked for only when there is a filter to hold against it.
+pub fn authorise<'a>(
     bytes: &[u8],
     receiver: &Receiver,
-    view: &View<'_>,
+    view: &dyn Fn() -> View<'a>,
     seen: &mut Seen,
     now: UnixTime,
 ) -> Result<Accepted, Refused> {
@@ -177,7 +177,7 @@ pub fn authorise(
     let verified = receiver.verifier.verify(&secure, now)?;
     let request = &verified.request;
     if let Some(filter) = &request.filter
-        && let Verdict::NoMatch(mismatch) = filter.explain(&view.as_filter_view())
+        && let Verdict::NoMatch(mismatch) = filter.explain(&view().as_filter_view())
     {
         return Err(Refused::Filtered(mismatch.to_string()));
     }

@@ -14,7 +14,8 @@ pub(crate) fn complete(config: &mut Config) {
     if config.config_file.is_empty()
         && let Some(file) = config_argument(std::env::args_os())
     {
-        config.config_file = file.to_string_lossy().into_owned();
+        let file = std::path::absolute(&file).unwrap_or_else(|_| file.into());
+        config.config_file = file.display().to_string();
     }
 }
 

@@ -28,7 +28,7 @@ use crate::VERSION;
 use crate::agent::Agent;
 use crate::agents::Agents;
 use crate::authorise::Receiver;
-use crate::config::{Authorization, Config};
+use crate::config::{Authorization, Config, Tls};
 use crate::dispatch::Dispatcher;
 use crate::error::{RunError, StartError};
 use crate::identity::Credentials;
@@ -113,6 +113,9 @@ impl Server {
         ));
         // Fails early on what only a person can mend; later reads only make a try to connect fail.
         credentials.read(now)?;
+        if config.broker.tls == Tls::Unverified {
+            tracing::warn!("brokers are not verified: whoever is in between may pose as one");
+        }
         if let Authorization::Unsupported(name) = config.authorization {
             tracing::error!(
                 provider = name,
@@ -141,7 +144,7 @@ impl Server {
         workers.spawn(workers::work(queue, worker, config.rpc.workers));
         let beat = Beat {
             node: Arc::clone(&node),
-            outbox: outbox.clone(),
+            outbox,
             clock: clock.clone(),
             plain_events: config.plain_events,
         };

@@ -209,7 +209,7 @@ impl Session {
         let stats = &self.node.stats;
         stats.add(Count::Total);
         stats.message_at(now.secs);
-        let view = self.node.view();
+        let view = || self.node.view();
         match authorise(&message.payload, &self.receiver, &view, &mut self.seen, now) {
             Ok(accepted) => {
                 stats.add(Count::Passed);

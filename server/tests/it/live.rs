@@ -412,7 +412,6 @@ async fn the_status_file_has_what_choria_reads() {
     assert_eq!(status["provisioning_mode"], false);
     assert_eq!(status["certificate_expires"], "0001-01-01T00:00:00Z");
     assert!(status["token_expires"].as_str().unwrap().starts_with("20"));
-    assert_eq!(status["stats"]["events"], 1);
     let members = [
         "events",
         "filtered",
@@ -468,5 +467,52 @@ async fn facts_that_change_are_seen_by_the_next_request() {
         site().await == "cdg-2"
     })
     .await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn rpc_case_31_replies_go_where_the_request_says() {
+    let stage = Stage::new("", "");
+    let client = stage.client().await;
+    let node = stage.node().await;
+    let cell = &stage.cell;
+    let reply_to = "choria.reply.jobs.1";
+    let request = stage.fresh(cell.rpc("rpcutil", "ping", &json!({})));
+    let bytes = cell.signed(&request, reply_to);
+    let subject = format!("choria.node.{IDENTITY}");
+    let answer = stage.ask(&client, &subject, reply_to, bytes).await;
+    assert_eq!(answer.subject.as_str(), reply_to);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn rpc_case_26_30_32_the_permissions_of_a_server_token_are_enough_and_bound_it() {
+    let uid = overlay_protocol::id::md5_hex(IDENTITY);
+    let permissions = format!(
+        "subscribe: {{ allow: [\"choria.broadcast.agent.>\", \"choria.node.{IDENTITY}\", \"choria.reply.{uid}.>\"] }}
+         publish: {{ allow: [\"choria.lifecycle.>\", \"choria.machine.transition\", \"choria.machine.watcher.>\",
+                             \"choria.reply.>\", \"choria.broadcast.agent.registration\",
+                             \"choria.federation.choria.collective\"] }}"
+    );
+    let stage = Stage::new(&permissions, "");
+    let client = stage.client().await;
+    let node = stage.node().await;
+    stage.pong().await;
+    let status = stage
+        .status_where(|status| status["stats"]["events"] == 1)
+        .await;
+    assert_eq!(status["overlay"]["refused_subjects"], json!([]));
+
+    let cell = &stage.cell;
+    let mut denied = client.subscribe("foo.bar").await.unwrap();
+    let request = stage.fresh(cell.rpc("rpcutil", "ping", &json!({})));
+    let bytes = cell.signed(&request, "foo.bar");
+    client
+        .publish(format!("choria.node.{IDENTITY}"), bytes.into())
+        .await
+        .unwrap();
+    // The next request is answered, so the one before was, too: into the void.
+    stage.pong().await;
+    assert!(futures_util::poll!(denied.next()).is_pending());
     node.stop().await;
 }

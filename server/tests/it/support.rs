@@ -160,7 +160,8 @@ pub(crate) const PLAIN: &str = "servers = [\"nats://127.0.0.1:4222\"]\ntls = fal
 
 impl Rig {
     pub(crate) fn take(&mut self, bytes: &[u8], now: UnixTime) -> Result<Accepted, Refused> {
-        let view = self.dispatcher.node.view();
+        let node = Arc::clone(&self.dispatcher.node);
+        let view = || node.view();
         authorise(bytes, &self.receiver, &view, &mut self.seen, now)
     }
 
