@@ -25,12 +25,23 @@ fn secrets_are_closed_whatever_the_umask() {
     let place = Place::new();
     let mut command = Command::new("sh");
     command
-        .args(["-c", "umask 000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_overlay"), "cell", "init"])
+        .args([
+            "-c",
+            "umask 000; exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_overlay"),
+            "cell",
+            "init",
+        ])
         .arg(&place.root)
         .args(["--name", "test", "--nodes", "1"]);
     succeeds(&command.output().expect("run sh"));
     for (name, mode, content) in snapshot(&place.root) {
-        assert_eq!(mode & 0o022, 0, "{name} can be written by others: {mode:04o}");
+        assert_eq!(
+            mode & 0o022,
+            0,
+            "{name} can be written by others: {mode:04o}"
+        );
         let text = text(&content);
         let is_secret = name.ends_with(".nk")
             || name.ends_with(".seed")
@@ -72,7 +83,12 @@ fn nats_server_accepts_the_configuration() {
                 .arg(place.path("broker/nats-server.conf"))
                 .output()
                 .unwrap();
-            assert!(output.status.success(), "{}: {}", server.version, text(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}: {}",
+                server.version,
+                text(&output.stderr)
+            );
         }
     }
     assert!(!place.read("broker/nats-server.conf").contains("websocket"));
@@ -83,31 +99,49 @@ fn other_flags_change_nothing_without_update() {
     let place = Place::new();
     succeeds(&place.init(&[]));
     let before = snapshot(&place.root);
-    let said = fails(&place.cell("init", &["--port", "4999", "--collective", "other"]), 1);
+    let said = fails(
+        &place.cell("init", &["--port", "4999", "--collective", "other"]),
+        1,
+    );
     assert!(said.contains("broker.port: is"), "{said}");
-    assert!(said.contains("collectives: is choria, asked for other"), "{said}");
+    assert!(
+        said.contains("collectives: is choria, asked for other"),
+        "{said}"
+    );
     assert!(said.contains("--update"), "{said}");
     assert!(snapshot(&place.root) == before);
 
     let said = succeeds(&place.cell("init", &["--port", "4999", "--update"]));
     assert!(said.contains("updated  broker/nats-server.conf"), "{said}");
-    assert!(place.read("broker/nats-server.conf").contains("127.0.0.1:4999"));
+    assert!(
+        place
+            .read("broker/nats-server.conf")
+            .contains("127.0.0.1:4999")
+    );
     assert!(place.read("operator/client.toml").contains(":4999"));
     let keys = |tree: &[(String, u32, Vec<u8>)]| -> Vec<(String, Vec<u8>)> {
         tree.iter()
-            .filter(|(name, mode, _)| *mode == 0o600 && !name.ends_with(".conf") && !name.contains(".toml"))
+            .filter(|(name, mode, _)| {
+                *mode == 0o600 && !name.ends_with(".conf") && !name.contains(".toml")
+            })
             .map(|(name, _, content)| (name.clone(), content.clone()))
             .filter(|(name, _)| !name.ends_with(".before"))
             .collect()
     };
-    assert!(keys(&before) == keys(&snapshot(&place.root)), "a key or token was replaced");
+    assert!(
+        keys(&before) == keys(&snapshot(&place.root)),
+        "a key or token was replaced"
+    );
 }
 
 #[test]
 fn the_name_and_the_organisation_stay() {
     let place = Place::new();
     succeeds(&place.init(&[]));
-    for flags in [["--name", "other", "--update"], ["--org", "acme", "--update"]] {
+    for flags in [
+        ["--name", "other", "--update"],
+        ["--org", "acme", "--update"],
+    ] {
         let said = fails(&place.cell("init", &flags), 1);
         assert!(said.contains("cannot be changed"), "{said}");
     }
@@ -121,7 +155,11 @@ fn nodes_are_added() {
     succeeds(&place.cell("init", &["--node", "b.example.net", "--update"]));
     assert_eq!(place.read("node/a.example.net/server.jwt"), token);
     assert!(place.path("node/b.example.net/server.jwt").exists());
-    assert!(place.read("cell.toml").contains(r#"nodes = ["a.example.net", "b.example.net"]"#));
+    assert!(
+        place
+            .read("cell.toml")
+            .contains(r#"nodes = ["a.example.net", "b.example.net"]"#)
+    );
 }
 
 #[test]
@@ -129,7 +167,12 @@ fn what_was_removed_is_made_anew_and_nothing_else() {
     let place = Place::new();
     succeeds(&place.init(&["--nodes", "1"]));
     let before = snapshot(&place.root);
-    let removed = ["tls/broker.pem", "node/node1/server.jwt", "operator/client.jwt", "README.md"];
+    let removed = [
+        "tls/broker.pem",
+        "node/node1/server.jwt",
+        "operator/client.jwt",
+        "README.md",
+    ];
     for path in removed {
         fs::remove_file(place.path(path)).unwrap();
     }
@@ -139,7 +182,11 @@ fn what_was_removed_is_made_anew_and_nothing_else() {
     }
     for (old, new) in before.iter().zip(snapshot(&place.root)) {
         assert_eq!((&old.0, old.1), (&new.0, new.1));
-        assert!(old.2 == new.2 || removed.contains(&old.0.as_str()), "{} changed", old.0);
+        assert!(
+            old.2 == new.2 || removed.contains(&old.0.as_str()),
+            "{} changed",
+            old.0
+        );
     }
 }
 
@@ -164,7 +211,10 @@ fn what_is_in_the_way_is_left_alone() {
     fs::create_dir(&place.root).unwrap();
     fs::write(place.path("mine"), "mine").unwrap();
     let said = fails(&place.init(&[]), 1);
-    assert!(said.contains("is no cell") && said.contains("nothing was changed"), "{said}");
+    assert!(
+        said.contains("is no cell") && said.contains("nothing was changed"),
+        "{said}"
+    );
     assert_eq!(place.read("mine"), "mine");
 
     // An empty directory is as good as none.
@@ -175,7 +225,11 @@ fn what_is_in_the_way_is_left_alone() {
     fs::write(&place.root, "a file").unwrap();
     let said = fails(&place.init(&[]), 1);
     assert!(said.contains("as the directory of a cell"), "{said}");
-    assert_eq!(fs::read_dir(parent).unwrap().count(), 1, "something was left beside");
+    assert_eq!(
+        fs::read_dir(parent).unwrap().count(),
+        1,
+        "something was left beside"
+    );
 }
 
 #[test]
@@ -194,7 +248,10 @@ fn an_issuer_kept_elsewhere_is_told_what_to_sign() {
 
     // The commands work as they stand.
     let listed = place.read("issuer/TO-SIGN.md");
-    let commands: Vec<&str> = listed.lines().filter(|line| line.starts_with("overlay jwt")).collect();
+    let commands: Vec<&str> = listed
+        .lines()
+        .filter(|line| line.starts_with("overlay jwt"))
+        .collect();
     assert_eq!(commands.len(), 2, "{listed}");
     for command in commands {
         let line = command
@@ -229,7 +286,10 @@ fn flags_that_make_no_sense_are_refused_before_anything_is_made() {
         let place = Place::new();
         let output = place.init(flags);
         let said = text(&output.stderr);
-        assert!(!output.status.success() && said.contains(part), "{flags:?}: {said}");
+        assert!(
+            !output.status.success() && said.contains(part),
+            "{flags:?}: {said}"
+        );
         assert!(!place.root.exists());
     }
     let place = Place::new();
@@ -237,7 +297,6 @@ fn flags_that_make_no_sense_are_refused_before_anything_is_made() {
     command.args(["cell", "init"]).arg(&place.root);
     assert!(fails(&command.output().unwrap(), 2).contains("--name"));
     let mut command = overlay();
-    command
-        .args(["cell", "init", "/none/cell", "--name", "x"]);
+    command.args(["cell", "init", "/none/cell", "--name", "x"]);
     assert!(fails(&command.output().unwrap(), 1).contains("parent directory"));
 }

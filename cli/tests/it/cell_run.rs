@@ -1,4 +1,8 @@
 //! `overlay cell up`, `status` and `down`, with the real programs.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
 
 use std::fs;
 use std::net::TcpListener;
@@ -44,7 +48,10 @@ fn pids(place: &Place) -> Vec<(String, u64)> {
 }
 
 fn pid(place: &Place, name: &str) -> Option<u64> {
-    pids(place).into_iter().find(|(found, _)| found == name).map(|(_, pid)| pid)
+    pids(place)
+        .into_iter()
+        .find(|(found, _)| found == name)
+        .map(|(_, pid)| pid)
 }
 
 /// Whether the process is there, and not only its remains.
@@ -75,15 +82,24 @@ fn a_cell_comes_up_is_healthy_and_goes_down() {
 
     eventually_blocking(UP, PERIOD, || {
         let output = place.cell("status", &["--json"]);
-        if output.status.success() { Ok(()) } else { Err(text(&output.stdout)) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(text(&output.stdout))
+        }
     });
-    let status: Value =
-        serde_json::from_slice(&place.cell("status", &["--json"]).stdout).unwrap();
+    let status: Value = serde_json::from_slice(&place.cell("status", &["--json"]).stdout).unwrap();
     assert_eq!(status["healthy"], true);
     assert_eq!(status["connections"]["nodes"], 2);
     assert_eq!(status["nodes"].as_array().unwrap().len(), 2);
-    assert!(status["streams"].as_array().unwrap().len() >= 5, "{status:#}");
-    assert!(!status["elections"].as_array().unwrap().is_empty(), "{status:#}");
+    assert!(
+        status["streams"].as_array().unwrap().len() >= 5,
+        "{status:#}"
+    );
+    assert!(
+        !status["elections"].as_array().unwrap().is_empty(),
+        "{status:#}"
+    );
     let said = succeeds(&place.cell("status", &[]));
     assert!(said.contains("healthy") && said.contains("node2"), "{said}");
 
@@ -114,7 +130,11 @@ fn no_child_outlives_a_killed_up() {
     process.wait(DOWN);
     eventually_blocking(DOWN, PERIOD, || {
         let left: Vec<_> = children.iter().filter(|(_, pid)| runs(*pid)).collect();
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
     });
     // What it left behind is no hindrance.
     succeeds(&place.cell("down", &[]));
@@ -135,7 +155,9 @@ fn a_child_that_dies_is_started_again() {
     let first = pid(&place, "broker-auth-1").unwrap();
     kill(first);
     process.wait_for_line("DIED with signal: 9", UP);
-    eventually_blocking(UP, PERIOD, || pid(&place, "broker-auth-1").is_some_and(|pid| pid != first));
+    eventually_blocking(UP, PERIOD, || {
+        pid(&place, "broker-auth-1").is_some_and(|pid| pid != first)
+    });
     assert!(process.stop(DOWN).success());
 }
 
@@ -163,7 +185,10 @@ fn only_what_was_asked_for_is_started() {
     let place = Place::new();
     succeeds(&place.init(&["--nodes", "1"]));
     let said = fails(&place.cell("up", &["--only", "nats-server,other"]), 2);
-    assert!(said.contains("\"other\"") && said.contains("broker-auth-1"), "{said}");
+    assert!(
+        said.contains("\"other\"") && said.contains("broker-auth-1"),
+        "{said}"
+    );
     let mut process = up(&place, &["--only", "nats-server"]);
     process.wait_for_line("ready: cell test is up", UP);
     assert_eq!(pids(&place).len(), 1);
@@ -180,5 +205,8 @@ fn a_port_that_is_taken_is_named() {
     let port = place.monitor_port();
     let _taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let said = fails(&place.cell("up", &[]), 1);
-    assert!(said.contains(&port.to_string()) && said.contains("--monitor-port"), "{said}");
+    assert!(
+        said.contains(&port.to_string()) && said.contains("--monitor-port"),
+        "{said}"
+    );
 }

@@ -43,7 +43,14 @@ impl Place {
         command
             .args(["cell", "init"])
             .arg(&self.root)
-            .args(["--name", "test", "--listen", "127.0.0.1", "--host", "localhost"])
+            .args([
+                "--name",
+                "test",
+                "--listen",
+                "127.0.0.1",
+                "--host",
+                "localhost",
+            ])
             .args(["--port", &ports[0], "--websocket-port", &ports[1]])
             .args(["--monitor-port", &ports[2], "--admin-port", &ports[3]])
             .args(flags);
@@ -61,7 +68,10 @@ impl Place {
     pub(crate) fn check(&self) -> Value {
         let output = self.cell("check", &["--json"]);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-            panic!("check said no JSON ({error}): {}", String::from_utf8_lossy(&output.stderr))
+            panic!(
+                "check said no JSON ({error}): {}",
+                String::from_utf8_lossy(&output.stderr)
+            )
         })
     }
 
@@ -141,7 +151,11 @@ pub(crate) fn snapshot(root: &Path) -> Vec<(String, u32, Vec<u8>)> {
         for entry in fs::read_dir(&dir).expect("read a directory") {
             let path = entry.expect("an entry").path();
             let mode = fs::metadata(&path).expect("metadata").permissions().mode() & 0o7777;
-            let name = path.strip_prefix(root).expect("below the root").display().to_string();
+            let name = path
+                .strip_prefix(root)
+                .expect("below the root")
+                .display()
+                .to_string();
             if path.is_dir() {
                 found.push((name, mode, Vec::new()));
                 open.push(path);

@@ -141,7 +141,7 @@ macro_rules! assert_shown {
                 (r"\b(\d+h)?(\d+m)?\d+(\.\d+)?(ns|µs|ms|s)\b", "[SPAN]"),
                 (r"\b\d{10}\b", "[SECONDS]"),
                 (r"\b[0-9A-Za-z]{27}\b", "[ID]"),
-                (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[^ \x22]*", "[TIMESTAMP]"),
+                (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[^ \x22\n]*", "[TIMESTAMP]"),
                 (r"\x22(publish_time|request_time|discover_time|time|max|min|avg|overhead)\x22: \d+", "\x22$1\x22: [NANOS]"),
                 (r"127\.0\.0\.1:\d+", "[BROKER]"),
                 (r"/[^ ,`]*/(\.tmp[0-9A-Za-z]+)", "[DIR]"),

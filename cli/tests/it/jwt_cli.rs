@@ -41,16 +41,40 @@ struct Arguments<'a> {
 }
 
 const SWITCHES: [&str; 25] = [
-    "--force", "-f", "--show-public", "--stream-admin", "--stream-user", "--event-viewer",
-    "--elections-user", "--service", "--system", "--auth-delegation", "--fleet-management",
-    "--no-fleet-management", "--signed-fleet-management", "--org-admin", "--issuer",
-    "--server-provisioner", "--governor", "--submission", "--insecure", "--no-insecure", "--default",
-    "--protocol-v2", "--update", "--upgrade", "--json",
+    "--force",
+    "-f",
+    "--show-public",
+    "--stream-admin",
+    "--stream-user",
+    "--event-viewer",
+    "--elections-user",
+    "--service",
+    "--system",
+    "--auth-delegation",
+    "--fleet-management",
+    "--no-fleet-management",
+    "--signed-fleet-management",
+    "--org-admin",
+    "--issuer",
+    "--server-provisioner",
+    "--governor",
+    "--submission",
+    "--insecure",
+    "--no-insecure",
+    "--default",
+    "--protocol-v2",
+    "--update",
+    "--upgrade",
+    "--json",
 ];
 
 impl<'a> Arguments<'a> {
     fn of(case: &'a Value) -> Option<Self> {
-        let all: Vec<&str> = case["args"].as_array()?.iter().map(Value::as_str).collect::<Option<_>>()?;
+        let all: Vec<&str> = case["args"]
+            .as_array()?
+            .iter()
+            .map(Value::as_str)
+            .collect::<Option<_>>()?;
         let mut positional = Vec::new();
         let mut rest = all.iter().skip(2);
         while let Some(argument) = rest.next() {
@@ -73,7 +97,10 @@ impl<'a> Arguments<'a> {
 
     fn values(&self, flag: &str) -> impl Iterator<Item = &'a str> {
         let flag = flag.to_owned();
-        self.all.windows(2).filter(move |pair| pair[0] == flag).map(|pair| pair[1])
+        self.all
+            .windows(2)
+            .filter(move |pair| pair[0] == flag)
+            .map(|pair| pair[1])
     }
 
     fn is_provisioning(&self) -> bool {
@@ -85,7 +112,9 @@ impl<'a> Arguments<'a> {
         let unusable = |text: &&str| !PublicKey::looks_like_one(text) && !dir.join(text).exists();
         if ["server", "s"].contains(&self.verb()) {
             let identity = self.positional.get(1).copied().unwrap_or_default();
-            let bad_collective = self.values("--collectives").any(|name| Collective::new(name).is_err());
+            let bad_collective = self
+                .values("--collectives")
+                .any(|name| Collective::new(name).is_err());
             if self.positional.get(2).is_some_and(unusable)
                 || Identity::new(identity).is_err()
                 || bad_collective
@@ -113,7 +142,9 @@ impl<'a> Arguments<'a> {
 /// The handler of `tokens/jwt-cli.json`.
 pub(crate) fn replay(file: &Value, loader: &Loader) -> Outcome {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let keys = loader.load("tokens/keys.json").expect("the keys of the vectors");
+    let keys = loader
+        .load("tokens/keys.json")
+        .expect("the keys of the vectors");
     lay_out(dir.path(), &keys);
     for_cases(file, |case| check(case, dir.path()))
 }
@@ -122,15 +153,20 @@ pub(crate) fn replay(file: &Value, loader: &Loader) -> Outcome {
 fn lay_out(dir: &Path, keys: &Value) {
     let write = |name: &str, content: &str| fs::write(dir.join(name), content).expect("write");
     for key in keys["cases"].as_array().into_iter().flatten() {
-        if let (Some(name), Some(seed), Some(public)) =
-            (key["name"].as_str(), key["seed_hex"].as_str(), key["public_hex"].as_str())
-        {
+        if let (Some(name), Some(seed), Some(public)) = (
+            key["name"].as_str(),
+            key["seed_hex"].as_str(),
+            key["public_hex"].as_str(),
+        ) {
             write(&format!("{name}.seed"), seed);
             write(&format!("{name}.public"), public);
         }
     }
     let rsa = &keys["common"]["rsa"];
-    write("rsa.pem", rsa["private_pkcs1_pem"].as_str().unwrap_or_default());
+    write(
+        "rsa.pem",
+        rsa["private_pkcs1_pem"].as_str().unwrap_or_default(),
+    );
     write("rsa.pub", rsa["public_pem"].as_str().unwrap_or_default());
     write("nl.seed", &format!("{}\n", "01".repeat(32)));
     write("policy.rego", POLICY);
@@ -150,7 +186,10 @@ fn check(case: &Value, dir: &Path) -> Checked {
     };
     let said = || {
         let (out, err) = (text(&output.stdout), text(&output.stderr));
-        format!("exit code {:?}, said {out:?} and {err:?}", output.status.code())
+        format!(
+            "exit code {:?}, said {out:?} and {err:?}",
+            output.status.code()
+        )
     };
     if output.status.success() != due {
         return Err(said());
@@ -160,7 +199,11 @@ fn check(case: &Value, dir: &Path) -> Checked {
             return Err(format!("a refusal belongs on standard error: {}", said()));
         }
         // Nothing was made, nothing was changed.
-        return if contents(dir) == before { Ok(()) } else { Err("files were changed".to_owned()) };
+        return if contents(dir) == before {
+            Ok(())
+        } else {
+            Err("files were changed".to_owned())
+        };
     }
     if deviation == Some(Deviation::Wider) {
         return Ok(());
@@ -168,7 +211,12 @@ fn check(case: &Value, dir: &Path) -> Checked {
     for file in expect["files"].as_array().into_iter().flatten() {
         check_file(file, dir, deviation)?;
     }
-    check_text(&arguments, expect["stdout"].as_str().unwrap_or_default(), &text(&output.stdout), dir)
+    check_text(
+        &arguments,
+        expect["stdout"].as_str().unwrap_or_default(),
+        &text(&output.stdout),
+        dir,
+    )
 }
 
 fn run(arguments: &Arguments<'_>, dir: &Path) -> Output {
@@ -200,10 +248,17 @@ fn check_file(file: &Value, dir: &Path, deviation: Option<Deviation>) -> Checked
     let name = file["name"].as_str().ok_or("a file has no name")?;
     let path = dir.join(name);
     if file["missing"] == true {
-        return if path.exists() { Err(format!("{name} exists")) } else { Ok(()) };
+        return if path.exists() {
+            Err(format!("{name} exists"))
+        } else {
+            Ok(())
+        };
     }
     let content = fs::read(&path).map_err(|error| format!("{name}: {error}"))?;
-    let mode = fs::metadata(&path).map_err(|error| error.to_string())?.permissions().mode();
+    let mode = fs::metadata(&path)
+        .map_err(|error| error.to_string())?
+        .permissions()
+        .mode();
     let mode = format!("{:04o}", mode & 0o7777);
     if file["mode"].as_str().is_some_and(|due| due != mode) {
         return Err(format!("{name} has mode {mode}"));
@@ -217,7 +272,12 @@ fn check_file(file: &Value, dir: &Path, deviation: Option<Deviation>) -> Checked
         Some(due) => check_claims(due, &file["header"], &text(&content), deviation)
             .map_err(|why| format!("{name}: {why}")),
         // Keys: 64 lower-case hexadecimal digits, whatever they are.
-        None if content.iter().all(|byte| b"0123456789abcdef".contains(byte)) => Ok(()),
+        None if content
+            .iter()
+            .all(|byte| b"0123456789abcdef".contains(byte)) =>
+        {
+            Ok(())
+        }
         None => Err(format!("{name} holds no key")),
     }
 }
@@ -226,7 +286,9 @@ fn check_claims(due: &Value, header: &Value, token: &str, deviation: Option<Devi
     let parts: Vec<&str> = token.split('.').collect();
     let part = |index: usize| -> Result<Value, String> {
         let part = parts.get(index).ok_or("no token")?;
-        let json = URL_SAFE_NO_PAD.decode(part).map_err(|error| error.to_string())?;
+        let json = URL_SAFE_NO_PAD
+            .decode(part)
+            .map_err(|error| error.to_string())?;
         serde_json::from_slice(&json).map_err(|error| error.to_string())
     };
     same("header", header, &part(0)?)?;
@@ -234,12 +296,19 @@ fn check_claims(due: &Value, header: &Value, token: &str, deviation: Option<Devi
     if deviation == Some(Deviation::DefaultCollective) {
         due.insert("collectives".to_owned(), serde_json::json!(["choria"]));
     }
-    let got = part(1)?.as_object().cloned().ok_or("claims are no object")?;
+    let got = part(1)?
+        .as_object()
+        .cloned()
+        .ok_or("claims are no object")?;
     same_claims(&due, &got)?;
     let number = |claims: &Map<String, Value>, name: &str| claims.get(name).and_then(Value::as_i64);
     let validity = |claims| Some(number(claims, "exp")? - number(claims, "iat")?);
     if validity(&due) != validity(&got) {
-        return Err(format!("good for {:?}, due {:?}", validity(&got), validity(&due)));
+        return Err(format!(
+            "good for {:?}, due {:?}",
+            validity(&got),
+            validity(&due)
+        ));
     }
     if got.get("nbf") != got.get("iat") {
         return Err("it does not begin when it was issued".to_owned());
@@ -255,7 +324,8 @@ fn check_claims(due: &Value, header: &Value, token: &str, deviation: Option<Devi
 
 fn same_claims(due: &Map<String, Value>, got: &Map<String, Value>) -> Checked {
     let names = |claims: &Map<String, Value>| claims.keys().cloned().collect::<Vec<_>>().join(" ");
-    let (mut due_names, mut got_names): (Vec<_>, Vec<_>) = (due.keys().collect(), got.keys().collect());
+    let (mut due_names, mut got_names): (Vec<_>, Vec<_>) =
+        (due.keys().collect(), got.keys().collect());
     due_names.sort();
     got_names.sort();
     if due_names != got_names {
@@ -270,7 +340,11 @@ fn same_claims(due: &Map<String, Value>, got: &Map<String, Value>) -> Checked {
 }
 
 fn same(what: &str, due: &Value, got: &Value) -> Checked {
-    if due == got { Ok(()) } else { Err(format!("{what} is {got}, due {due}")) }
+    if due == got {
+        Ok(())
+    } else {
+        Err(format!("{what} is {got}, due {due}"))
+    }
 }
 
 fn check_text(arguments: &Arguments<'_>, due: &str, got: &str, dir: &Path) -> Checked {
@@ -301,7 +375,11 @@ fn check_text(arguments: &Arguments<'_>, due: &str, got: &str, dir: &Path) -> Ch
 }
 
 fn contains(text: &str, part: &str) -> Checked {
-    if text.contains(part) { Ok(()) } else { Err(format!("{part:?} is not in {text:?}")) }
+    if text.contains(part) {
+        Ok(())
+    } else {
+        Err(format!("{part:?} is not in {text:?}"))
+    }
 }
 
 /// What Choria tells as `Label: value`, ours tells in its own words.
@@ -310,14 +388,26 @@ fn same_facts(due: &str, got: &str) -> Checked {
     if got.contains("NOT VERIFIED") == verified {
         return Err(format!("verified or not? {got:?}"));
     }
-    let permissions = due.lines().filter(|line| line.trim_start().starts_with("Can ")).count();
-    let ours = got.lines().filter(|line| line.starts_with("    - ")).count();
-    let ours = if got.contains("- nothing besides") { 0 } else { ours };
+    let permissions = due
+        .lines()
+        .filter(|line| line.trim_start().starts_with("Can "))
+        .count();
+    let ours = got
+        .lines()
+        .filter(|line| line.starts_with("    - "))
+        .count();
+    let ours = if got.contains("- nothing besides") {
+        0
+    } else {
+        ours
+    };
     if permissions != ours {
         return Err(format!("{ours} permissions, due {permissions}: {got:?}"));
     }
     for line in due.lines() {
-        let Some((label, value)) = line.split_once(": ") else { continue };
+        let Some((label, value)) = line.split_once(": ") else {
+            continue;
+        };
         let label = label.trim();
         // Times and identifiers differ; JSON and truth values have other forms.
         let other = label.starts_with('"')
@@ -328,7 +418,10 @@ fn same_facts(due: &str, got: &str) -> Checked {
             continue;
         }
         if label == "Trust Chain" {
-            for word in value.split(' ').filter(|word| PublicKey::looks_like_one(word)) {
+            for word in value
+                .split(' ')
+                .filter(|word| PublicKey::looks_like_one(word))
+            {
                 contains(got, word)?;
             }
             continue;

@@ -1,5 +1,6 @@
 //! The command as its users run it.
 
+mod cell_base;
 mod cell_check;
 mod cell_init;
 mod cell_run;

@@ -1,5 +1,8 @@
 //! `overlay req`.
 
+use std::time::Duration;
+
+use overlay_testkit::eventually_blocking;
 use serde_json::{Value, json};
 
 use crate::desk::{Desk, assert_shown};
@@ -186,13 +189,19 @@ fn rpc_case_31_reply_to_prints_the_id_and_ends() {
             "choria.reply.jobs.1",
         ])
         .ok();
-    let direct: Vec<_> = desk
-        .fleet
-        .seen()
-        .into_iter()
-        .filter(|seen| seen.agent == "rpcutil")
-        .collect();
-    assert_eq!(direct.len(), 2);
+    let limit = Duration::from_secs(20);
+    let direct = eventually_blocking(limit, Duration::from_millis(10), || {
+        let seen = desk.fleet.seen();
+        let direct: Vec<_> = seen
+            .into_iter()
+            .filter(|seen| seen.agent == "rpcutil")
+            .collect();
+        if direct.len() == 2 {
+            Ok(direct)
+        } else {
+            Err(format!("{} requests", direct.len()))
+        }
+    });
     assert_eq!(run.stdout.trim(), direct[0].id);
     assert_eq!(direct[0].reply_to, "choria.reply.jobs.1");
 }
@@ -295,4 +304,19 @@ fn nobody_found_is_a_failure() {
         let run = desk.run(&args).fails(1, "did not discover any nodes");
         assert_eq!(run.stdout, "");
     }
+}
+
+#[test]
+fn replies_can_be_filtered() {
+    let desk = Desk::new(vec![node("a"), node("b").fact("site", "ams")]);
+    let args = ["req", "rpcutil", "get_fact", "fact=site", "--json", "--filter-replies"];
+    let filtered = |expression| desk.run(&[args.as_slice(), &[expression]].concat());
+    let json = filtered("ok() && data('value') == 'ams'").ok().json();
+    assert_eq!(json["replies"][0]["sender"], "b");
+    assert_eq!(json["replies"].as_array().map(Vec::len), Some(1));
+    assert_eq!(json["request_stats"]["ok"], 2);
+    assert_eq!(json["summaries"], json!({"value": {"ams": 1}}));
+    let json = filtered("data('value') == 'x'").ok().json();
+    assert_eq!((&json["replies"], &json["summaries"]), (&json!([]), &json!({"value": {}})));
+    filtered("nosuch()").fails(1, "could not parse the reply filter");
 }

@@ -186,7 +186,7 @@ impl Facts<'_> {
     }
 
     pub(super) fn sample_classes(&self) -> String {
-        "# One class a line.\nnode\n".to_owned()
+        "node\n".to_owned()
     }
 
     pub(super) fn readme(&self) -> String {
