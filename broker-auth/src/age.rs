@@ -15,17 +15,17 @@ const WINDOW: i64 = 10;
 
 /// Differences to the clocks of servers.
 #[derive(Debug, Default)]
-pub struct Ages {
+pub(crate) struct Ages {
     servers: HashMap<String, Window>,
 }
 
 /// What is known of a request's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Age {
+pub(crate) struct Age {
     /// How long the request waited, to within the second that servers round to.
-    pub waited: Duration,
+    pub(crate) waited: Duration,
     /// How many seconds the server's clock is behind ours.
-    pub behind: i64,
+    pub(crate) behind: i64,
 }
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Window {
 
 impl Ages {
     /// Takes note of a request of `server`, made in the second `made`, at `now`.
-    pub fn note(&mut self, server: &str, made: i64, now: UnixTime) -> Age {
+    pub(crate) fn note(&mut self, server: &str, made: i64, now: UnixTime) -> Age {
         let difference = now.secs.saturating_sub(made);
         if let Some(window) = self.servers.get_mut(server) {
             let behind = window.note(difference, now.secs);

@@ -98,12 +98,7 @@ impl Role {
 pub fn decide(attempt: &Attempt<'_>, policy: &Policy, now: UnixTime) -> Decision {
     match admit(attempt, policy, now) {
         Ok(login) => Decision::Allow(login),
-        Err(refusal) => {
-            let claimed = refusal.claimed.or_else(|| {
-                (!attempt.user.is_empty()).then(|| shown(attempt.user))
-            });
-            Decision::Refuse(Refusal { claimed, ..refusal })
-        }
+        Err(refusal) => Decision::Refuse(refusal.of_attempt(attempt.user, attempt.token.0)),
     }
 }
 

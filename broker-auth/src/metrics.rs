@@ -12,7 +12,7 @@ const SECONDS: [f64; 10] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.0
 
 /// All metrics of the component.
 #[derive(Debug, Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     allowed: IntCounterVec,
     refused: IntCounterVec,
     unanswered: IntCounterVec,
@@ -20,20 +20,20 @@ pub struct Metrics {
     stream_ok: IntGaugeVec,
     stream_changes: IntCounterVec,
     /// Time from a request's arrival at its worker to its answer.
-    pub decision_seconds: Histogram,
+    pub(crate) decision_seconds: Histogram,
     /// Subjects of tokens that were left out.
-    pub dropped_subjects: GenericCounter<AtomicU64>,
+    pub(crate) dropped_subjects: GenericCounter<AtomicU64>,
     /// Answers that the broker did not take.
-    pub answers_not_taken: GenericCounter<AtomicU64>,
+    pub(crate) answers_not_taken: GenericCounter<AtomicU64>,
     /// Seconds by which the broker's clock is behind ours, as of the last request.
-    pub clock_difference: IntGauge,
+    pub(crate) clock_difference: IntGauge,
     /// Whether this instance looks after the streams.
-    pub leader: IntGauge,
+    pub(crate) leader: IntGauge,
 }
 
 /// Why a request was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unanswered {
+pub(crate) enum Unanswered {
     /// Not a request of a broker, or not one for us.
     Unreadable,
     /// It waited too long.
@@ -48,7 +48,7 @@ pub enum Unanswered {
 
 /// What became of the telling of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub(crate) enum Told {
     /// Logged and published.
     Published,
     /// Logged; publishing failed, or there is no connection for it.
@@ -61,7 +61,7 @@ pub enum Told {
 
 /// What became of a look at a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamChange {
+pub(crate) enum StreamChange {
     /// Made.
     Created,
     /// Changed.
@@ -113,7 +113,7 @@ impl Metrics {
     /// # Errors
     ///
     /// When the registry has one of them already.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counters = |name: &str, help: &str, label: &str| -> Result<_, prometheus::Error> {
             let counters = IntCounterVec::new(Opts::new(format!("overlay_broker_auth_{name}"), help), &[label])?;
             registry.register(Box::new(counters.clone()))?;
@@ -179,37 +179,37 @@ impl Metrics {
 
     /// Logins let in as `role`.
     #[must_use]
-    pub fn allowed(&self, role: Role) -> GenericCounter<AtomicU64> {
+    pub(crate) fn allowed(&self, role: Role) -> GenericCounter<AtomicU64> {
         self.allowed.with_label_values(&[role.label()])
     }
 
     /// Logins kept out for `reason`.
     #[must_use]
-    pub fn refused(&self, reason: Reason) -> GenericCounter<AtomicU64> {
+    pub(crate) fn refused(&self, reason: Reason) -> GenericCounter<AtomicU64> {
         self.refused.with_label_values(&[reason.code()])
     }
 
     /// Requests dropped for `cause`.
     #[must_use]
-    pub fn unanswered(&self, cause: Unanswered) -> GenericCounter<AtomicU64> {
+    pub(crate) fn unanswered(&self, cause: Unanswered) -> GenericCounter<AtomicU64> {
         self.unanswered.with_label_values(&[cause.label()])
     }
 
     /// Refusals told in one way.
     #[must_use]
-    pub fn told(&self, how: Told) -> GenericCounter<AtomicU64> {
+    pub(crate) fn told(&self, how: Told) -> GenericCounter<AtomicU64> {
         self.told.with_label_values(&[how.label()])
     }
 
     /// Looks at streams with one outcome.
     #[must_use]
-    pub fn stream_change(&self, what: StreamChange) -> GenericCounter<AtomicU64> {
+    pub(crate) fn stream_change(&self, what: StreamChange) -> GenericCounter<AtomicU64> {
         self.stream_changes.with_label_values(&[what.label()])
     }
 
     /// Whether one stream is as it must be.
     #[must_use]
-    pub fn stream_ok(&self, stream: SystemStream) -> IntGauge {
+    pub(crate) fn stream_ok(&self, stream: SystemStream) -> IntGauge {
         self.stream_ok.with_label_values(&[stream.name()])
     }
 }

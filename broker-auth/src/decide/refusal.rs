@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use overlay_tokens::claims::{Claims, ClientClaims, Purpose, ServerClaims};
-use overlay_tokens::{DecodeError, NonceError, TokenError, Unverified, VerifyError};
+use overlay_tokens::{DecodeError, NonceError, Token, TokenError, Unverified, VerifyError};
 
 use super::shown;
 use crate::reason::Reason;
@@ -19,6 +19,8 @@ pub struct Refusal {
     pub claimed: Option<String>,
     /// The purpose of the token, as far as it could be read.
     pub purpose: Option<Purpose>,
+    /// The organisation that the token names.
+    pub organisation: Option<String>,
 }
 
 impl Refusal {
@@ -45,6 +47,18 @@ impl Refusal {
         Self::from(error).of(Purpose::Server, &claimed)
     }
 
+    /// Adds what the attempt says besides: a user name, the organisation of its token.
+    pub(super) fn of_attempt(self, user: &str, token: &str) -> Self {
+        let claimed = self.claimed.or_else(|| (!user.is_empty()).then(|| shown(user)));
+        let organisation = match Token::decode(token) {
+            Ok(Token::Client(token)) => token.ou_unverified().map(shown),
+            Ok(Token::Server(token)) => token.ou_unverified().map(shown),
+            Ok(Token::Provisioning(token)) => token.ou_unverified().map(shown),
+            Ok(Token::Unknown(_)) | Err(_) => None,
+        };
+        Self { claimed, organisation, ..self }
+    }
+
     /// Purpose as metrics, logs and events show it.
     #[must_use]
     pub fn purpose_text(&self) -> Option<String> {
@@ -63,7 +77,7 @@ impl Refusal {
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self { reason, detail: None, claimed: None, purpose: None }
+        Self { reason, detail: None, claimed: None, purpose: None, organisation: None }
     }
 }
 

@@ -20,10 +20,6 @@ fn org() -> Key {
     Key::from_seed([1; 32])
 }
 
-fn chain() -> Key {
-    Key::from_seed([2; 32])
-}
-
 fn holder() -> Key {
     Key::from_seed([3; 32])
 }

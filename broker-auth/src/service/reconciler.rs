@@ -1,0 +1,194 @@
+//! Makes and keeps in order the system streams: the elected instance acts, all look.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::Client;
+use overlay_protocol::subject::stream;
+use overlay_runtime::nats::election::{self, Caution, Leadership};
+use overlay_runtime::{CancellationToken, Part, Readiness, err_chain, nats};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::config::Streams;
+use crate::metrics::{Metrics, StreamChange};
+use crate::streams::{Action, Settings, SystemStream};
+
+/// How long the broker may take to answer one request about a stream.
+const LIMIT: Duration = Duration::from_secs(5);
+/// How often is looked whether the connection was lost, or the leadership won, in between.
+const TICK: Duration = Duration::from_millis(500);
+/// How soon is looked again when not all was well.
+const AFTER_FAULT: Duration = Duration::from_secs(5);
+/// Key of the election, in the bucket that the elections of all components share.
+const ELECTION: &str = "broker_auth_streams";
+/// Code of the broker's stream API: there is no such stream.
+const NOT_FOUND: u64 = 10059;
+
+/// Keeps the system streams in order.
+#[derive(Debug)]
+pub(super) struct Reconciler {
+    settings: Streams,
+    client: Client,
+    metrics: Metrics,
+    parts: Vec<(SystemStream, Settings, Part)>,
+}
+
+/// Who acts on what is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Makes and changes.
+    Act,
+    /// Looks only, and makes the election bucket, without which nobody could act.
+    Look,
+}
+
+/// Why a stream is not as it must be.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error("request to the broker's stream API failed")]
+    Request(#[from] async_nats::RequestError),
+    #[error("answer of the broker's stream API not understood")]
+    Answer(#[from] serde_json::Error),
+    #[error("{description} ({code})")]
+    Refused { description: String, code: u64 },
+    #[error("its setting {setting} cannot be changed; delete the stream or move its messages by hand")]
+    Conflict { setting: &'static str },
+    #[error("it differs in {changes}, and another instance is to change it")]
+    Waiting { changes: String },
+    #[error("it does not exist, and another instance is to make it")]
+    Absent,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reply {
+    error: Option<ApiError>,
+    config: Option<Map<String, Value>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ApiError {
+    err_code: u64,
+    description: String,
+}
+
+impl Reconciler {
+    pub(super) fn new(settings: Streams, client: Client, metrics: Metrics, readiness: &Readiness) -> Self {
+        let parts = SystemStream::ALL
+            .into_iter()
+            .filter_map(|stream| {
+                let settings = settings.plan.of(stream)?;
+                Some((stream, settings, readiness.part(format!("stream:{}", stream.name()))))
+            })
+            .collect();
+        Self { settings, client, metrics, parts }
+    }
+
+    /// Looks at the start, at each reconnect, when it is elected, and from time to time.
+    pub(super) async fn run(self, leadership: Leadership, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let mut seen = None;
+        let mut next = Instant::now();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                _ = ticks.tick() => {}
+            }
+            let leads = leadership.is_leader();
+            self.metrics.leader.set(leads.into());
+            let state = (leads, self.client.statistics().connects.load(Ordering::Relaxed));
+            if seen == Some(state) && Instant::now() < next {
+                continue;
+            }
+            let mode = if leads { Mode::Act } else { Mode::Look };
+            let all_well = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                all_well = self.look(mode) => all_well,
+            };
+            seen = Some(state);
+            let wait = if all_well { self.settings.interval } else { self.settings.interval.min(AFTER_FAULT) };
+            next = Instant::now() + wait;
+        }
+    }
+
+    /// The election of the instance that acts. Two that act at the same time do no harm: each brings the streams to the
+    /// same state.
+    pub(super) fn election(candidate: &str) -> election::Settings {
+        election::Settings { caution: Caution::None, ..election::Settings::new(ELECTION, candidate) }
+    }
+
+    /// Looks at each stream; one that fails keeps none of the others from being looked at.
+    async fn look(&self, mode: Mode) -> bool {
+        let mut all_well = true;
+        for (stream, settings, part) in &self.parts {
+            let outcome = self.reconcile(*stream, *settings, mode).await;
+            self.metrics.stream_ok(*stream).set(outcome.is_ok().into());
+            match outcome {
+                Ok(()) => part.up(),
+                Err(error) => {
+                    all_well = false;
+                    let error = err_chain(&error);
+                    tracing::warn!(stream = stream.name(), error, "a stream is not as it must be");
+                    part.down(error);
+                }
+            }
+        }
+        all_well
+    }
+
+    async fn reconcile(&self, stream: SystemStream, settings: Settings, mode: Mode) -> Result<(), StreamError> {
+        let outcome = self.act(stream, settings, mode).await;
+        if outcome.is_err() {
+            self.metrics.stream_change(StreamChange::Failed).inc();
+        }
+        outcome
+    }
+
+    async fn act(&self, stream: SystemStream, settings: Settings, mode: Mode) -> Result<(), StreamError> {
+        let current = self.current(stream).await?;
+        let may_create = mode == Mode::Act || stream == SystemStream::Election;
+        match stream.reconcile(settings, current.as_ref()) {
+            Action::Keep => Ok(()),
+            Action::Create(config) if may_create => {
+                self.ask("CREATE", stream, &config).await?;
+                tracing::info!(stream = stream.name(), "stream made");
+                self.metrics.stream_change(StreamChange::Created).inc();
+                Ok(())
+            }
+            Action::Create(_) => Err(StreamError::Absent),
+            Action::Update { config, changes } if mode == Mode::Act => {
+                self.ask("UPDATE", stream, &config).await?;
+                tracing::info!(stream = stream.name(), ?changes, "stream changed");
+                self.metrics.stream_change(StreamChange::Updated).inc();
+                Ok(())
+            }
+            Action::Update { changes, .. } => Err(StreamError::Waiting { changes: changes.join(", ") }),
+            Action::Conflict { setting } => Err(StreamError::Conflict { setting }),
+        }
+    }
+
+    async fn current(&self, stream: SystemStream) -> Result<Option<Map<String, Value>>, StreamError> {
+        match self.ask("INFO", stream, &json!({})).await {
+            Ok(reply) => Ok(reply.config),
+            Err(StreamError::Refused { code: NOT_FOUND, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ask(&self, verb: &str, stream: SystemStream, body: &Value) -> Result<Reply, StreamError> {
+        let subject = stream::api_request(verb, stream.name());
+        let reply = nats::request(&self.client, subject, serde_json::to_vec(body)?, LIMIT).await?;
+        let reply: Reply = serde_json::from_slice(&reply.payload)?;
+        match reply.error {
+            None => Ok(reply),
+            Some(error) => {
+                Err(StreamError::Refused { description: error.description, code: error.err_code })
+            }
+        }
+    }
+}

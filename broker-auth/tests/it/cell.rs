@@ -1,0 +1,239 @@
+//! A broker with its login service: a real nats-server, and the service as a process of its own.
+
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use overlay_testkit::mint::{Authority, CalloutKeys, Organisation};
+use overlay_testkit::{Broker, Process, TlsFiles, eventually, eventually_blocking, http_get};
+use overlay_tokens::Key;
+use serde_json::Value;
+
+use crate::raw::{Connect, Raw};
+
+pub const PROVISIONER_PASSWORD: &str = "provS3cret";
+pub const SYSTEM_PASSWORD: &str = "sysS3cret";
+pub const SOON: Duration = Duration::from_secs(30);
+pub const OFTEN: Duration = Duration::from_millis(50);
+
+/// Keys, certificates and files that a cell is made of.
+pub struct Parts {
+    pub keys: CalloutKeys,
+    pub authority: Authority,
+    pub tls: TlsFiles,
+    pub organisation: Organisation,
+    pub issuer: Key,
+    pub dir: tempfile::TempDir,
+}
+
+/// A broker and one instance of the service.
+pub struct Cell {
+    pub parts: Parts,
+    pub broker: Broker,
+    pub service: Service,
+}
+
+/// A running instance of the service.
+pub struct Service {
+    pub process: Process,
+    pub admin: u16,
+}
+
+impl Parts {
+    pub fn new() -> Self {
+        let authority = Authority::new();
+        let issuer = overlay_testkit::mint::key();
+        let parts = Self {
+            keys: CalloutKeys::new(),
+            tls: authority.server("broker", &[]),
+            authority,
+            organisation: Organisation::with_key(issuer.clone()),
+            issuer,
+            dir: tempfile::tempdir().unwrap(),
+        };
+        parts.keys.write(parts.dir.path());
+        parts.secret("provisioner.password", PROVISIONER_PASSWORD);
+        parts.secret("system.password", SYSTEM_PASSWORD);
+        parts
+    }
+
+    pub fn secret(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    /// The service's configuration for brokers at these ports; `more` is appended.
+    pub fn config(&self, brokers: &[u16], admin: u16, more: &str) -> String {
+        let file = |name: &str| format!("{:?}", self.dir.path().join(name).display().to_string());
+        let servers: Vec<_> = brokers.iter().map(|port| format!("\"tls://127.0.0.1:{port}\"")).collect();
+        let mut text = String::new();
+        write!(
+            text,
+            r#"
+[broker]
+servers = [{servers}]
+ca_file = {ca:?}
+seed_file = {callout}
+name = "broker-auth-{admin}"
+[callout]
+account_seed_file = {account}
+curve_seed_file = {curve}
+issuer = "{issuer}"
+xkey = "{xkey}"
+[issuers]
+choria = "{organisation}"
+[provisioning]
+password_file = {provisioner}
+[system]
+password_file = {system}
+[admin]
+listen = "127.0.0.1:{admin}"
+"#,
+            servers = servers.join(", "),
+            ca = self.authority.ca_file().display().to_string(),
+            callout = file("callout.nk"),
+            account = file("account.nk"),
+            curve = file("curve.nk"),
+            issuer = self.keys.account.public(),
+            xkey = self.keys.curve.public(),
+            organisation = self.organisation.public(),
+            provisioner = file("provisioner.password"),
+            system = file("system.password"),
+        )
+        .unwrap();
+        text.push_str(more);
+        if !more.contains("[streams]") && !more.contains("# no streams") {
+            let seed = file("streams.nk");
+            write!(text, "\n[streams]\nseed_file = {seed}\ninterval = \"1s\"\n").unwrap();
+        }
+        text
+    }
+
+    pub fn streams_seed(&self) -> String {
+        format!("{:?}", self.dir.path().join("streams.nk").display().to_string())
+    }
+
+    pub fn service(&self, brokers: &[u16], more: &str) -> Service {
+        let service = self.start_service(brokers, more);
+        service.wait_until_ready();
+        service
+    }
+
+    pub fn start_service(&self, brokers: &[u16], more: &str) -> Service {
+        let admin = free_port();
+        let path = self.dir.path().join(format!("broker-auth-{admin}.toml"));
+        std::fs::write(&path, self.config(brokers, admin, more)).unwrap();
+        Service { process: start(&path), admin }
+    }
+
+    pub fn open(&self, port: u16) -> Raw {
+        Raw::open(port, &self.authority.ca_file())
+    }
+
+    /// Logs in, or says what the broker said.
+    pub fn login(&self, port: u16, connect: &Connect) -> Result<Raw, String> {
+        self.open(port).login(connect)
+    }
+}
+
+impl Cell {
+    /// The newest broker, with TLS and websocket.
+    pub fn start() -> Self {
+        Self::with(|builder| builder, "")
+    }
+
+    pub fn of_version(version: Option<&str>) -> Self {
+        Self::with(
+            |builder| match version {
+                Some(version) => builder.version(version),
+                None => builder,
+            },
+            "",
+        )
+    }
+
+    pub fn with(
+        build: impl FnOnce(overlay_testkit::Builder) -> overlay_testkit::Builder,
+        more: &str,
+    ) -> Self {
+        let parts = Parts::new();
+        let builder = Broker::builder().tls(&parts.tls).websocket().callout(&parts.keys);
+        let broker = build(builder).start();
+        let service = parts.service(&[broker.port()], more);
+        Self { parts, broker, service }
+    }
+
+    pub fn login(&self, connect: &Connect) -> Result<Raw, String> {
+        self.parts.login(self.broker.port(), connect)
+    }
+
+    /// Logs in as soon as the broker and the service let it.
+    pub fn login_soon(&self, connect: &Connect) -> Raw {
+        eventually_blocking(SOON, OFTEN, || self.login(connect))
+    }
+
+    /// A client of the fleet's account that may do everything: the streams' user.
+    pub async fn streams(&self) -> async_nats::Client {
+        self.nkey(&self.parts.keys.streams.seed().unwrap()).await
+    }
+
+    pub async fn nkey(&self, seed: &str) -> async_nats::Client {
+        async_nats::ConnectOptions::with_nkey(seed.to_owned())
+            .add_root_certificates(self.parts.authority.ca_file())
+            .connect(format!("tls://127.0.0.1:{}", self.broker.port()))
+            .await
+            .unwrap()
+    }
+}
+
+impl Service {
+    pub fn wait_until_ready(&self) {
+        eventually_blocking(SOON, OFTEN, || match http_get(self.admin, "/ready") {
+            Ok((200, _)) => Ok(()),
+            Ok((status, body)) => Err(format!("{status}: {body}\n{}", self.process.stderr())),
+            Err(error) => Err(format!("{error}\n{}", self.process.stderr())),
+        });
+    }
+
+    pub fn readiness(&self) -> (u16, Value) {
+        let (status, body) = http_get(self.admin, "/ready").unwrap();
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    /// The value of one metric, by its name with labels; 0 when absent.
+    pub fn metric(&self, series: &str) -> f64 {
+        let Ok((_, text)) = http_get(self.admin, "/metrics") else {
+            return 0.0;
+        };
+        text.lines()
+            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+            .unwrap_or_default()
+    }
+
+    pub fn refused(&self, reason: &str) -> f64 {
+        self.metric(&format!("overlay_broker_auth_logins_refused_total{{reason=\"{reason}\"}}"))
+    }
+
+    pub async fn wait_for_metric(&self, series: &str, least: f64) {
+        eventually(SOON, OFTEN, || async {
+            let value = self.metric(series);
+            if value >= least { Ok(()) } else { Err(format!("{series} is {value}")) }
+        })
+        .await;
+    }
+}
+
+fn start(config: &Path) -> Process {
+    Process::builder(env!("CARGO_BIN_EXE_overlay-broker-auth"))
+        .arg("--config")
+        .arg(config)
+        .start()
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
