@@ -69,14 +69,14 @@ impl Plan {
                 source: Source::Known(known),
             });
         }
-        if chosen.is_none() && filters.select.is_none() && filters.identity.is_empty() {
-            if let Some(text) = piped(app).await? {
-                let known = listed(&text, Format::Results, "standard input", &filter)?;
-                return Ok(Self {
-                    method: "flatfile",
-                    source: Source::Known(known),
-                });
-            }
+        let may_be_piped =
+            chosen.is_none() && filters.select.is_none() && filters.identity.is_empty();
+        if may_be_piped && let Some(text) = piped(app).await? {
+            let known = listed(&text, Format::Results, "standard input", &filter)?;
+            return Ok(Self {
+                method: "flatfile",
+                source: Source::Known(known),
+            });
         }
         let mut method = chosen.unwrap_or(config.discovery.method);
         if filters.select.is_some() && chosen.is_none() && method == DiscoveryMethod::File {

@@ -11,25 +11,25 @@ use overlay_protocol::id::Collective;
 #[command(next_help_heading = "Filters")]
 pub(crate) struct FilterArgs {
     /// Nodes with this fact, such as os.family=redhat or cpus>=4; all given ones must hold
-    #[arg(short = 'F', long = "wf", value_name = "FACT")]
+    #[arg(id = "wf", short = 'F', long = "wf", value_name = "FACT")]
     pub(crate) fact: Vec<String>,
     /// Nodes of this configuration management class, or /regex/; all given ones must hold
-    #[arg(short = 'C', long = "wc", value_name = "CLASS")]
+    #[arg(id = "wc", short = 'C', long = "wc", value_name = "CLASS")]
     pub(crate) class: Vec<String>,
     /// Nodes with this agent, or /regex/; all given ones must hold
-    #[arg(short = 'A', long = "wa", value_name = "AGENT")]
+    #[arg(id = "wa", short = 'A', long = "wa", value_name = "AGENT")]
     pub(crate) agent: Vec<String>,
     /// The node of this name, or those of /regex/; any given one must hold
-    #[arg(short = 'I', long = "wi", value_name = "IDENTITY")]
+    #[arg(id = "wi", short = 'I', long = "wi", value_name = "IDENTITY")]
     pub(crate) identity: Vec<String>,
     /// Classes and facts in one text, separated by spaces
-    #[arg(short = 'W', long = "with", value_name = "FILTER")]
+    #[arg(id = "with", short = 'W', long = "with", value_name = "FILTER")]
     pub(crate) with: Vec<String>,
     /// Nodes for which this expression is true, such as "with('apache') && fact('cpus') > 4"
-    #[arg(short = 'S', long = "select", value_name = "EXPR")]
+    #[arg(id = "select", short = 'S', long = "select", value_name = "EXPR")]
     pub(crate) select: Option<String>,
     /// Ask this collective instead of the configured one
-    #[arg(short = 'T', long = "target", value_name = "COLLECTIVE")]
+    #[arg(id = "target", short = 'T', long = "target", value_name = "COLLECTIVE")]
     pub(crate) target: Option<Collective>,
 }
 
