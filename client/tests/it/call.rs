@@ -1,6 +1,6 @@
 //! Requests and what comes of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use overlay_client::{Answer, Batches, Call, CallError, Fleet, Outcome, Target, Trust};
 use overlay_protocol::envelope::Limits;
@@ -11,6 +11,7 @@ use overlay_testkit::mint::Organisation;
 use overlay_tokens::claims::ClientPermissions;
 use overlay_tokens::issue::ClientToken;
 use serde_json::Map;
+use tokio::time::Instant;
 
 use crate::cell::{self, Cell};
 use crate::fleet::{self, Habit, node};

@@ -179,8 +179,8 @@ impl Host {
     }
 
     async fn serve(self, ready: std::sync::mpsc::SyncSender<()>) {
-        let mut requests = self.client.subscribe("*.broadcast.>").await.unwrap();
-        let mut direct = self.client.subscribe("*.node.>").await.unwrap();
+        let mut requests = self.client.subscribe("choria.broadcast.>").await.unwrap();
+        let mut direct = self.client.subscribe("choria.node.>").await.unwrap();
         self.client.flush().await.unwrap();
         ready.send(()).unwrap();
         loop {
