@@ -22,7 +22,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use compiled::CompiledFilter;
-pub use expr::ExprError;
+pub use expr::{ExprError, Expression, Scope};
 pub use path::{PathError, lookup};
 pub use pattern::PatternError;
 pub use text::{FilterBuilder, from_cli, parse_fact};

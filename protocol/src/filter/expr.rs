@@ -23,6 +23,8 @@ mod version;
 mod with;
 
 use super::NodeView;
+use ast::Language;
+use eval::Ground;
 
 /// Longest expression, in bytes.
 const MAX_LENGTH: usize = 8_192;
@@ -37,34 +39,89 @@ pub struct ExprError {
     pub reason: String,
 }
 
-/// An expression, read and checked once.
+/// What the names of an expression stand for, where it is not about a node.
+///
+/// `include` and `semver` are there without it, as are the language's own functions.
+pub trait Scope {
+    /// Gives the value of a variable; what is not known is nil.
+    fn variable(&self, name: &str) -> Option<serde_json::Value>;
+
+    /// Calls a function; `None` if there is none of that name.
+    fn call(
+        &self,
+        name: &str,
+        arguments: &[serde_json::Value],
+    ) -> Option<Result<serde_json::Value, String>>;
+}
+
+/// An expression about a [`Scope`], read and checked once.
+#[derive(Debug)]
+pub struct Expression {
+    text: String,
+    root: ast::Node,
+}
+
+/// An expression about a node, read and checked once.
 #[derive(Debug)]
 pub(super) struct Program<'e> {
     text: &'e str,
     root: ast::Node,
 }
 
+impl Expression {
+    /// Reads an expression.
+    ///
+    /// # Errors
+    /// What is wrong with its form or its types.
+    pub fn new(text: &str) -> Result<Self, ExprError> {
+        let root = read(text, Language::Scope)?;
+        Ok(Self {
+            text: text.to_owned(),
+            root,
+        })
+    }
+
+    /// Evaluates the expression.
+    ///
+    /// # Errors
+    /// What cannot be evaluated, or is too much work.
+    pub fn is_true(&self, scope: &dyn Scope) -> Result<bool, ExprError> {
+        judge(&self.text, &self.root, Ground::Scope(scope))
+    }
+}
+
 impl<'e> Program<'e> {
     pub(super) fn new(text: &'e str) -> Result<Self, ExprError> {
-        let refused = |reason: String| ExprError {
-            expression: summary(text),
-            reason,
-        };
-        if text.len() > MAX_LENGTH {
-            return Err(refused(format!("it is longer than {MAX_LENGTH} bytes")));
-        }
-        let root = parser::parse(text).map_err(refused)?;
-        check::check(&root).map_err(refused)?;
-        Ok(Self { text, root })
+        Ok(Self {
+            text,
+            root: read(text, Language::Filter)?,
+        })
     }
 
     /// Evaluates the expression on a node.
     pub(super) fn is_true(&self, node: &NodeView<'_>) -> Result<bool, ExprError> {
-        eval::is_true(&self.root, node).map_err(|reason| ExprError {
-            expression: summary(self.text),
-            reason,
-        })
+        judge(self.text, &self.root, Ground::Node(node))
     }
+}
+
+fn read(text: &str, language: Language) -> Result<ast::Node, ExprError> {
+    let refused = |reason: String| ExprError {
+        expression: summary(text),
+        reason,
+    };
+    if text.len() > MAX_LENGTH {
+        return Err(refused(format!("it is longer than {MAX_LENGTH} bytes")));
+    }
+    let root = parser::parse(text, language).map_err(refused)?;
+    check::check(&root, language).map_err(refused)?;
+    Ok(root)
+}
+
+fn judge(text: &str, root: &ast::Node, ground: Ground<'_>) -> Result<bool, ExprError> {
+    eval::is_true(root, ground).map_err(|reason| ExprError {
+        expression: summary(text),
+        reason,
+    })
 }
 
 fn summary(text: &str) -> String {

@@ -51,6 +51,8 @@ pub(super) enum Node {
     Call(Function, Vec<Self>),
     /// `with` of a text, read beforehand.
     With(Box<With>),
+    /// A call of a function that only the surroundings can know.
+    External(String, Vec<Self>),
     /// A call of something that is no function.
     Uncallable(Box<Self>),
     Builtin(Builtin, Vec<Self>),
@@ -71,6 +73,15 @@ pub(super) enum Pointer {
     Index,
     /// `#acc`
     Accumulator,
+}
+
+/// What an expression is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Language {
+    /// A node, with its agents, classes and facts.
+    Filter,
+    /// Whatever a [`super::Scope`] knows.
+    Scope,
 }
 
 /// Functions of the fleet.
@@ -126,10 +137,10 @@ pub(super) enum Predicate {
 }
 
 impl Function {
-    pub(super) fn by_name(name: &str) -> Option<Self> {
+    pub(super) fn by_name(name: &str, language: Language) -> Option<Self> {
         Some(match name {
-            "with" => Self::With,
-            "fact" => Self::Fact,
+            "with" if language == Language::Filter => Self::With,
+            "fact" if language == Language::Filter => Self::Fact,
             "include" => Self::Include,
             "semver" => Self::Semver,
             _ => return None,

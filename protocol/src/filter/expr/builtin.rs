@@ -4,9 +4,12 @@
     reason = "an operation names the kinds that it is defined for, every other one is a fault"
 )]
 
+mod check;
+mod list;
+mod text;
+
 use std::rc::Rc;
 
-use super::check::Type;
 use super::eval::Budget;
 use super::value::{Number, Value};
 use crate::filter::number;
@@ -129,129 +132,6 @@ impl Builtin {
         }))
     }
 
-    /// Gives the type of the result for arguments of the given types.
-    pub(super) fn check(self, types: &[Type]) -> Result<Type, String> {
-        let is_text = |found: &Type| matches!(found, Type::Text | Type::Unknown);
-        let is_list = |found: &Type| found.is_list() || found.is_unknown();
-        let is_number = |found: &Type| found.is_number() || found.is_unknown();
-        let (counts, fits, gives): (_, bool, Type) = match self {
-            Self::Len => (
-                1..=1,
-                types
-                    .iter()
-                    .all(|found| is_list(found) || matches!(found, Type::Text | Type::Map)),
-                Type::Int,
-            ),
-            Self::Type | Self::String => (1..=1, true, Type::Text),
-            Self::Abs => (
-                1..=1,
-                types.iter().all(is_number),
-                types.first().cloned().unwrap_or(Type::Unknown),
-            ),
-            Self::Ceil | Self::Floor | Self::Round => {
-                (1..=1, types.iter().all(is_number), Type::Float)
-            }
-            Self::Int => (
-                1..=1,
-                types.iter().all(|found| is_number(found) || is_text(found)),
-                Type::Int,
-            ),
-            Self::Float => (
-                1..=1,
-                types.iter().all(|found| is_number(found) || is_text(found)),
-                Type::Float,
-            ),
-            Self::Trim | Self::TrimPrefix | Self::TrimSuffix => {
-                (1..=2, types.iter().all(is_text), Type::Text)
-            }
-            Self::Upper | Self::Lower => (1..=1, types.iter().all(is_text), Type::Text),
-            Self::Split => (
-                2..=3,
-                leading(types, 2, is_text) && trailing(types, 2, Type::may_be_int),
-                Type::Names,
-            ),
-            Self::Replace => (
-                3..=4,
-                leading(types, 3, is_text) && trailing(types, 3, Type::may_be_int),
-                Type::Text,
-            ),
-            Self::Repeat => (
-                2..=2,
-                leading(types, 1, is_text) && trailing(types, 1, Type::may_be_int),
-                Type::Text,
-            ),
-            Self::Join => (
-                1..=2,
-                leading(types, 1, is_list) && trailing(types, 1, is_text),
-                Type::Text,
-            ),
-            Self::IndexOf | Self::LastIndexOf => (2..=2, types.iter().all(is_text), Type::Int),
-            Self::HasPrefix | Self::HasSuffix => (2..=2, types.iter().all(is_text), Type::Bool),
-            Self::Max | Self::Min | Self::Mean | Self::Median => {
-                let is_direct = types.iter().all(Type::is_number);
-                // As in the original, what stands behind the first list is not looked at.
-                let fits = types
-                    .iter()
-                    .take_while(|found| !is_list(found))
-                    .all(Type::is_number);
-                let gives = if is_direct {
-                    types.first().cloned()
-                } else {
-                    None
-                };
-                (1..=usize::MAX, fits, gives.unwrap_or(Type::Unknown))
-            }
-            Self::FromJson => (1..=1, types.iter().all(is_text), Type::Unknown),
-            Self::First | Self::Last => (
-                1..=1,
-                types.iter().all(is_list),
-                types.first().map_or(Type::Unknown, Type::element),
-            ),
-            Self::Get => {
-                let fits = match types {
-                    [Type::Unknown, _] => true,
-                    [Type::Map, key] => is_text(key),
-                    [list, key] if list.is_list() => key.may_be_int(),
-                    _ => false,
-                };
-                (
-                    2..=2,
-                    fits,
-                    types.first().map_or(Type::Unknown, Type::element),
-                )
-            }
-            Self::Take => (
-                2..=2,
-                leading(types, 1, is_list) && trailing(types, 1, Type::may_be_int),
-                types.first().cloned().unwrap_or(Type::Unknown),
-            ),
-            Self::Keys | Self::Values => (
-                1..=1,
-                types
-                    .iter()
-                    .all(|found| matches!(found, Type::Map | Type::Unknown)),
-                Type::any_list(),
-            ),
-            Self::Reverse | Self::Uniq | Self::Flatten => {
-                (1..=1, types.iter().all(is_list), Type::any_list())
-            }
-            Self::Concat => (1..=usize::MAX, types.iter().all(is_list), Type::any_list()),
-            Self::Sort => (
-                1..=2,
-                leading(types, 1, is_list) && trailing(types, 1, is_text),
-                Type::any_list(),
-            ),
-        };
-        if !counts.contains(&types.len()) {
-            return Err(format!("{self:?} does not take {} arguments", types.len()));
-        }
-        if fits {
-            Ok(gives)
-        } else {
-            Err(format!("{self:?} does not take {}", names(types)))
-        }
-    }
-
     pub(super) fn call(self, arguments: &[Value], budget: &mut Budget) -> Evaluated {
         let Some(first) = arguments.first() else {
             return Err(format!("{self:?} without arguments"));
@@ -294,7 +174,7 @@ impl Builtin {
                     .ok_or_else(|| format!("{text:?} is not a number")),
                 other => float(other).map(Value::Float),
             },
-            Self::String => Ok(Value::text(&print(first)?)),
+            Self::String => Ok(Value::text(&text::print(first)?)),
             Self::Trim => {
                 let text = first.as_text()?;
                 Ok(Value::text(match second {
@@ -317,10 +197,10 @@ impl Builtin {
             }
             Self::Upper => Ok(Value::text(&first.as_text()?.to_uppercase())),
             Self::Lower => Ok(Value::text(&crate::filter::fold::lower(first.as_text()?))),
-            Self::Split => split(first.as_text()?, text_at(1)?, arguments.get(2)),
+            Self::Split => text::split(first.as_text()?, text_at(1)?, arguments.get(2)),
             Self::Replace => {
                 let limit = arguments.get(3).map(Value::as_int).transpose()?;
-                replace(first.as_text()?, text_at(1)?, text_at(2)?, limit, budget)
+                text::replace(first.as_text()?, text_at(1)?, text_at(2)?, limit, budget)
             }
             Self::Repeat => {
                 let count = arguments.get(1).map_or(Ok(0), Value::as_int)?;
@@ -407,16 +287,16 @@ impl Builtin {
             }
             Self::Flatten => {
                 let mut flat = Vec::new();
-                flatten(first.as_list()?, &mut flat, budget)?;
+                list::flatten(first.as_list()?, &mut flat, budget)?;
                 Ok(Value::list(flat))
             }
-            Self::Sort => sort(first.as_list()?, second),
+            Self::Sort => list::sort(first.as_list()?, second),
         }
     }
 
     fn aggregate(self, arguments: &[Value]) -> Evaluated {
         let mut numbers = Vec::new();
-        collect_numbers(arguments, &mut numbers)?;
+        list::collect_numbers(arguments, &mut numbers)?;
         let floats = || numbers.iter().map(|number| number.to_float());
         #[expect(
             clippy::cast_precision_loss,
@@ -459,20 +339,6 @@ impl Builtin {
     }
 }
 
-/// Tells whether the first `count` types are wanted.
-fn leading(types: &[Type], count: usize, wanted: impl Fn(&Type) -> bool) -> bool {
-    types.iter().take(count).all(wanted)
-}
-
-/// Tells whether the types behind the first `count` are wanted.
-fn trailing(types: &[Type], count: usize, wanted: impl Fn(&Type) -> bool) -> bool {
-    types.iter().skip(count).all(wanted)
-}
-
-fn names(types: &[Type]) -> String {
-    types.iter().map(Type::name).collect::<Vec<_>>().join(", ")
-}
-
 /// What it costs to look at all of a value once.
 fn size(value: &Value) -> usize {
     match value {
@@ -505,29 +371,6 @@ pub(super) fn like(list: &Value, elements: Vec<Value>) -> Value {
     match list {
         Value::List(list) if list.is_typed => Value::typed_list(elements),
         _ => Value::list(elements),
-    }
-}
-
-/// Prints a value as Go's `%v` does.
-fn print(value: &Value) -> Result<String, String> {
-    match value {
-        Value::Nil => Ok("<nil>".to_owned()),
-        Value::Bool(value) => Ok(value.to_string()),
-        Value::Int(number) => Ok(number.to_string()),
-        Value::Float(number) => Ok(number::print_float(*number)),
-        Value::Text(text) => Ok(text.to_string()),
-        Value::List(list) => {
-            let elements: Vec<_> = list.elements.iter().map(print).collect::<Result<_, _>>()?;
-            Ok(format!("[{}]", elements.join(" ")))
-        }
-        Value::Map(map) => {
-            let member = |(name, member): (&String, &Value)| {
-                print(member).map(|member| format!("{name}:{member}"))
-            };
-            let members: Vec<_> = map.iter().map(member).collect::<Result<_, _>>()?;
-            Ok(format!("map[{}]", members.join(" ")))
-        }
-        Value::Facts(_) => Err("string of all facts".to_owned()),
     }
 }
 
@@ -564,99 +407,4 @@ fn element<T>(elements: &[T], at: i64) -> Option<&T> {
         at
     };
     elements.get(usize::try_from(at).ok()?)
-}
-
-fn split(text: &str, separator: &str, limit: Option<&Value>) -> Evaluated {
-    let limit = limit.map(Value::as_int).transpose()?;
-    // Without a separator each character is a part of its own.
-    let parts: Vec<&str> = if separator.is_empty() {
-        text.char_indices()
-            .map(|(at, character)| &text[at..at + character.len_utf8()])
-            .collect()
-    } else {
-        text.split(separator).collect()
-    };
-    let parts = match limit {
-        Some(0) => Vec::new(),
-        Some(limit) if limit > 0 && separator.is_empty() => {
-            let limit = usize::try_from(limit).map_err(|error| error.to_string())?;
-            let whole: usize = parts.iter().take(limit - 1).map(|part| part.len()).sum();
-            let mut cut: Vec<&str> = parts.into_iter().take(limit - 1).collect();
-            cut.extend(text.get(whole..).filter(|rest| !rest.is_empty()));
-            cut
-        }
-        Some(limit) if limit > 0 => {
-            let limit = usize::try_from(limit).map_err(|error| error.to_string())?;
-            text.splitn(limit, separator).collect()
-        }
-        Some(_) | None => parts,
-    };
-    Ok(Value::typed_list(
-        parts.into_iter().map(Value::text).collect(),
-    ))
-}
-
-fn replace(text: &str, from: &str, to: &str, limit: Option<i64>, budget: &mut Budget) -> Evaluated {
-    let limit = limit.map_or(usize::MAX, |limit| {
-        usize::try_from(limit).unwrap_or(usize::MAX)
-    });
-    let count = if from.is_empty() {
-        text.chars().count() + 1
-    } else {
-        text.matches(from).count()
-    };
-    budget.pay(count.min(limit).saturating_mul(to.len()) / 64 + 1)?;
-    Ok(Value::text(&text.replacen(from, to, limit)))
-}
-
-fn collect_numbers(values: &[Value], numbers: &mut Vec<Number>) -> Result<(), String> {
-    for value in values {
-        match value {
-            Value::List(list) => collect_numbers(&list.elements, numbers)?,
-            other => numbers.push(
-                other
-                    .number()
-                    .ok_or_else(|| format!("{} is not a number", other.type_name()))?,
-            ),
-        }
-    }
-    Ok(())
-}
-
-fn flatten(elements: &[Value], flat: &mut Vec<Value>, budget: &mut Budget) -> Result<(), String> {
-    for element in elements {
-        budget.pay(1)?;
-        match element {
-            Value::List(list) => flatten(&list.elements, flat, budget)?,
-            other => flat.push(other.clone()),
-        }
-    }
-    Ok(())
-}
-
-fn sort(elements: &[Value], order: Option<&Value>) -> Evaluated {
-    let descending = match order
-        .map(|order| order.as_text().map(Rc::as_ref))
-        .transpose()?
-    {
-        None | Some("asc") => false,
-        Some("desc") => true,
-        Some(other) => return Err(format!("{other:?} is neither asc nor desc")),
-    };
-    let mut sorted = elements.to_vec();
-    let mut fault = None;
-    sorted.sort_by(|left, right| {
-        let order = left.compare(right).unwrap_or_else(|error| {
-            fault = Some(error);
-            None
-        });
-        order.unwrap_or(std::cmp::Ordering::Equal)
-    });
-    if let Some(fault) = fault {
-        return Err(fault);
-    }
-    if descending {
-        sorted.reverse();
-    }
-    Ok(Value::list(sorted))
 }

@@ -7,7 +7,7 @@
     reason = "an operation names the kinds that it is defined for, every other one is a fault"
 )]
 
-use super::ast::{Binary, Function, Node, Pointer, Predicate};
+use super::ast::{Binary, Function, Language, Node, Pointer, Predicate};
 
 /// What is known of a value.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +36,7 @@ enum Takes {
 }
 
 struct Checker {
+    language: Language,
     variables: Vec<(String, Type)>,
     scopes: Vec<(Type, Option<Type>, bool)>,
 }
@@ -43,8 +44,9 @@ struct Checker {
 type Checked = Result<Type, String>;
 
 /// Checks that the expression gives a boolean, or may.
-pub(super) fn check(root: &Node) -> Result<(), String> {
+pub(super) fn check(root: &Node, language: Language) -> Result<(), String> {
     let mut checker = Checker {
+        language,
         variables: Vec::new(),
         scopes: Vec::new(),
     };
@@ -197,6 +199,11 @@ impl Checker {
             Node::Slice { base, from, to } => self.slice(base, from.as_deref(), to.as_deref()),
             Node::Call(function, arguments) => self.call(*function, arguments),
             Node::With(_) => Ok(Type::Bool),
+            // As in the original the arguments of unknown functions are not looked at.
+            Node::External(name, _) => match self.name(name) {
+                Type::Unknown => Ok(Type::Unknown),
+                other => Err(format!("{} cannot be called", other.name())),
+            },
             Node::Uncallable(callee) => match self.visit(callee)? {
                 Type::Unknown => Ok(Type::Unknown),
                 other => Err(format!("{} cannot be called", other.name())),
@@ -227,9 +234,9 @@ impl Checker {
             return known.clone();
         }
         match name {
-            "agents" | "classes" => Type::Names,
-            "facts" => Type::Facts,
-            _ if Function::by_name(name).is_some() => Type::Function,
+            "agents" | "classes" if self.language == Language::Filter => Type::Names,
+            "facts" if self.language == Language::Filter => Type::Facts,
+            _ if Function::by_name(name, self.language).is_some() => Type::Function,
             _ => Type::Unknown,
         }
     }
@@ -280,8 +287,7 @@ impl Checker {
     }
 
     fn declaration(&mut self, name: &str, value: &Node, body: &Node) -> Checked {
-        let is_known = matches!(name, "agents" | "classes" | "facts")
-            || Function::by_name(name).is_some()
+        let is_known = !self.name(name).is_unknown()
             || Predicate::by_name(name).is_some()
             || super::builtin::Builtin::by_name(name).is_some()
             || self.variables.iter().any(|(variable, _)| variable == name);

@@ -4,19 +4,22 @@
     reason = "an operation names the kinds that it is defined for, every other one is a fault"
 )]
 
+mod operator;
+mod predicate;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::Value as Json;
 
-use super::ast::{Binary, Function, Node, Pointer, Predicate};
-use super::builtin::{fetch, like};
+use super::Scope;
+use super::ast::{Function, Language, Node, Pointer};
+use super::builtin::fetch;
 use super::value::{Number, Value};
 use super::version;
 use super::with::With;
 use crate::filter::NodeView;
 use crate::filter::path;
-use crate::filter::pattern::{Case, Pattern};
 
 /// Steps that one evaluation may take; a step is a node, an element, or 64 bytes of text.
 const MAX_STEPS: usize = 200_000;
@@ -37,26 +40,33 @@ enum Stop {
 }
 
 /// What `#` stands for in the innermost predicate.
-struct Scope {
+struct Focus {
     element: Value,
     index: usize,
     accumulator: Value,
 }
 
+/// What the names of an expression are about.
+#[derive(Clone, Copy)]
+pub(super) enum Ground<'n> {
+    Node(&'n NodeView<'n>),
+    Scope(&'n dyn Scope),
+}
+
 struct Evaluation<'n> {
-    node: &'n NodeView<'n>,
+    ground: Ground<'n>,
     budget: Budget,
     variables: Vec<(String, Value)>,
-    scopes: Vec<Scope>,
+    scopes: Vec<Focus>,
 }
 
 type Evaluated = Result<Value, Stop>;
 
 /// Evaluates an expression, which is true only if it is the boolean.
-pub(super) fn is_true(root: &Node, node: &NodeView<'_>) -> Result<bool, String> {
+pub(super) fn is_true(root: &Node, ground: Ground<'_>) -> Result<bool, String> {
     let budget = Budget { steps: MAX_STEPS };
     let mut evaluation = Evaluation {
-        node,
+        ground,
         budget,
         variables: Vec::new(),
         scopes: Vec::new(),
@@ -110,6 +120,15 @@ impl Budget {
     }
 }
 
+impl Ground<'_> {
+    fn language(self) -> Language {
+        match self {
+            Self::Node(_) => Language::Filter,
+            Self::Scope(_) => Language::Scope,
+        }
+    }
+}
+
 impl From<String> for Stop {
     fn from(reason: String) -> Self {
         Self::Fault(reason)
@@ -133,7 +152,7 @@ impl Evaluation<'_> {
             Node::Name(name) => self.name(name),
             Node::Pointer(pointer) => self.pointer(*pointer),
             Node::Not(of) => Ok(Value::Bool(!self.value(of)?.as_bool()?)),
-            Node::Sign { negative, of } => sign(*negative, self.value(of)?),
+            Node::Sign { negative, of } => operator::sign(*negative, self.value(of)?),
             Node::All(operands) => self.logical(operands, false),
             Node::Any(operands) => self.logical(operands, true),
             Node::Binary(operator, left, right) => self.binary(*operator, left, right),
@@ -184,6 +203,7 @@ impl Evaluation<'_> {
             Node::Slice { base, from, to } => self.slice(base, from.as_deref(), to.as_deref()),
             Node::Call(function, arguments) => self.call(*function, arguments),
             Node::With(with) => Ok(Value::Bool(self.with(with)?)),
+            Node::External(name, arguments) => self.external(name, arguments),
             Node::Uncallable(_) => Err(Stop::Fault(
                 "something that is no function is called".to_owned(),
             )),
@@ -235,18 +255,24 @@ impl Evaluation<'_> {
         {
             return Ok(value.clone());
         }
-        let names = match name {
-            "agents" => self.node.agents,
-            "classes" => self.node.classes,
-            "facts" => {
-                // About what it costs to write them all.
-                self.budget.pay(PATTERN_STEPS)?;
-                return Ok(Value::Facts(path::text_length(self.node.facts)));
+        if Function::by_name(name, self.ground.language()).is_some() {
+            return Err(Stop::Fault(format!("function {name} is not called")));
+        }
+        let names = match self.ground {
+            Ground::Node(node) => match name {
+                "agents" => node.agents,
+                "classes" => node.classes,
+                "facts" => {
+                    // About what it costs to write them all.
+                    self.budget.pay(PATTERN_STEPS)?;
+                    return Ok(Value::Facts(path::text_length(node.facts)));
+                }
+                _ => return Ok(Value::Nil),
+            },
+            Ground::Scope(scope) => {
+                let found = scope.variable(name);
+                return Ok(found.map_or(Ok(Value::Nil), |found| self.budget.import(&found))?);
             }
-            _ if Function::by_name(name).is_some() => {
-                return Err(Stop::Fault(format!("function {name} is not called")));
-            }
-            _ => return Ok(Value::Nil),
         };
         self.budget.pay(names.len())?;
         Ok(Value::typed_list(
@@ -287,165 +313,6 @@ impl Evaluation<'_> {
         Ok(last)
     }
 
-    fn ordering(&mut self, first: &Node, steps: &[(Binary, Node)]) -> Evaluated {
-        let mut left = self.value(first)?;
-        for (operator, right) in steps {
-            let right = self.value(right)?;
-            let order = left.compare(&right)?;
-            let holds = order.is_some_and(|order| match operator {
-                Binary::Less => order.is_lt(),
-                Binary::LessOrEqual => order.is_le(),
-                Binary::Greater => order.is_gt(),
-                _ => order.is_ge(),
-            });
-            if !holds {
-                return Ok(Value::Bool(false));
-            }
-            left = right;
-        }
-        Ok(Value::Bool(true))
-    }
-
-    fn binary(&mut self, operator: Binary, left: &Node, right_node: &Node) -> Evaluated {
-        let left = self.value(left)?;
-        if operator == Binary::Coalesce {
-            return if matches!(left, Value::Nil) {
-                self.value(right_node)
-            } else {
-                Ok(left)
-            };
-        }
-        let right = self.value(right_node)?;
-        Ok(match operator {
-            Binary::Equal => Value::Bool(left.equals(&right)),
-            Binary::NotEqual => Value::Bool(!left.equals(&right)),
-            Binary::In => Value::Bool(self.is_in(&left, &right, right_node)?),
-            Binary::Matches | Binary::Contains | Binary::StartsWith | Binary::EndsWith => {
-                // As in the original nothing is found in what is missing, nor what is missing in anything.
-                if matches!(left, Value::Nil) || matches!(right, Value::Nil) {
-                    return Ok(Value::Bool(false));
-                }
-                let text = left.as_text()?;
-                let part = right.as_text()?;
-                self.budget.pay((text.len() + part.len()) / 64)?;
-                Value::Bool(match operator {
-                    Binary::Contains => text.contains(part.as_ref()),
-                    Binary::StartsWith => text.starts_with(part.as_ref()),
-                    Binary::EndsWith => text.ends_with(part.as_ref()),
-                    _ => {
-                        self.budget.pay(PATTERN_STEPS)?;
-                        Pattern::new(part, Case::Sensitive)
-                            .map_err(|error| error.to_string())?
-                            .is_match(text)
-                    }
-                })
-            }
-            Binary::Range => self.range(&left, &right)?,
-            _ => self.arithmetic(operator, &left, &right)?,
-        })
-    }
-
-    fn is_in(&mut self, needle: &Value, hay: &Value, hay_node: &Node) -> Result<bool, String> {
-        match hay {
-            Value::Nil => Ok(false),
-            Value::List(list) => {
-                let is_literal = |node: &Node| matches!(node, Node::Text(_));
-                if let Node::List(nodes) = hay_node
-                    && !nodes.is_empty()
-                    && nodes.iter().all(is_literal)
-                {
-                    // The original looks literal texts up by key, and a key must be a text.
-                    let key = if matches!(needle, Value::Nil) {
-                        Value::text("")
-                    } else {
-                        needle.clone()
-                    };
-                    key.as_text()?;
-                    return Ok(list.elements.iter().any(|element| element.is_same(&key)));
-                }
-                self.budget.pay(list.elements.len())?;
-                Ok(list.elements.iter().any(|element| element.equals(needle)))
-            }
-            Value::Map(map) => match needle {
-                Value::Nil => Ok(map.contains_key("")),
-                other => Ok(map.contains_key(other.as_text()?.as_ref())),
-            },
-            other => Err(format!("in before {}", other.type_name())),
-        }
-    }
-
-    fn range(&mut self, from: &Value, to: &Value) -> Result<Value, String> {
-        let (from, to) = (from.as_int()?, to.as_int()?);
-        if from > to {
-            return Ok(Value::typed_list(Vec::new()));
-        }
-        self.budget
-            .pay(usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX))?;
-        Ok(Value::typed_list((from..=to).map(Value::Int).collect()))
-    }
-
-    fn arithmetic(
-        &mut self,
-        operator: Binary,
-        left: &Value,
-        right: &Value,
-    ) -> Result<Value, String> {
-        if let (Binary::Add, Value::Text(left), Value::Text(right)) = (operator, left, right) {
-            self.budget.pay((left.len() + right.len()) / 64)?;
-            return Ok(Value::text(&format!("{left}{right}")));
-        }
-        let (Some(a), Some(b)) = (left.number(), right.number()) else {
-            return Err(format!(
-                "{:?} between {} and {}",
-                operator.sign(),
-                left.type_name(),
-                right.type_name()
-            ));
-        };
-        Ok(match (operator, a, b) {
-            (Binary::Add, Number::Int(a), Number::Int(b)) => Value::Int(a.wrapping_add(b)),
-            (Binary::Subtract, Number::Int(a), Number::Int(b)) => Value::Int(a.wrapping_sub(b)),
-            (Binary::Multiply, Number::Int(a), Number::Int(b)) => Value::Int(a.wrapping_mul(b)),
-            (Binary::Remainder, Number::Int(a), Number::Int(b)) => match b {
-                0 => return Err("division by zero".to_owned()),
-                b => Value::Int(a.wrapping_rem(b)),
-            },
-            (Binary::Remainder, _, _) => return Err("% between floats".to_owned()),
-            (Binary::Add, a, b) => Value::Float(a.to_float() + b.to_float()),
-            (Binary::Subtract, a, b) => Value::Float(a.to_float() - b.to_float()),
-            (Binary::Multiply, a, b) => Value::Float(a.to_float() * b.to_float()),
-            (Binary::Divide, a, b) => Value::Float(a.to_float() / b.to_float()),
-            (_, a, b) => Value::Float(a.to_float().powf(b.to_float())),
-        })
-    }
-
-    fn slice(&mut self, base: &Node, from: Option<&Node>, to: Option<&Node>) -> Evaluated {
-        let base = self.value(base)?;
-        let length = match &base {
-            Value::List(list) => list.elements.len(),
-            Value::Text(text) => text.len(),
-            other => return Err(Stop::Fault(format!("{} has no slices", other.type_name()))),
-        };
-        self.budget.pay(length)?;
-        let mut bound = |node: Option<&Node>, default: usize| -> Result<usize, Stop> {
-            let Some(node) = node else { return Ok(default) };
-            let at = self.value(node)?.as_int()?;
-            let length = i64::try_from(length).unwrap_or(i64::MAX);
-            let at = if at < 0 {
-                length.saturating_add(at)
-            } else {
-                at
-            };
-            Ok(usize::try_from(at.clamp(0, length)).unwrap_or_default())
-        };
-        let to = bound(to, length)?;
-        let from = bound(from, 0)?.min(to);
-        Ok(match &base {
-            Value::Text(text) => Value::text(&String::from_utf8_lossy(&text.as_bytes()[from..to])),
-            _ => like(&base, base.as_list()?[from..to].to_vec()),
-        })
-    }
-
     fn call(&mut self, function: Function, arguments: &[Node]) -> Evaluated {
         let arguments = self.values(arguments)?;
         let at = |at: usize| {
@@ -460,8 +327,11 @@ impl Evaluation<'_> {
                 Value::Bool(self.with(&with)?)
             }
             Function::Fact => {
-                let found = path::find(self.node.facts, at(0)?.as_text()?)
-                    .map_err(|error| error.to_string())?;
+                let Ground::Node(node) = self.ground else {
+                    return Ok(Value::Nil);
+                };
+                let found =
+                    path::find(node.facts, at(0)?.as_text()?).map_err(|error| error.to_string())?;
                 found.map_or(Ok(Value::Nil), |found| self.budget.import(&found))?
             }
             Function::Include => {
@@ -490,165 +360,25 @@ impl Evaluation<'_> {
     }
 
     fn with(&mut self, with: &With) -> Result<bool, String> {
-        self.budget
-            .pay(self.node.classes.len() + self.node.agents.len())?;
-        Ok(with.matches(self.node))
-    }
-
-    fn predicate(
-        &mut self,
-        kind: Predicate,
-        over: &Node,
-        test: Option<&Node>,
-        start: Option<&Node>,
-    ) -> Evaluated {
-        let mut over = self.value(over)?;
-        if let Value::Text(text) = &over {
-            // As in the original the elements of a text are its bytes.
-            self.budget.pay(text.len())?;
-            over = Value::typed_list(
-                text.bytes()
-                    .map(|byte| Value::Int(i64::from(byte)))
-                    .collect(),
-            );
-        }
-        let elements = over.as_list()?;
-        match kind {
-            Predicate::All => self
-                .find_result(elements, test, false)
-                .map(|found| Value::Bool(found.is_none())),
-            Predicate::None => self
-                .find_result(elements, test, true)
-                .map(|found| Value::Bool(found.is_none())),
-            Predicate::Any => self
-                .find_result(elements, test, true)
-                .map(|found| Value::Bool(found.is_some())),
-            Predicate::Find => {
-                let found = self.find_result(elements, test, true)?;
-                Ok(found
-                    .and_then(|at| elements.get(at).cloned())
-                    .unwrap_or(Value::Nil))
-            }
-            Predicate::FindIndex => self.find_result(elements, test, true).map(index),
-            Predicate::One
-            | Predicate::Count
-            | Predicate::Filter
-            | Predicate::FindLast
-            | Predicate::FindLastIndex => {
-                let mut kept = Vec::new();
-                for (at, element) in elements.iter().enumerate() {
-                    if self.test(element, at, test)?.as_bool()? {
-                        kept.push(at);
-                    }
-                }
-                let last = kept.last().copied();
-                Ok(match kind {
-                    Predicate::One => Value::Bool(kept.len() == 1),
-                    Predicate::Count => index(Some(kept.len())),
-                    Predicate::FindLastIndex => index(last),
-                    Predicate::FindLast => last
-                        .and_then(|at| elements.get(at).cloned())
-                        .unwrap_or(Value::Nil),
-                    _ => Value::list(
-                        kept.iter()
-                            .filter_map(|at| elements.get(*at).cloned())
-                            .collect(),
-                    ),
-                })
-            }
-            Predicate::Map => {
-                let mut mapped = Vec::with_capacity(elements.len());
-                for (at, element) in elements.iter().enumerate() {
-                    mapped.push(self.test(element, at, test)?);
-                }
-                Ok(Value::list(mapped))
-            }
-            Predicate::Sum => {
-                let mut sum = Value::Int(0);
-                for (at, element) in elements.iter().enumerate() {
-                    let value = self.test(element, at, test)?;
-                    sum = self.arithmetic(Binary::Add, &sum, &value)?;
-                }
-                Ok(sum)
-            }
-            Predicate::Reduce => self.reduce(elements, test, start),
-        }
-    }
-
-    /// Finds the first element for which the test gives `wanted`.
-    fn find_result(
-        &mut self,
-        elements: &[Value],
-        test: Option<&Node>,
-        wanted: bool,
-    ) -> Result<Option<usize>, Stop> {
-        for (at, element) in elements.iter().enumerate() {
-            if self.test(element, at, test)?.as_bool()? == wanted {
-                return Ok(Some(at));
-            }
-        }
-        Ok(None)
-    }
-
-    fn reduce(
-        &mut self,
-        elements: &[Value],
-        test: Option<&Node>,
-        start: Option<&Node>,
-    ) -> Evaluated {
-        let mut rest = elements.iter().enumerate();
-        let mut accumulator = match start {
-            Some(start) => self.value(start)?,
-            None => match rest.next() {
-                Some((_, first)) => first.clone(),
-                None => return Err(Stop::Fault("reduce of an empty array".to_owned())),
-            },
+        let Ground::Node(node) = self.ground else {
+            return Ok(false);
         };
-        for (at, element) in rest {
-            let Some(test) = test else {
-                return Ok(accumulator);
-            };
-            self.scopes.push(Scope {
-                element: element.clone(),
-                index: at,
-                accumulator,
-            });
-            let value = self.value(test);
-            self.scopes.pop();
-            accumulator = value?;
-        }
-        Ok(accumulator)
+        self.budget.pay(node.classes.len() + node.agents.len())?;
+        Ok(with.matches(node))
     }
 
-    /// Evaluates a predicate's body on one element; without a body it is the element.
-    fn test(&mut self, element: &Value, index: usize, test: Option<&Node>) -> Evaluated {
-        let Some(test) = test else {
-            return Ok(element.clone());
+    fn external(&mut self, name: &str, arguments: &[Node]) -> Evaluated {
+        let arguments = self.values(arguments)?;
+        let answer = match self.ground {
+            Ground::Node(_) => None,
+            Ground::Scope(scope) => {
+                let arguments: Vec<_> = arguments.iter().map(Value::to_json).collect();
+                scope.call(name, &arguments)
+            }
         };
-        self.scopes.push(Scope {
-            element: element.clone(),
-            index,
-            accumulator: Value::Nil,
-        });
-        let value = self.value(test);
-        self.scopes.pop();
-        value
+        match answer {
+            Some(answer) => Ok(self.budget.import(&answer?)?),
+            None => Err(Stop::Fault(format!("there is no function {name}"))),
+        }
     }
-}
-
-fn sign(negative: bool, value: Value) -> Evaluated {
-    match value {
-        Value::Int(number) if negative => Ok(Value::Int(number.wrapping_neg())),
-        Value::Float(number) if negative => Ok(Value::Float(-number)),
-        // As in the original a plus does nothing, to whatever it stands before.
-        other if !negative => Ok(other),
-        other => Err(Stop::Fault(format!("a sign before {}", other.type_name()))),
-    }
-}
-
-/// An index, or nil if nothing was found.
-fn index(at: Option<usize>) -> Value {
-    at.map_or(Value::Nil, |at| {
-        Value::Int(i64::try_from(at).unwrap_or(i64::MAX))
-    })
 }

@@ -205,3 +205,49 @@ fn texts_are_unescaped() {
         "/* true",
     ]);
 }
+
+struct Reply;
+
+impl Scope for Reply {
+    fn variable(&self, name: &str) -> Option<serde_json::Value> {
+        (name == "code").then(|| json!(0))
+    }
+
+    fn call(
+        &self,
+        name: &str,
+        arguments: &[serde_json::Value],
+    ) -> Option<Result<serde_json::Value, String>> {
+        match name {
+            "data" => Some(Ok(json!({"pong": 1, "list": ["a"]})
+                [arguments[0].as_str()?]
+            .clone())),
+            "broken" => Some(Err("it is broken".to_owned())),
+            _ => None,
+        }
+    }
+}
+
+#[test]
+fn an_expression_about_a_scope_knows_its_names_and_no_others() {
+    let evaluate =
+        |text: &str| Expression::new(text).and_then(|expression| expression.is_true(&Reply));
+    for text in [
+        "code == 0 and data('pong') > 0",
+        "include(data('list'), 'a')",
+        "classes == nil",
+        "data('list') | len() == 1",
+    ] {
+        assert_eq!(evaluate(text), Ok(true), "{text}");
+    }
+    for text in [
+        "with('x')",
+        "fact('x') == 1",
+        "nosuch()",
+        "broken()",
+        "code == 0 and",
+        "'x'",
+    ] {
+        assert!(evaluate(text).is_err(), "{text}");
+    }
+}

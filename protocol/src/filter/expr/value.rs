@@ -8,6 +8,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use serde_json::Value as Json;
+
 /// A value while an expression is evaluated.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
@@ -47,6 +49,23 @@ impl Value {
             elements,
             is_typed: true,
         }))
+    }
+
+    /// Writes the value as JSON, for functions that are not ours.
+    pub(super) fn to_json(&self) -> Json {
+        match self {
+            Self::Nil | Self::Facts(_) => Json::Null,
+            Self::Bool(value) => Json::from(*value),
+            Self::Int(number) => Json::from(*number),
+            Self::Float(number) => Json::from(*number),
+            Self::Text(text) => Json::from(text.as_ref()),
+            Self::List(list) => Json::Array(list.elements.iter().map(Self::to_json).collect()),
+            Self::Map(map) => Json::Object(
+                map.iter()
+                    .map(|(name, member)| (name.clone(), member.to_json()))
+                    .collect(),
+            ),
+        }
     }
 
     /// What the original's `type()` calls it.
