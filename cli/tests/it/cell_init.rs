@@ -300,3 +300,36 @@ fn flags_that_make_no_sense_are_refused_before_anything_is_made() {
     command.args(["cell", "init", "/none/cell", "--name", "x"]);
     assert!(fails(&command.output().unwrap(), 1).contains("parent directory"));
 }
+
+#[test]
+fn a_given_certificate_is_used_if_nodes_would_take_it() {
+    let other = Place::new();
+    succeeds(&other.init(&[]));
+    let file = |name: &str| other.path(&format!("tls/{name}")).display().to_string();
+    let (cert, key, ca) = (file("broker.pem"), file("broker.key"), file("ca.pem"));
+    let given = ["--tls-cert", &cert, "--tls-key", &key, "--tls-ca", &ca];
+
+    let place = Place::new();
+    succeeds(&place.init(&given));
+    assert_eq!(place.read("tls/broker.pem"), other.read("tls/broker.pem"));
+    assert!(!place.path("tls/ca.key").exists());
+    succeeds(&place.cell("init", &given));
+    let mine = Place::new();
+    succeeds(&mine.init(&[]));
+    let said = fails(&mine.cell("init", &given), 1);
+    assert!(said.contains("another tls/broker.pem"), "{said}");
+
+    let refused = Place::new();
+    let wrong_key = file("ca.key");
+    let flags = ["--tls-cert", &cert, "--tls-key", &wrong_key, "--tls-ca", &ca];
+    let said = fails(&refused.init(&flags), 1);
+    assert!(said.contains("do not belong together"), "{said}");
+    let named = [&given[..], &["--host", "other.example.net"]].concat();
+    let said = fails(&refused.init(&named), 1);
+    assert!(said.contains("does not name other.example.net"), "{said}");
+    let foreign_ca = mine.path("tls/ca.pem").display().to_string();
+    let flags = ["--tls-cert", &cert, "--tls-key", &key, "--tls-ca", &foreign_ca];
+    let said = fails(&refused.init(&flags), 1);
+    assert!(said.contains("cannot serve"), "{said}");
+    assert!(!refused.root.exists());
+}

@@ -168,13 +168,28 @@ fn a_child_that_keeps_dying_is_given_up() {
     }
     let place = Place::new();
     succeeds(&place.init(&[]));
+    place.write("broker/nats-server.conf", "nonsense: true\n");
+    let mut process = up(&place, &[]);
+    assert_eq!(process.wait(UP).code(), Some(1));
+    let said = process.stderr();
+    assert!(said.contains("nats-server died 6 times"), "{said}");
+    assert!(!place.path("run/up.json").exists());
+}
+
+#[test]
+fn a_child_that_refuses_its_configuration_is_not_tried_again() {
+    let test = "a_child_that_refuses_its_configuration_is_not_tried_again";
+    if !has(test, &PROGRAMS) {
+        return;
+    }
+    let place = Place::new();
+    succeeds(&place.init(&[]));
     place.write("broker-auth/broker-auth.toml", "nonsense = true\n");
     let mut process = up(&place, &[]);
-    let status = process.wait(UP);
-    assert_eq!(status.code(), Some(1));
+    assert_eq!(process.wait(UP).code(), Some(1));
     let said = process.stderr();
-    assert!(said.contains("broker-auth-1 died 6 times"), "{said}");
-    assert!(!place.path("run/up.json").exists());
+    assert!(said.contains("broker-auth-1 does not take its configuration"), "{said}");
+    assert!(!process.stdout().contains("DIED"), "{}", process.stdout());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::layout::{BROKER_CERT, BROKER_KEY, CA_CERT, ISSUER_PUBLIC, ISSUER_SEED, Layout};
+use super::layout::{BROKER_CERT, BROKER_KEY, CA_CERT, CA_KEY, ISSUER_PUBLIC, ISSUER_SEED, Layout};
 use super::settings::Settings;
 use super::{keys, tls};
 use crate::app::App;
@@ -219,7 +219,15 @@ impl Check<'_> {
             return;
         };
         let what = "certificate of the broker";
-        let again = format!("remove {BROKER_CERT}; {}", self.init_again());
+        let again = if self.layout.path(CA_KEY).exists() {
+            format!("remove {BROKER_CERT}; {}", self.init_again())
+        } else {
+            format!(
+                "remove {BROKER_CERT}, {BROKER_KEY} and {CA_CERT}, then run `overlay cell init {} --tls-cert \
+                 FILE --tls-key FILE --tls-ca FILE`",
+                self.layout.root().display()
+            )
+        };
         let names = self.settings.names_used();
         match tls::examine(&cert, &key, &ca, &names, self.now) {
             Err(error) => self.fault(what, format!("{error:#}"), again),

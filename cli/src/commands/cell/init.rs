@@ -1,16 +1,21 @@
 //! `overlay cell init`: writes what is missing of a cell, all of it or nothing.
 
+mod report;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use overlay_tokens::PublicKey;
-use serde::Serialize;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use self::report::{Fate, Report};
 use super::build::{self, Brought, Planned};
-use super::layout::{CELL, CLOSED_DIR, DIRECTORIES, Kind, Layout, OPEN_DIR};
+use super::layout::{
+    BROKER_CERT, BROKER_KEY, CA_CERT, CELL, CLOSED_DIR, DIRECTORIES, ISSUER_PUBLIC, Kind, Layout,
+    OPEN_DIR,
+};
 use super::settings::{Change, Flags, Settings};
 use super::write::{self, Existing};
 use super::{keys, tls};
@@ -44,26 +49,6 @@ pub(super) struct Args {
     /// beside it as FILE.before.
     #[arg(long)]
     update: bool,
-}
-
-/// What became of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Fate {
-    Made,
-    Updated,
-    Unchanged,
-    /// Not as settings and keys would have it; left alone.
-    Differs,
-}
-
-/// What `init` did, also as JSON.
-#[derive(Debug, Serialize)]
-struct Report {
-    directory: PathBuf,
-    name: String,
-    files: Vec<(String, Fate)>,
-    changes: Vec<Change>,
 }
 
 pub(super) fn run(args: &Args, app: &App) -> Result<(), Failure> {
@@ -237,6 +222,9 @@ fn resume(
         changes.push(moved);
     }
     refuse_other_keys(&layout, brought)?;
+    if let Some(given) = &brought.tls {
+        check_given(given, &settings, now)?;
+    }
     if !changes.is_empty() && !args.update {
         let listed: Vec<String> = changes
             .iter()
@@ -295,7 +283,7 @@ fn settle(layout: &Layout, file: &Planned, update: bool) -> anyhow::Result<Fate>
 
 /// An issuer or a certificate other than the cell's would have to replace it: never done here.
 fn refuse_other_keys(layout: &Layout, brought: &Brought) -> Result<(), Failure> {
-    let issuer = write::read_if_there(&layout.path(super::layout::ISSUER_PUBLIC))?;
+    let issuer = write::read_if_there(&layout.path(ISSUER_PUBLIC))?;
     if let (Some(given), Some(text)) = (brought.issuer, issuer)
         && keys::read_public(&text)? != given
     {
@@ -305,73 +293,25 @@ fn refuse_other_keys(layout: &Layout, brought: &Brought) -> Result<(), Failure> 
             ),
         );
     }
-    let cert = write::read_if_there(&layout.path(super::layout::BROKER_CERT))?;
-    if let (Some(given), Some(cert)) = (&brought.tls, cert)
-        && given.cert != cert
-    {
-        return Err(Failure::new("the cell has another certificate; nothing was changed")
-            .hint("to change it, remove tls/broker.pem, tls/broker.key and tls/ca.pem, then run this again"));
+    let Some(given) = &brought.tls else {
+        return Ok(());
+    };
+    for (path, given) in [
+        (BROKER_CERT, &given.cert),
+        (BROKER_KEY, &*given.key),
+        (CA_CERT, &given.ca),
+    ] {
+        let has = write::read_if_there(&layout.path(path))?;
+        if has.is_some_and(|has| has != *given) {
+            return Err(Failure::new(format!(
+                "the cell has another {path} than the one given; nothing was changed"
+            ))
+            .hint(format!(
+                "to change it, remove {BROKER_CERT}, {BROKER_KEY} and {CA_CERT}, then run this again"
+            )));
+        }
     }
     Ok(())
-}
-
-impl Report {
-    fn print(&self, app: &App) -> Result<(), Failure> {
-        if app.output.is_json() {
-            return app.output.json(&serde_json::json!({
-                "directory": self.directory,
-                "name": self.name,
-                "files": self.files.iter().map(|(path, fate)| serde_json::json!({
-                    "path": path,
-                    "result": fate,
-                })).collect::<Vec<_>>(),
-                "changes": self.changes,
-            }));
-        }
-        let count = |wanted| {
-            self.files
-                .iter()
-                .filter(|(_, fate)| *fate == wanted)
-                .count()
-        };
-        let (made, unchanged) = (count(Fate::Made), count(Fate::Unchanged));
-        let shown = self.directory.display();
-        let name = &self.name;
-        for change in &self.changes {
-            app.output.line(format!(
-                "{}: {} -> {}",
-                change.setting, change.is, change.wanted
-            ))?;
-        }
-        for (path, fate) in &self.files {
-            match fate {
-                Fate::Made if unchanged > 0 => app.output.line(format!("made     {path}"))?,
-                Fate::Updated => app.output.line(format!("updated  {path}"))?,
-                Fate::Differs => app.output.line(format!(
-                    "differs  {path}: changed by hand and left as it is; `--update` puts it back"
-                ))?,
-                Fate::Made | Fate::Unchanged => {}
-            }
-        }
-        if unchanged == 0 {
-            app.output
-                .line(format!("Made cell {name} in {shown}: {made} files"))?;
-        } else if made == 0 && count(Fate::Updated) == 0 {
-            app.output.line(format!(
-                "Cell {name} in {shown} is complete: nothing was changed"
-            ))?;
-        }
-        if self.directory.join(super::layout::TO_SIGN).exists() {
-            app.output.note(format!(
-                "The issuer's key is elsewhere: have the tokens signed that {} lists",
-                self.directory.join(super::layout::TO_SIGN).display()
-            ));
-        }
-        app.output.note(format!(
-            "Next: `overlay cell check {shown}`, then `overlay cell up {shown}`"
-        ));
-        Ok(())
-    }
 }
 
 fn absolute(dir: &Path) -> Result<PathBuf, Failure> {

@@ -1,6 +1,7 @@
 //! One program that is kept running.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -212,8 +213,13 @@ impl Supervised {
         loop {
             let why = match self.program.start() {
                 Ok(child) => match self.watch(child).await {
-                    Some(why) => why,
                     None => return self.set(Status::Ended),
+                    Some(status) if is_refusal(&status) => {
+                        let name = &self.program.name;
+                        let why = format!("{name} does not take its configuration ({})", describe(&status));
+                        return self.set(Status::GivenUp(why));
+                    }
+                    Some(status) => describe(&status),
                 },
                 Err(error) => format!("{error:#}"),
             };
@@ -244,7 +250,7 @@ impl Supervised {
     }
 
     /// Runs one process to its end; `None` when it was told to end.
-    async fn watch(&mut self, mut child: Child) -> Option<String> {
+    async fn watch(&mut self, mut child: Child) -> Option<io::Result<ExitStatus>> {
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
         self.set(Status::Running(pid.and_then(Identity::of)));
         let logs = self.source.pump(child.stdout.take(), child.stderr.take());
@@ -252,7 +258,7 @@ impl Supervised {
         let mut killed = self.command.clone();
         let end = async {
             tokio::select! {
-                status = child.wait() => return Some(describe(&status)),
+                status = child.wait() => return Some(status),
                 _ = stopped.wait_for(|command| *command >= Command::Stop) => {}
             }
             stop(&mut child, async {
@@ -316,7 +322,12 @@ fn backoff(deaths: usize) -> Duration {
         .min(LONGEST_WAIT)
 }
 
-fn describe(status: &std::io::Result<ExitStatus>) -> String {
+/// Exit codes of our daemons for wrong arguments and wrong configuration: trying again helps nobody.
+fn is_refusal(status: &io::Result<ExitStatus>) -> bool {
+    matches!(status, Ok(status) if matches!(status.code(), Some(2 | 78)))
+}
+
+fn describe(status: &io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),

@@ -148,6 +148,9 @@ impl Logs {
 impl Source {
     /// Says something about the child.
     pub(super) fn say(&self, text: String) {
+        if text.is_empty() {
+            return;
+        }
         let line = Line {
             source: Arc::clone(&self.name),
             color: self.color,

@@ -1,0 +1,221 @@
+//! The flags of `init` that settings come from, and what they change.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{BrokerSettings, RunSettings, Settings};
+use crate::error::Failure;
+
+/// Flags of `init` that settings come from; what is absent keeps its value.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(in crate::commands::cell) struct Flags {
+    /// Name of the cell and of its broker
+    #[arg(long)]
+    pub(in crate::commands::cell) name: Option<String>,
+    /// Organisation that issues the tokens [default: choria]
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::commands::cell) org: Option<String>,
+    /// Sub-collective of the nodes; repeat for more, the first is the main one [default: choria]
+    #[arg(long = "collective", value_name = "NAME")]
+    pub(in crate::commands::cell) collectives: Vec<String>,
+    /// Name or address by which nodes reach the broker; repeat for more [default: this machine's name]
+    #[arg(long = "host", value_name = "NAME")]
+    pub(in crate::commands::cell) hosts: Vec<String>,
+    /// Address the broker listens on [default: 0.0.0.0]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(in crate::commands::cell) listen: Option<IpAddr>,
+    /// Short for all ports: this, +1 websockets, +2 monitoring, +10 health of the login service
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["port", "websocket_port", "monitor_port", "admin_port"],
+          value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    pub(in crate::commands::cell) base_port: Option<u16>,
+    /// Port for nodes and clients [default: 4222]
+    #[arg(long)]
+    pub(in crate::commands::cell) port: Option<u16>,
+    /// Port for websockets, 0 for none [default: 4223]
+    #[arg(long, value_name = "PORT")]
+    pub(in crate::commands::cell) websocket_port: Option<u16>,
+    /// Port of the broker's monitoring, on loopback [default: 8222]
+    #[arg(long, value_name = "PORT")]
+    pub(in crate::commands::cell) monitor_port: Option<u16>,
+    /// Port of the login service's health and metrics, on loopback; further ones follow [default: 9801]
+    #[arg(long, value_name = "PORT")]
+    pub(in crate::commands::cell) admin_port: Option<u16>,
+    /// How many login services `up` starts [default: 1]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(in crate::commands::cell) broker_auth: Option<u16>,
+    /// Make files for a node of this identity; repeat for more
+    #[arg(long = "node", value_name = "IDENTITY")]
+    pub(in crate::commands::cell) nodes: Vec<String>,
+    /// Make files for nodes named node1 to nodeCOUNT
+    #[arg(long = "nodes", value_name = "COUNT", conflicts_with = "nodes",
+          value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub(in crate::commands::cell) node_count: Option<u16>,
+}
+
+/// One setting that the flags want otherwise.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(in crate::commands::cell) struct Change {
+    pub(in crate::commands::cell) setting: &'static str,
+    pub(in crate::commands::cell) is: String,
+    pub(in crate::commands::cell) wanted: String,
+}
+
+impl Flags {
+    fn wanted_nodes(&self) -> Option<Vec<String>> {
+        match self.node_count {
+            Some(count) => Some((1..=count).map(|number| format!("node{number}")).collect()),
+            None => (!self.nodes.is_empty()).then(|| self.nodes.clone()),
+        }
+    }
+
+    fn wanted_port(&self, offset: u16, explicit: Option<u16>) -> Option<u16> {
+        self.base_port
+            .map(|base| base.saturating_add(offset))
+            .or(explicit)
+    }
+
+    /// Settings of a new cell.
+    ///
+    /// A certificate that is made here names `localhost`; one that was brought need not.
+    pub(in crate::commands::cell) fn settings(
+        &self,
+        directory: &Path,
+        hostname: &str,
+        made_here: bool,
+    ) -> Result<Settings, Failure> {
+        let name = self
+            .name
+            .clone()
+            .ok_or_else(|| Failure::usage("a new cell needs a name").hint("add `--name NAME`"))?;
+        let mut settings = Settings {
+            name,
+            directory: directory.to_owned(),
+            organisation: "choria".to_owned(),
+            collectives: vec!["choria".to_owned()],
+            broker: BrokerSettings {
+                listen: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                port: 4222,
+                websocket_port: 4223,
+                monitor_port: 8222,
+                hosts: vec![hostname.to_owned()],
+                local_host: String::new(),
+            },
+            run: RunSettings {
+                broker_auth: 1,
+                admin_port: 9801,
+                nodes: Vec::new(),
+            },
+        };
+        self.apply(&mut settings);
+        settings.broker.local_host = settings.local_host(made_here);
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// Changes `settings` to what the flags want, and tells each difference.
+    ///
+    /// Nodes are only ever added: removing one would leave its files behind.
+    pub(in crate::commands::cell) fn apply(&self, settings: &mut Settings) -> Vec<Change> {
+        let mut changes = Vec::new();
+        change(&mut changes, "name", &mut settings.name, self.name.clone());
+        let organisation = &mut settings.organisation;
+        change(&mut changes, "organisation", organisation, self.org.clone());
+        let collectives = list(&self.collectives);
+        let current = &mut settings.collectives;
+        change_list(&mut changes, "collectives", current, collectives);
+        let broker = &mut settings.broker;
+        let hosts = list(&self.hosts);
+        change_list(&mut changes, "broker.hosts", &mut broker.hosts, hosts);
+        change(
+            &mut changes,
+            "broker.listen",
+            &mut broker.listen,
+            self.listen,
+        );
+        change(
+            &mut changes,
+            "broker.port",
+            &mut broker.port,
+            self.wanted_port(0, self.port),
+        );
+        let websocket = &mut broker.websocket_port;
+        let wanted = self.wanted_port(1, self.websocket_port);
+        change(&mut changes, "broker.websocket_port", websocket, wanted);
+        let monitor = &mut broker.monitor_port;
+        let wanted = self.wanted_port(2, self.monitor_port);
+        change(&mut changes, "broker.monitor_port", monitor, wanted);
+        let run = &mut settings.run;
+        change(
+            &mut changes,
+            "run.admin_port",
+            &mut run.admin_port,
+            self.wanted_port(10, self.admin_port),
+        );
+        change(
+            &mut changes,
+            "run.broker_auth",
+            &mut run.broker_auth,
+            self.broker_auth,
+        );
+        let nodes = self.wanted_nodes().map(|wanted| {
+            let mut all = run.nodes.clone();
+            all.extend(wanted.into_iter().filter(|node| !run.nodes.contains(node)));
+            all
+        });
+        change_list(&mut changes, "run.nodes", &mut run.nodes, nodes);
+        changes
+    }
+}
+
+impl Settings {
+    /// What every token and certificate of the cell carries cannot change under them.
+    pub(in crate::commands::cell) fn refuse_renaming(changes: &[Change]) -> Result<(), Failure> {
+        let fixed = |change: &&Change| ["name", "organisation"].contains(&change.setting);
+        match changes.iter().find(fixed) {
+            None => Ok(()),
+            Some(change) => Err(Failure::new(format!(
+                "the {} of a cell cannot be changed: it is {}, asked for {}; nothing was changed",
+                change.setting, change.is, change.wanted
+            ))
+            .hint("make a new cell; its certificates and tokens carry it")),
+        }
+    }
+}
+
+fn list(values: &[String]) -> Option<Vec<String>> {
+    (!values.is_empty()).then(|| values.to_vec())
+}
+
+fn change<T: PartialEq + ToString>(
+    changes: &mut Vec<Change>,
+    setting: &'static str,
+    current: &mut T,
+    wanted: Option<T>,
+) {
+    if let Some(wanted) = wanted.filter(|wanted| wanted != current) {
+        changes.push(Change {
+            setting,
+            is: current.to_string(),
+            wanted: wanted.to_string(),
+        });
+        *current = wanted;
+    }
+}
+
+fn change_list(
+    changes: &mut Vec<Change>,
+    setting: &'static str,
+    current: &mut Vec<String>,
+    wanted: Option<Vec<String>>,
+) {
+    if let Some(wanted) = wanted.filter(|wanted| wanted != current) {
+        changes.push(Change {
+            setting,
+            is: current.join(", "),
+            wanted: wanted.join(", "),
+        });
+        *current = wanted;
+    }
+}
