@@ -169,7 +169,7 @@ fn ours(packages: &[Value], faults: &mut Vec<String>) {
                 continue;
             }
             let only_tests = dependency["kind"] == "dev";
-            if !(normal.contains(&other) || only_tests && dev.contains(&other)) {
+            if !(normal.contains(&other) || only_tests && (dev.contains(&other) || other == name)) {
                 let kind = if only_tests { "in tests " } else { "" };
                 faults.push(format!("{name} may not depend {kind}on {other}"));
             }
