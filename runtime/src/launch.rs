@@ -286,19 +286,21 @@ async fn supervise(
 ) -> anyhow::Result<()> {
     let mut run = std::pin::pin!(run);
     let mut running = true;
+    // The shutdown is looked at first: an end that follows from it is none before it.
     let mut outcome = tokio::select! {
         biased;
+        () = shutdown.cancelled() => Ok(()),
         result = &mut run => {
             running = false;
             result
         }
         end = tasks.first_end() => Err(end.into_error()),
-        () = shutdown.cancelled() => Ok(()),
     };
     if !running && outcome.is_ok() && !tasks.running().is_empty() {
         outcome = tokio::select! {
-            end = tasks.first_end() => Err(end.into_error()),
+            biased;
             () = shutdown.cancelled() => Ok(()),
+            end = tasks.first_end() => Err(end.into_error()),
         };
     }
     if let Err(error) = &outcome {
@@ -319,6 +321,12 @@ async fn supervise(
         }
     }
     tasks.join(grace.saturating_sub(started.elapsed())).await;
+    if let Some(error) = tasks.take_fault() {
+        if outcome.is_ok() {
+            return Err(error);
+        }
+        tracing::warn!(error = format!("{error:#}"), "fault while stopping");
+    }
     outcome
 }
 

@@ -1,11 +1,11 @@
 //! One way to be a process: everything before and after a component's own work.
 //!
-//! It is a library of functions and values, not a framework: [`launch`] calls the component's `run`
+//! It is a library of functions and values, not a framework: [`launch()`] calls the component's `run`
 //! once, and each part can be made by hand in a test.
 //!
 //! What must hold:
 //! - It knows no subject, token or message of any component.
-//! - No statics: what a component gets is in its [`Context`]; only [`launch`] installs the global
+//! - No statics: what a component gets is in its [`Context`]; only [`launch()`] installs the global
 //!   log subscriber and reads the environment.
 //! - Every fault of a configuration is told in one run, with file, key, value and remedy (exit 78).
 //! - No secret is a value in a configuration file, and none is ever shown.

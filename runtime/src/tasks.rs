@@ -59,10 +59,12 @@ impl Tasks {
                 Err(panic) => Some(anyhow::anyhow!("panicked: {panic}")),
             };
             tracing::debug!(task = name, ?fault, "task ended");
-            tasks
-                .inner
-                .lock_first()
-                .get_or_insert(TaskEnd { name, fault });
+            let mut first = tasks.inner.lock_first();
+            // An end without fault may be due to the stop; a fault never is.
+            if first.as_ref().is_none_or(|end| end.fault.is_none()) {
+                *first = Some(TaskEnd { name, fault });
+            }
+            drop(first);
             tasks.inner.ended.notify_waiters();
         });
     }
@@ -129,6 +131,12 @@ impl Tasks {
             }
             ended.await;
         }
+    }
+
+    /// The fault of a task that ended while stopping.
+    pub(crate) fn take_fault(&self) -> Option<anyhow::Error> {
+        let end = self.inner.lock_first().take_if(|end| end.fault.is_some());
+        end.map(TaskEnd::into_error)
     }
 
     /// Waits for all tasks within `grace`, then names and drops those left over.

@@ -80,7 +80,7 @@ where
     }
 }
 
-/// Does what [`eventually`] does, for tests without an async runtime.
+/// Does what [`eventually()`] does, for tests without an async runtime.
 ///
 /// # Panics
 ///

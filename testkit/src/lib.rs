@@ -4,7 +4,7 @@
 //! - Nothing here ships: the crate is a dev-dependency, and only of crates whose tests need it.
 //! - Everything listens on 127.0.0.1 and on ports that the system chose; nothing outlives its value.
 //! - What cannot be set up is a panic that says what to do, because the caller is a test.
-//! - A test waits for a condition with a limit ([`eventually`]); nothing here sleeps and hopes.
+//! - A test waits for a condition with a limit ([`eventually()`]); nothing here sleeps and hopes.
 #![warn(missing_docs)]
 
 mod broker;

@@ -45,6 +45,27 @@ async fn a_component_that_returns_leaves_its_tasks_at_work() {
 }
 
 #[tokio::test]
+async fn a_task_that_fails_while_stopping_is_a_fault_too() {
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
+    let (stopped, others) = (shutdown.clone(), shutdown.clone());
+    tasks.spawn("first", async move {
+        others.cancelled().await;
+        Ok(())
+    });
+    tasks.spawn("flusher", async move {
+        stopped.cancelled().await;
+        tokio::task::yield_now().await;
+        anyhow::bail!("disk is full")
+    });
+    shutdown.cancel();
+    let (outcome, _) = supervised(async { Ok(()) }, &tasks, &shutdown).await;
+    assert_eq!(
+        format!("{:#}", outcome.unwrap_err()),
+        "task flusher: disk is full"
+    );
+}
+
+#[tokio::test]
 async fn a_component_that_returns_without_tasks_ends_the_process() {
     let (outcome, told) =
         supervised(async { Ok(()) }, &Tasks::new(), &CancellationToken::new()).await;
