@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::{RawConfig, RawMode};
 
 fn translated(text: &str) -> (RawConfig, Vec<Notice>) {
     let mut pairs = Pairs::new();

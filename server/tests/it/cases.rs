@@ -1,5 +1,6 @@
 //! Conformance cases of the RPC protocol that concern a node, without a broker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlay_protocol::envelope::v2::SecureRequest;
@@ -13,7 +14,6 @@ use overlay_tokens::UnixTime;
 use overlay_tokens::claims::ClientPermissions;
 use overlay_tokens::request::sign_request;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 use crate::support::{Cell, PLAIN, read, transport};
 
@@ -436,4 +436,38 @@ async fn an_action_out_of_time_and_one_that_panics_are_answered() {
         assert_eq!(reply.action, action);
     }
     assert_eq!(rig.dispatcher.node.stats.snapshot().timed_out, 1);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_change_of_a_byte_passes_for_another_request(at in 0usize..100_000, by in 1u8..=255) {
+        let (cell, good) = changed_message();
+        let mut bytes = good.clone();
+        let at = at % bytes.len();
+        bytes[at] ^= by;
+        if let Ok(accepted) = cell.rig("").take(&bytes, cell.now) {
+            // Only what is not signed may differ: the headers, and blanks around the layers.
+            let wanted = cell.rig("").take(good, cell.now).unwrap();
+            assert_eq!(accepted.verified.request, wanted.verified.request);
+            assert_eq!(accepted.payload, wanted.payload);
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+        let (cell, _) = changed_message();
+        assert!(cell.rig("").take(&bytes, cell.now).is_err());
+    }
+}
+
+/// One cell and one good message for all cases of a property.
+fn changed_message() -> &'static (Cell, Vec<u8>) {
+    static ONE: std::sync::OnceLock<(Cell, Vec<u8>)> = std::sync::OnceLock::new();
+    ONE.get_or_init(|| {
+        let cell = Cell::new();
+        let bytes = ping(&cell);
+        (cell, bytes)
+    })
 }
