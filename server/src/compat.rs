@@ -44,7 +44,8 @@ pub fn read_table(path: &Path) -> Result<toml::Table, Vec<Fault>> {
     let pairs = read(path).map_err(|error| failed(&error))?;
     let level = pairs.get("loglevel").map(|level| log_level(level));
     let (mut raw, notices) = translate(pairs, &|file: &Path| file.is_file());
-    raw.choria_file = Some(path.display().to_string());
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    raw.choria_file = Some(whole.display().to_string());
     raw.choria_notices = Some(notices.iter().map(Notice::to_string).collect());
     let mut table = toml::Table::try_from(&raw).map_err(|error| failed(&error))?;
     if let Some(level) = level {

@@ -15,12 +15,12 @@ use overlay_server::agent::{Agent, Answer, Call, Metadata, Outcome, Running};
 use overlay_server::node::Node;
 use overlay_testkit::eventually;
 use overlay_tokens::Issuers;
-use overlay_tokens::request::{ReplyTrust, verify_reply};
+use overlay_tokens::request::{ReplyTrust, sign_request, verify_reply};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::support::live::{Stage, WITHIN};
-use crate::support::{Cell, IDENTITY, open, read};
+use crate::support::{Cell, IDENTITY, open, read, transport};
 
 /// Waits for leave, answers at length, or counts.
 #[derive(Debug)]
@@ -514,5 +514,42 @@ async fn rpc_case_26_30_32_the_permissions_of_a_server_token_are_enough_and_boun
     // The next request is answered, so the one before was, too: into the void.
     stage.pong().await;
     assert!(futures_util::poll!(denied.next()).is_pending());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_burst_of_quick_requests_is_answered_completely() {
+    let stage = Stage::new("", "");
+    let client = stage.client().await;
+    let node = stage.node().await;
+    let cell = &stage.cell;
+    let reply_to = stage.reply_subject();
+    let mut answers = client.subscribe(reply_to.clone()).await.unwrap();
+    let subject = format!("choria.node.{IDENTITY}");
+    // More than the queue and the workers hold together.
+    let burst = 500;
+    let token = cell.client_token(|_| {});
+    let messages = (0..burst)
+        .map(|_| {
+            let request = stage.fresh(cell.rpc("rpcutil", "ping", &json!({})));
+            transport(
+                &sign_request(request.encode(), &cell.caller, &token),
+                &reply_to,
+            )
+        })
+        .collect::<Vec<_>>();
+    for bytes in messages {
+        client.publish(subject.clone(), bytes.into()).await.unwrap();
+    }
+    for _ in 0..burst {
+        tokio::time::timeout(WITHIN, answers.next())
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    let status = stage
+        .status_where(|status| status["stats"]["replies"] == burst)
+        .await;
+    assert_eq!(status["overlay"]["stats"]["dropped"], 0);
     node.stop().await;
 }
