@@ -1,0 +1,53 @@
+//! One function per fuzz target: takes any bytes, must not panic, and checks what must hold of whatever was accepted.
+//!
+//! The same functions are run by libFuzzer (`fuzz_targets/`) and by the replay of the corpora (`src/bin/replay.rs`).
+
+mod callout;
+mod ddl;
+mod filter;
+mod tokens;
+mod transport;
+
+pub use callout::callout_request;
+pub use ddl::ddl;
+pub use filter::filter;
+pub use tokens::tokens;
+pub use transport::transport;
+
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use overlay_tokens::{Key, UnixTime};
+
+/// A fuzz target: takes an input and panics if something does not hold.
+pub type Target = fn(&[u8]);
+
+/// Every target by its name.
+pub const TARGETS: [(&str, Target); 5] = [
+    ("callout_request", callout_request),
+    ("ddl", ddl),
+    ("filter", filter),
+    ("tokens", tokens),
+    ("transport", transport),
+];
+
+/// The instant of the vectors from which the corpora were made.
+const NOW: UnixTime = UnixTime::from_secs(1_767_229_200);
+
+/// The organisation issuer of the vectors.
+static ORG: LazyLock<Key> = LazyLock::new(|| Key::from_seed([1; 32]));
+
+/// A key that never signed anything.
+static STRANGER: LazyLock<Key> = LazyLock::new(|| Key::from_seed([0x77; 32]));
+
+/// Signs claims given as JSON, so that what stands behind the signature check is reached by any bytes.
+fn sign(header: &str, claims: &[u8], sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(claims)
+    );
+    let signature = sign(signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
