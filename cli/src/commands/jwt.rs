@@ -47,7 +47,7 @@ enum Verb {
     #[command(visible_aliases = ["provisioning", "provision", "prov", "p"])]
     Provisioner(Box<provisioner::Args>),
     /// Show what a token says, and whether it can be believed
-    #[command(visible_alias = "v")]
+    #[command(visible_aliases = ["show", "v"])]
     View(view::Args),
 }
 

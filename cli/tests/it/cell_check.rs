@@ -279,6 +279,29 @@ fn each_damage_is_found_with_a_remedy() {
 }
 
 #[test]
+fn a_change_by_hand_is_a_warning() {
+    let place = Place::new();
+    succeeds(&place.init(&["--nodes", "1"]));
+    let warnings = |found: &Value| {
+        let findings = found["findings"].as_array().unwrap().iter();
+        let warned = findings.filter(|finding| finding["verdict"] == "warning");
+        warned
+            .map(|finding| finding["what"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert!(warnings(&place.check()).is_empty());
+    edit(
+        &place,
+        "node/node1/server.toml",
+        "[facts]",
+        "# mine\n[facts]",
+    );
+    assert_eq!(warnings(&place.check()), ["node/node1/server.toml"]);
+    edit(&place, "cell.toml", "\nnodes", "\n# mine\nnodes");
+    assert_eq!(warnings(&place.check()), ["node/node1/server.toml"]);
+}
+
+#[test]
 fn what_is_no_cell_is_refused_with_a_remedy() {
     let place = Place::new();
     for verb in ["check", "up", "status", "down"] {

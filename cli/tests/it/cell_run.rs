@@ -18,7 +18,7 @@ const PERIOD: Duration = Duration::from_millis(50);
 const UP: Duration = Duration::from_secs(60);
 const DOWN: Duration = Duration::from_secs(60);
 
-fn up(place: &Place, flags: &[&str]) -> Process {
+pub(crate) fn up(place: &Place, flags: &[&str]) -> Process {
     let mut builder = Process::builder(env!("CARGO_BIN_EXE_overlay"))
         .args(["cell", "up"])
         .arg(&place.root)
@@ -188,7 +188,10 @@ fn a_child_that_refuses_its_configuration_is_not_tried_again() {
     let mut process = up(&place, &[]);
     assert_eq!(process.wait(UP).code(), Some(1));
     let said = process.stderr();
-    assert!(said.contains("broker-auth-1 does not take its configuration"), "{said}");
+    assert!(
+        said.contains("broker-auth-1 does not take its configuration"),
+        "{said}"
+    );
     assert!(!process.stdout().contains("DIED"), "{}", process.stdout());
 }
 
@@ -207,6 +210,15 @@ fn only_what_was_asked_for_is_started() {
     let mut process = up(&place, &["--only", "nats-server"]);
     process.wait_for_line("ready: cell test is up", UP);
     assert_eq!(pids(&place).len(), 1);
+    // Nobody can log in, and that is told.
+    let status = place.cell("status", &[]);
+    let said = text(&status.stdout);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(
+        said.contains("NOT HEALTHY") && said.contains("the login service on port"),
+        "{said}"
+    );
+    assert!(said.contains("node1 is not connected"), "{said}");
     assert!(process.stop(DOWN).success());
 }
 

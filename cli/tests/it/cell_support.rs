@@ -87,6 +87,10 @@ impl Place {
         fs::write(self.path(relative), content).expect("write a file of the cell");
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("tls://localhost:{}", self.ports[0])
+    }
+
     pub(crate) fn monitor_port(&self) -> u16 {
         self.ports[2]
     }

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use overlay_protocol::id::{Collective, Identity};
 use overlay_testkit::vectors::{Loader, Outcome, for_cases};
-use overlay_tokens::{Key, PublicKey};
+use overlay_tokens::{Key, PublicKey, file};
 use serde_json::{Map, Value};
 
 type Checked = Result<(), String>;
@@ -37,8 +37,26 @@ enum Deviation {
 /// Positional arguments and flags of one run, read with the knowledge of which flags take a value.
 struct Arguments<'a> {
     all: Vec<&'a str>,
+    verb: &'a str,
     positional: Vec<&'a str>,
 }
+
+const VERBS: [&str; 14] = [
+    "keys",
+    "k",
+    "client",
+    "c",
+    "server",
+    "s",
+    "provisioning",
+    "provisioner",
+    "provision",
+    "prov",
+    "p",
+    "view",
+    "show",
+    "v",
+];
 
 const SWITCHES: [&str; 25] = [
     "--force",
@@ -75,8 +93,10 @@ impl<'a> Arguments<'a> {
             .iter()
             .map(Value::as_str)
             .collect::<Option<_>>()?;
+        // Without a verb it is `view`.
+        let verb = all.get(1).copied().filter(|verb| VERBS.contains(verb));
         let mut positional = Vec::new();
-        let mut rest = all.iter().skip(2);
+        let mut rest = all.iter().skip(if verb.is_some() { 2 } else { 1 });
         while let Some(argument) = rest.next() {
             if !argument.starts_with('-') {
                 positional.push(*argument);
@@ -84,11 +104,11 @@ impl<'a> Arguments<'a> {
                 rest.next();
             }
         }
-        Some(Self { all, positional })
-    }
-
-    fn verb(&self) -> &str {
-        self.all.get(1).copied().unwrap_or_default()
+        Some(Self {
+            all,
+            verb: verb.unwrap_or("view"),
+            positional,
+        })
     }
 
     fn has(&self, flag: &str) -> bool {
@@ -104,13 +124,30 @@ impl<'a> Arguments<'a> {
     }
 
     fn is_provisioning(&self) -> bool {
-        ["provisioning", "prov", "provision", "p"].contains(&self.verb())
+        ["provisioning", "provisioner", "prov", "provision", "p"].contains(&self.verb)
     }
 
     /// The rule, if one applies; see `docs/conformance/cli-jwt.md`.
     fn deviation(&self, dir: &Path) -> Option<Deviation> {
-        let unusable = |text: &&str| !PublicKey::looks_like_one(text) && !dir.join(text).exists();
-        if ["server", "s"].contains(&self.verb()) {
+        let unusable = |text: &&str| {
+            text.parse::<PublicKey>().is_err() && file::read_public(&dir.join(text)).is_err()
+        };
+        let exists = |text: &&str| dir.join(text).exists();
+        if ["keys", "k"].contains(&self.verb) {
+            let shows = self.has("--show-public");
+            let forced = self.has("--force") || self.has("-f");
+            if (shows && !self.positional.first().is_some_and(exists))
+                || (!shows && !forced && self.positional.get(1).is_some_and(exists))
+            {
+                return Some(Deviation::Stricter);
+            }
+        }
+        if ["client", "c"].contains(&self.verb)
+            && self.values("--public-key").any(|key| unusable(&key))
+        {
+            return Some(Deviation::Stricter);
+        }
+        if ["server", "s"].contains(&self.verb) {
             let identity = self.positional.get(1).copied().unwrap_or_default();
             let bad_collective = self
                 .values("--collectives")
@@ -132,7 +169,8 @@ impl<'a> Arguments<'a> {
             }
         }
         let literal = |text: &&str| PublicKey::looks_like_one(text);
-        if self.verb() == "view" && self.positional.get(1).is_some_and(literal) {
+        if ["view", "show", "v"].contains(&self.verb) && self.positional.get(1).is_some_and(literal)
+        {
             return Some(Deviation::Wider);
         }
         None
@@ -348,14 +386,14 @@ fn same(what: &str, due: &Value, got: &Value) -> Checked {
 }
 
 fn check_text(arguments: &Arguments<'_>, due: &str, got: &str, dir: &Path) -> Checked {
-    match arguments.verb() {
+    match arguments.verb {
         "keys" | "k" => {
             let seed = arguments.positional.first().ok_or("no seed file")?;
             let seed = fs::read(dir.join(seed)).map_err(|error| error.to_string())?;
             let key = Key::from_seed_text(&seed).map_err(|error| error.to_string())?;
             contains(got, &key.public().to_string())
         }
-        "view" if arguments.has("--json") => {
+        "view" | "show" | "v" if arguments.has("--json") => {
             let parse = |text: &str| -> Result<Map<String, Value>, String> {
                 serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))
             };
@@ -366,7 +404,7 @@ fn check_text(arguments: &Arguments<'_>, due: &str, got: &str, dir: &Path) -> Ch
             }
             same_claims(&parse(due)?, &got)
         }
-        "view" => same_facts(due, got),
+        "view" | "show" | "v" => same_facts(due, got),
         _ => {
             let file = arguments.positional.first().ok_or("no token file")?;
             contains(got, file)

@@ -3,6 +3,7 @@
 mod cell_base;
 mod cell_check;
 mod cell_init;
+mod cell_permissions;
 mod cell_run;
 mod cell_support;
 mod desk;

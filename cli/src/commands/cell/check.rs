@@ -1,6 +1,7 @@
 //! `overlay cell check`: looks for anything wrong in a cell, and says what to do about it.
 
 mod broker;
+mod drift;
 mod files;
 mod programs;
 mod tokens;
@@ -59,6 +60,7 @@ pub(super) fn run(dir: &Path, app: &App) -> Result<(), Failure> {
     check.broker_keys();
     check.certificates();
     check.tokens();
+    check.drift();
     check.programs(app);
     let findings = check.findings;
     let count = |verdict| {

@@ -39,9 +39,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "ACTION")]
     agents: Vec<String>,
     /// Rego policy that decides what the holder may have signed
-    #[arg(long, value_name = "REGO", conflicts_with = "opa_file")]
+    #[arg(long, value_name = "REGO")]
     opa: Option<String>,
-    /// File with such a policy
+    /// File with such a policy; counts before --opa
     #[arg(long, value_name = "FILE")]
     opa_file: Option<PathBuf>,
     /// May administer all streams

@@ -20,13 +20,13 @@ pub(super) struct Args {
     #[arg(short, long)]
     force: bool,
     /// Show the public half of an existing seed and write nothing
-    #[arg(long, conflicts_with_all = ["force", "public"])]
+    #[arg(long)]
     show_public: bool,
 }
 
 pub(super) fn run(args: &Args, app: &App) -> Result<(), Failure> {
     if args.show_public {
-        let key = file::read_seed(&args.seed)?;
+        let key = file::read_seed(&args.seed).hint("`--show-public` needs a seed that exists")?;
         return report(args, &key, app);
     }
     // Both are looked at before either is written.

@@ -6,7 +6,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// Reads a span of time: whole numbers, each with `s`, `m`, `h`, `d`, `w`, `M` (30 days) or `y` (365 days).
+/// Reads a span of time; nothing (`0s`) stands for the default of the kind of token. Whole numbers, each with `s`, `m`, `h`, `d`, `w`, `M` (30 days) or `y` (365 days).
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no span of time such as 1h, 90d, 1y or 1h30m");
     let mut seconds: u64 = 0;
@@ -33,7 +33,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
             .ok_or_else(wrong)?;
     }
     // 200 years: more is a slip, and does not fit the clocks of all readers.
-    if seconds == 0 || seconds > 200 * 365 * DAY {
+    if text.is_empty() || seconds > 200 * 365 * DAY {
         return Err(wrong());
     }
     Ok(Duration::from_secs(seconds))
@@ -53,6 +53,7 @@ mod tests {
             ("2w1s", 14 * DAY + 1),
             ("1M", 30 * DAY),
             ("175320h", 175_320 * HOUR),
+            ("0s", 0),
         ] {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }

@@ -216,7 +216,10 @@ impl Supervised {
                     None => return self.set(Status::Ended),
                     Some(status) if is_refusal(&status) => {
                         let name = &self.program.name;
-                        let why = format!("{name} does not take its configuration ({})", describe(&status));
+                        let why = format!(
+                            "{name} does not take its configuration ({})",
+                            describe(&status)
+                        );
                         return self.set(Status::GivenUp(why));
                     }
                     Some(status) => describe(&status),
