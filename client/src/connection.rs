@@ -164,12 +164,7 @@ impl Connection {
             .await
             .map_err(|_| BrokerError::Closed)?;
         self.confirm().await?;
-        let notices = self.notices.take();
-        match notices
-            .refusals
-            .into_iter()
-            .find(|text| text.contains("Subscription"))
-        {
+        match self.notices.take_refusal("Subscription") {
             Some(refusal) => Err(BrokerError::NotAllowed(refusal)),
             None => Ok(subscriber),
         }

@@ -19,7 +19,7 @@ pub struct Credentials {
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// The token file cannot be read.
-    #[error("cannot read the token {}", path.display())]
+    #[error("the caller's token cannot be read")]
     ReadToken {
         /// The file.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum CredentialsError {
         source: overlay_tokens::file::FileError,
     },
     /// The seed file cannot be read.
-    #[error("cannot read the key {}", path.display())]
+    #[error("the caller's key cannot be read")]
     ReadSeed {
         /// The file.
         path: PathBuf,

@@ -48,6 +48,16 @@ impl Notices {
         tracing::debug!(%event, "broker");
     }
 
+    /// Hands out the first refusal that holds a word.
+    pub(super) fn take_refusal(&self, word: &str) -> Option<String> {
+        let mut collected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = collected
+            .refusals
+            .iter()
+            .position(|text| text.contains(word))?;
+        Some(collected.refusals.remove(at))
+    }
+
     /// Hands out what was collected since the last call.
     pub(super) fn take(&self) -> Collected {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))

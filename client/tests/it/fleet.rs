@@ -192,17 +192,16 @@ impl Host {
             let Some((request, reply_to)) = self.read(&message.subject, &message.payload) else {
                 continue;
             };
-            let target = message
-                .subject
-                .split_once(".node.")
-                .map(|(_, name)| name.to_owned());
-            for (node, login) in self.nodes.values() {
-                if target.as_ref().is_none_or(|name| *name == node.name) && matches(node, &request)
-                {
+            let target = message.subject.split_once(".node.");
+            let asked: Vec<&(Node, Login)> = match target {
+                Some((_, name)) => self.nodes.get(name).into_iter().collect(),
+                None => self.nodes.values().collect(),
+            };
+            for (node, login) in asked {
+                if matches(node, &request) {
                     self.answer(node, login, &request, &reply_to).await;
                 }
             }
-            self.client.flush().await.unwrap();
         }
     }
 
@@ -240,43 +239,36 @@ impl Host {
             agent: request.agent.clone(),
             time_ns: mint::now().as_nanos(),
         };
-        let own = sign_reply(reply(&node.name).encode(), &login.key, &login.token);
-        let by_other = sign_reply(
-            reply(&node.name).encode(),
-            &self.other.key,
-            &self.other.token,
-        );
+        let own = || sign_reply(reply(&node.name).encode(), &login.key, &login.token);
+        let other =
+            |name: &str| sign_reply(reply(name).encode(), &self.other.key, &self.other.token);
         let habit = if is_discovery {
             Habit::Answers
         } else {
             node.habit
         };
         let replies = match habit {
-            Habit::Answers => vec![own],
+            Habit::Answers => vec![own()],
             Habit::Silent => vec![],
-            Habit::Twice => vec![own.clone(), own],
+            Habit::Twice => vec![own(), own()],
             Habit::Unsigned => vec![SecureReply::new(reply(&node.name).encode())],
-            Habit::Garbage => vec![sign_reply(
-                reply(&node.name).encode(),
-                &self.other.key,
-                &login.token,
-            )],
+            Habit::Garbage => {
+                vec![sign_reply(
+                    reply(&node.name).encode(),
+                    &self.other.key,
+                    &login.token,
+                )]
+            }
             Habit::WrongHash => vec![SecureReply {
                 hash: [7; 32],
-                ..own
+                ..own()
             }],
-            Habit::Impostor => vec![by_other],
-            Habit::ImpostorFirst => vec![by_other, own],
-            Habit::Intruder => {
-                let stranger = reply("other.example.net").encode();
-                vec![
-                    sign_reply(stranger, &self.other.key, &self.other.token),
-                    own,
-                ]
-            }
+            Habit::Impostor => vec![other(&node.name)],
+            Habit::ImpostorFirst => vec![other(&node.name), own()],
+            Habit::Intruder => vec![other("other.example.net"), own()],
             Habit::Late(millis) => {
                 tokio::time::sleep(Duration::from_millis(millis)).await;
-                vec![own]
+                vec![own()]
             }
         };
         for secure in replies {
