@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use overlay_client::config::Environment;
@@ -11,6 +12,8 @@ use tokio::time::Instant;
 use crate::args::Global;
 use crate::error::Failure;
 use crate::output::Output;
+
+const INTERRUPTED: &str = "interrupted";
 
 /// The process as a command sees it.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub(crate) struct App {
     /// The environment as it was at the start; commands and libraries read it from here only.
     pub(crate) environment: BTreeMap<String, String>,
     started: Instant,
+    is_interrupted: AtomicBool,
 }
 
 impl App {
@@ -34,6 +38,7 @@ impl App {
             output,
             environment,
             started: Instant::now(),
+            is_interrupted: AtomicBool::new(false),
         }
     }
 
@@ -62,22 +67,35 @@ impl App {
         Ok(fleet?)
     }
 
-    /// Runs a question; Ctrl-C ends its waiting, and what has come by then is shown.
+    /// Runs a question; Ctrl-C ends its waiting, and what has come by then is its answer. A second one
+    /// ends the command.
     pub(crate) async fn until_interrupted<T>(
         &self,
         stop: Stop,
         question: impl Future<Output = T>,
-    ) -> T {
+    ) -> Result<T, Failure> {
         let interrupted = async {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                stop.stop();
-            }
-            std::future::pending::<std::convert::Infallible>().await
+            tokio::signal::ctrl_c().await?;
+            self.is_interrupted.store(true, Ordering::Relaxed);
+            stop.stop();
+            tokio::signal::ctrl_c().await
         };
         tokio::select! {
-            answer = question => answer,
-            never = interrupted => match never {},
+            answer = question => Ok(answer),
+            result = interrupted => match result {
+                Ok(()) => Err(Failure::new(INTERRUPTED)),
+                Err(error) => Err(error.into()),
+            }
         }
+    }
+
+    /// The end of a command that showed what it had: a failure if it was interrupted.
+    pub(crate) fn end(&self, result: Result<(), Failure>) -> Result<(), Failure> {
+        result?;
+        if self.is_interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::new(INTERRUPTED).hint("what is shown is what had come by then"));
+        }
+        Ok(())
     }
 }
 

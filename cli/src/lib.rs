@@ -37,7 +37,7 @@ pub fn run() -> ExitCode {
     output::start_logs(&cli.global);
     let result = runtime().and_then(|runtime| {
         let app = App::new(cli.global, output.clone());
-        let result = runtime.block_on(commands::run(cli.command, &app));
+        let result = app.end(runtime.block_on(commands::run(cli.command, &app)));
         // A blocked read of standard input must not keep a finished command alive.
         runtime.shutdown_background();
         result

@@ -161,7 +161,7 @@ impl Plan {
                 "Discovering nodes using the {method} method .... {count}"
             ));
         });
-        let heard = app.until_interrupted(fleet.stop(), asked).await?;
+        let heard = app.until_interrupted(fleet.stop(), asked).await??;
         drop(spinner);
         app.output.warn_of(&heard.notices);
         // A name that would break a subject cannot be asked anything.
@@ -183,7 +183,7 @@ pub(crate) fn parse(filters: &FilterArgs, agent: Option<&str>) -> Result<Filter,
     filters.filter(agent).map_err(|error| {
         Failure::from(error)
             .context("could not parse filters")
-            .hint("facts are written name=value; see `overlay find --help`")
+            .hint("facts are written name=value; `overlay find --help` has examples of all filters")
     })
 }
 

@@ -95,7 +95,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<(), Failure> {
             entry.identities.push(row.sender);
         }
     });
-    let outcome = app.until_interrupted(fleet.stop(), asked).await?;
+    let outcome = app.until_interrupted(fleet.stop(), asked).await??;
     drop(bar);
     results::warn(&app.output, &outcome);
     if outcome.answered == 0 {

@@ -120,7 +120,10 @@ impl Asking<'_> {
         let asked = self.fleet.call(&call, |answer: &Answer| {
             rows.push(Row::new(answer, &limits))
         });
-        let outcome = self.app.until_interrupted(self.fleet.stop(), asked).await?;
+        let outcome = self
+            .app
+            .until_interrupted(self.fleet.stop(), asked)
+            .await??;
         results::warn(&self.app.output, &outcome);
         Ok((rows, outcome))
     }

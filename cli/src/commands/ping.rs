@@ -105,7 +105,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<(), Failure> {
             }
         }
     });
-    let heard = app.until_interrupted(fleet.stop(), asked).await?;
+    let heard = app.until_interrupted(fleet.stop(), asked).await??;
     if let Some(failure) = broken {
         return Err(failure);
     }

@@ -364,7 +364,7 @@ impl Asking<'_> {
                 Err(failure) => fault = fault.take().or(Some(failure)),
             }
         });
-        let outcome = app.until_interrupted(self.fleet.stop(), asked).await?;
+        let outcome = app.until_interrupted(self.fleet.stop(), asked).await??;
         drop(bar);
         if let Some(fault) = fault {
             return Err(fault);
