@@ -128,6 +128,8 @@ async fn static_users_can_do_their_work_and_nothing_else() {
         "choria.broadcast.agent.rpcutil",
         "choria.lifecycle.event.startup.server",
         "$KV.OTHER.key",
+        "$KV.CHORIA_LEADER_ELECTION.provisioner",
+        "$JS.API.CONSUMER.CREATE.KV_CHORIA_LEADER_ELECTION.x",
     ] {
         streams.may_not_publish(subject).await;
     }

@@ -58,7 +58,7 @@ async fn read(settings: &Settings, layout: &Layout) -> anyhow::Result<Vec<Electi
     let mut elections = Vec::new();
     for (subject, _) in subjects {
         // A vote may have run out since it was listed.
-        let Ok(vote) = stream.get_last_raw_message_by_subject(&subject).await else {
+        let Ok(vote) = stream.direct_get_last_for_subject(&subject).await else {
             continue;
         };
         let leader = String::from_utf8_lossy(&vote.payload).into_owned();
