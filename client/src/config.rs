@@ -229,6 +229,13 @@ fn check(
                 .to_owned(),
         );
     }
+    if raw.broker.servers.iter().any(|url| url.contains('@')) {
+        // The URL itself stays out of the text: there is a password in it.
+        faults.push(
+            "`broker.servers`: user and password do not go into URLs, but into `broker.user` and `broker.password_file`"
+                .to_owned(),
+        );
+    }
     let collective = raw.collective.as_deref().unwrap_or(DEFAULT_COLLECTIVE);
     let collective = parsed("collective", collective, &mut faults);
     let identity = raw.identity.as_deref().unwrap_or(&environment.host_name);

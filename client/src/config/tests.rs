@@ -227,3 +227,19 @@ fn x509_and_remote_signing_are_refused_with_the_reason() {
     let error = Config::load(None, &environment(root.path(), &[])).unwrap_err();
     assert!(error.to_string().contains("remote signer"), "{error}");
 }
+
+#[test]
+fn a_password_in_a_url_is_refused_without_showing_it() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "etc/overlay/client.toml", OURS);
+    let variables = [("OVERLAY_BROKER__SERVERS", "nats://bob:secret@x:1")];
+    let error = Config::load(None, &environment(root.path(), &variables)).unwrap_err();
+    assert!(
+        error.to_string().contains("broker.password_file"),
+        "{error}"
+    );
+    assert!(
+        !format!("{error} {error:?}").contains("secret"),
+        "{error:?}"
+    );
+}

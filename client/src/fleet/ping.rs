@@ -59,7 +59,7 @@ impl Fleet {
     ) -> Result<Heard, CallError> {
         self.may_sign()?;
         let config = self.config();
-        if config.require_filter && question.filter.is_empty() {
+        if config.require_filter && is_for_everybody(&question.filter) {
             return Err(CallError::NeedsFilter);
         }
         let credentials = self.connection().credentials();
@@ -121,6 +121,15 @@ impl Fleet {
         heard.notices = self.connection().take_notices();
         Ok(heard)
     }
+}
+
+/// Whether a filter names nothing but the agent that is asked for.
+fn is_for_everybody(filter: &Filter) -> bool {
+    let without_agent = Filter {
+        agent: Vec::new(),
+        ..filter.clone()
+    };
+    filter.agent.len() <= 1 && without_agent.is_empty()
 }
 
 /// The state of listening for replies.

@@ -269,3 +269,21 @@ async fn a_stopped_call_returns_what_has_come() {
         (1, vec!["b".to_owned()])
     );
 }
+
+#[tokio::test]
+async fn rpc_case_28_one_reply_of_a_service_is_enough() {
+    let cell = Cell::start(vec![node("a"), node("b"), node("c")]);
+    let fleet = cell.connect().await;
+    let call = Call {
+        target: Target::Service,
+        ..ping(&[])
+    };
+    let started = Instant::now();
+    let (answers, outcome) = run(&fleet, &call).await;
+    assert_eq!(answers.len(), 1);
+    assert_eq!((outcome.asked, outcome.answered), (1, 1));
+    assert!(started.elapsed() < TIMEOUT / 2);
+    let seen = cell.nodes.seen();
+    assert_eq!(seen[0].subject, "choria.broadcast.service.rpcutil");
+    assert!(seen[0].filter_agents.is_empty());
+}

@@ -87,10 +87,17 @@ async fn a_question_to_everybody_can_be_forbidden() {
     let mut config = cell.config("");
     config.require_filter = true;
     let fleet = Fleet::connect(config, "test").await.unwrap();
-    let result = fleet
-        .ping(question(Filter::default(), Window::fixed(LIMIT)), |_, _| {})
-        .await;
-    assert!(matches!(result, Err(CallError::NeedsFilter)));
+    // An agent alone narrows nothing down.
+    for agents in [vec![], vec!["rpcutil".to_owned()]] {
+        let filter = Filter {
+            agent: agents,
+            ..Filter::default()
+        };
+        let result = fleet
+            .ping(question(filter, Window::fixed(LIMIT)), |_, _| {})
+            .await;
+        assert!(matches!(result, Err(CallError::NeedsFilter)));
+    }
 }
 
 #[tokio::test]
