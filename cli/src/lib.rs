@@ -3,7 +3,7 @@
 //! What must hold:
 //!
 //! - Results go to standard output, everything else (progress, notes, errors) to standard error.
-//! - Only [`output`] prints. A reader that closes the pipe early is no error.
+//! - Only `output` prints. A reader that closes the pipe early is no error.
 //! - Exit code 0: done. 1: it failed or was refused. 2: the command line was wrong.
 //! - Every error says what failed, on what, and what to do next.
 

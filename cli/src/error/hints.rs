@@ -47,7 +47,7 @@ fn config(error: &ConfigError, hints: &mut Vec<String>) {
             hints.push("a file ending in .toml is read as ours, any other as Choria's".to_owned());
         }
         ConfigError::Invalid { .. } => {
-            hints.push("cli/README.md and client/README.md list all settings".to_owned());
+            hints.push("a complete example is DIR/operator/client.toml of any cell (`overlay cell init`); client/README.md lists all settings".to_owned());
         }
     }
 }
