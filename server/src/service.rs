@@ -10,6 +10,7 @@ mod beat;
 mod connect;
 mod outbox;
 mod session;
+mod throttle;
 mod tls;
 mod workers;
 
@@ -45,9 +46,6 @@ use self::workers::Worker;
 
 /// A connection that lived this long makes the next wait short again.
 const STEADY: Duration = Duration::from_secs(30);
-
-/// Time for the last event to leave, and for replies after it.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A node that is ready to run.
 #[derive(Debug)]
@@ -287,13 +285,11 @@ impl Running {
         }
         let client = current.borrow().clone();
         if let Some(client) = client {
-            let goodbye = async {
-                beat.say(EventKind::Shutdown).await;
-                client.flush().await
-            };
-            match tokio::time::timeout(FLUSH_TIMEOUT, goodbye).await {
-                Ok(Ok(())) => tracing::debug!("all was sent"),
-                Ok(Err(_)) | Err(_) => tracing::warn!("the broker did not take the last messages"),
+            beat.say(EventKind::Shutdown).await;
+            if session::hear_oneself(&client).await {
+                tracing::debug!("the broker has taken all that was said");
+            } else {
+                tracing::warn!("the broker did not take the last messages in time");
             }
         }
     }

@@ -15,7 +15,9 @@ use overlay_runtime::{CancellationToken, Clock};
 use overlay_tokens::UnixTime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
 
+use super::throttle::Throttle;
 use crate::authorise::{Accepted, Receiver, Stage, authorise};
 use crate::link::Traffic;
 use crate::node::Node;
@@ -42,6 +44,7 @@ pub(super) struct Session {
     seen: Seen,
     jobs: mpsc::Sender<Accepted>,
     clock: Clock,
+    complaints: Throttle,
 }
 
 impl Session {
@@ -58,6 +61,7 @@ impl Session {
             seen,
             jobs,
             clock,
+            complaints: Throttle::default(),
         }
     }
 
@@ -128,7 +132,9 @@ impl Session {
                 .map_err(|error| overlay_runtime::err_chain(&error))?;
             subscribers.push(subscriber);
         }
-        hear_oneself(client).await;
+        if !hear_oneself(client).await {
+            tracing::warn!("the broker did not return a message to the node's own inbox");
+        }
         Ok(select_all(subscribers))
     }
 
@@ -186,7 +192,7 @@ impl Session {
     }
 
     /// Hands a request to the workers, who get one chance to make room first.
-    async fn enqueue(&self, accepted: Accepted) {
+    async fn enqueue(&mut self, accepted: Accepted) {
         let mut sent = self.jobs.try_send(accepted);
         if let Err(TrySendError::Full(waiting)) = sent {
             tokio::task::yield_now().await;
@@ -196,20 +202,24 @@ impl Session {
             Ok(()) => self.node.stats.add(Count::Valid),
             Err(TrySendError::Full(dropped) | TrySendError::Closed(dropped)) => {
                 self.node.stats.add(Count::Dropped);
-                tracing::error!(
-                    request = dropped.verified.request.id,
-                    "all workers are busy and the queue is full: the request is dropped"
-                );
+                if let Some(kept_back) = self.complaints.pass(Instant::now()) {
+                    tracing::error!(
+                        kept_back,
+                        request = dropped.verified.request.id,
+                        "all workers are busy and the queue is full: the request is dropped"
+                    );
+                }
             }
         }
     }
 
     async fn take(&mut self, message: &async_nats::Message) {
         let now = UnixTime::from(self.clock.now());
-        let stats = &self.node.stats;
+        let stats = Arc::clone(&self.node.stats);
         stats.add(Count::Total);
         stats.message_at(now.secs);
-        let view = || self.node.view();
+        let node = Arc::clone(&self.node);
+        let view = || node.view();
         match authorise(&message.payload, &self.receiver, &view, &mut self.seen, now) {
             Ok(accepted) => {
                 stats.add(Count::Passed);
@@ -223,8 +233,9 @@ impl Session {
                 let reason = overlay_runtime::err_chain(&refused);
                 if refused.stage() == Stage::Filter {
                     tracing::debug!(subject = %message.subject, reason, "not for this node");
-                } else {
+                } else if let Some(kept_back) = self.complaints.pass(Instant::now()) {
                     tracing::warn!(
+                        kept_back,
                         subject = %message.subject,
                         stage = ?refused.stage(),
                         reason,
@@ -236,21 +247,19 @@ impl Session {
     }
 }
 
-/// Waits until the broker has taken all subscriptions: it takes what one connection says in order,
-/// so a message of one's own comes back only after that.
-async fn hear_oneself(client: &Client) {
+/// Waits until the broker has taken everything said so far: it takes what one connection says in
+/// order, so a message of one's own comes back only after that. False when none came in time.
+pub(super) async fn hear_oneself(client: &Client) -> bool {
     let inbox = client.new_inbox();
     let heard = async {
         let mut own = client.subscribe(inbox.clone()).await.ok()?;
         client.publish(inbox, Bytes::new()).await.ok()?;
         own.next().await
     };
-    match tokio::time::timeout(HEAR_TIMEOUT, heard).await {
-        Ok(Some(_message)) => {}
-        Ok(None) | Err(_) => {
-            tracing::warn!("the broker did not return a message to the node's own inbox");
-        }
-    }
+    matches!(
+        tokio::time::timeout(HEAR_TIMEOUT, heard).await,
+        Ok(Some(_message))
+    )
 }
 
 /// The subject of a broker's refusal to let a client subscribe.
