@@ -114,6 +114,16 @@ pub(crate) fn columns(names: &[String], count: usize) -> String {
     text
 }
 
+/// Names in columns of equal width, filled column by column.
+pub(crate) fn columns_down(names: &[String], count: usize) -> String {
+    let rows = names.len().div_ceil(count);
+    let cell = |row: usize, column: usize| names.get(column * rows + row).cloned();
+    let across: Vec<String> = (0..rows)
+        .flat_map(|row| (0..count).map(move |column| cell(row, column).unwrap_or_default()))
+        .collect();
+    columns(&across, count)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -140,6 +150,13 @@ mod tests {
     fn names_stand_in_columns() {
         let names = ["a", "bbb", "c", "dd"].map(str::to_owned);
         assert_eq!(columns(&names, 3), "    a     bbb    c\n    dd\n");
+    }
+
+    #[test]
+    fn names_can_go_down_the_columns() {
+        let names = ["a", "b", "c", "d"].map(str::to_owned);
+        assert_eq!(columns_down(&names, 3), "    a    c\n    b    d\n");
+        assert_eq!(columns_down(&[], 3), "");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::output::pretty;
-use crate::text::{columns, plain, visible};
+use crate::text::{columns, columns_down, plain, visible};
 
 pub(super) fn text(identity: &str, inventory: &Value, stats: &Value, with_facts: bool) -> String {
     let of = |value: &Value, name: &str| value.get(name).map(plain).unwrap_or_default();
@@ -36,11 +36,11 @@ pub(super) fn text(identity: &str, inventory: &Value, stats: &Value, with_facts:
     }
     text.push_str(&format!(
         "\n  Agents:\n\n{}",
-        columns(&texts(inventory, "agents"), 3)
+        columns_down(&texts(inventory, "agents"), 3)
     ));
     text.push_str(&format!(
         "\n  Tagged Classes:\n\n{}\n",
-        columns(&texts(inventory, "classes"), 2)
+        columns_down(&texts(inventory, "classes"), 2)
     ));
     let machines = machines(inventory);
     if !machines.is_empty() {

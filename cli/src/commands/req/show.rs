@@ -141,12 +141,13 @@ fn is_shown(row: &Row, asked: Option<Display>, described: ddl::Display) -> bool 
 fn reply(action: &Action, row: &Row, output: &Output, is_verbose: bool) -> String {
     let (sender, status) = (visible(&row.sender), status(row.statuscode, output));
     let heading = format!("{sender:<40} {status}\n\n");
-    if is_verbose {
-        return format!("{heading}   {}\n", spread(&row.data, "   ", "   "));
-    }
-    if !row.is_ok() {
-        let message = output.paint(Color::Yellow, visible(&row.statusmsg));
-        return format!("{heading}    {message}\n\n");
+    let message = output.paint(Color::Yellow, visible(&row.statusmsg));
+    let data = spread(&row.data, "   ", "   ");
+    match (row.is_ok(), is_verbose) {
+        (true, true) => return format!("{heading}   {data}\n"),
+        (false, true) => return format!("{heading}    {message}\n\n   {data}\n"),
+        (false, false) => return format!("{heading}    {message}\n\n"),
+        (true, false) => {}
     }
     let data = with_defaults(action, row).unwrap_or_default();
     let label = |name: &String| {
