@@ -41,13 +41,12 @@ enum Verb {
     #[command(visible_alias = "c")]
     Client(Box<client::Args>),
     /// Make the token of a node
-    #[command(visible_alias = "s")]
     Server(server::Args),
     /// Make the token of nodes that are yet to be provisioned
     #[command(visible_aliases = ["provisioning", "provision", "prov", "p"])]
     Provisioner(Box<provisioner::Args>),
     /// Show what a token says, and whether it can be believed
-    #[command(visible_aliases = ["show", "v"])]
+    #[command(visible_aliases = ["show", "v"], alias = "s")]
     View(view::Args),
 }
 

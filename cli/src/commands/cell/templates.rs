@@ -308,3 +308,33 @@ fn fill(text: &str, values: &[(&str, &str)]) -> anyhow::Result<String> {
         None => Ok(filled),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_replaced_and_comments_stay() {
+        let mut file = Toml::parse("# why\n[a]\nb = 1 # what\n").unwrap();
+        file.set(&["a", "b"], "x").unwrap();
+        assert_eq!(file.render(), "# why\n[a]\nb = \"x\" # what\n");
+        assert!(file.set(&["a", "c"], "x").is_err());
+        assert!(file.set(&["a"], "x").is_err());
+    }
+
+    #[test]
+    fn parts_are_kept_by_name() {
+        let text = "1\n#@if two\n2\n#@end\n3\n";
+        assert_eq!(sections(text, |name| name == "two"), "1\n2\n3\n");
+        assert_eq!(sections(text, |_| false), "1\n3\n");
+    }
+
+    #[test]
+    fn placeholders_are_all_filled_with_what_can_stand_in_quotes() {
+        assert_eq!(fill("x \"@A@\"", &[("A", "1")]).unwrap(), "x \"1\"");
+        assert!(fill("@A@ @B@", &[("A", "1")]).is_err());
+        for value in ["a\"b", "a\\b", "a\nb", "@B@"] {
+            assert!(fill("@A@", &[("A", value)]).is_err(), "{value}");
+        }
+    }
+}

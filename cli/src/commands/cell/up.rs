@@ -112,8 +112,8 @@ fn plan(
             .argument("-c")
             .argument(layout.path(BROKER_CONF))
             // As in the systemd unit: fewer collections while many log in.
-            .variable("GOGC", "400")
-            .variable("GOMEMLIMIT", "2GiB"),
+            .variable("GOGC", "400", app)
+            .variable("GOMEMLIMIT", "2GiB", app),
     )];
     for index in 0..settings.run.broker_auth {
         let name = format!("broker-auth-{}", index + 1);

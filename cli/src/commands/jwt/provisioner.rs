@@ -58,8 +58,8 @@ pub(super) struct Args {
     #[arg(long)]
     password: Option<String>,
     /// Anything for the provisioner, as a JSON object
-    #[arg(long, value_name = "JSON", value_parser = object)]
-    extensions: Option<Map<String, Value>>,
+    #[arg(long, value_name = "JSON", value_parser = extensions)]
+    extensions: Option<Extensions>,
     /// Organisation
     #[arg(long, default_value = "choria", value_name = "NAME")]
     org: String,
@@ -74,8 +74,14 @@ pub(super) struct Args {
     validity: Duration,
 }
 
-fn object(text: &str) -> Result<Map<String, Value>, String> {
-    serde_json::from_str(text).map_err(|error| format!("no JSON object: {error}"))
+/// A JSON object, or `null` for none.
+#[derive(Debug, Clone)]
+struct Extensions(Option<Map<String, Value>>);
+
+fn extensions(text: &str) -> Result<Extensions, String> {
+    serde_json::from_str(text)
+        .map(Extensions)
+        .map_err(|error| format!("no JSON object: {error}"))
 }
 
 pub(super) fn run(args: Args, app: &App) -> Result<(), Failure> {
@@ -95,7 +101,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<(), Failure> {
         facts: args.facts.unwrap_or_default(),
         username: args.username.unwrap_or_default(),
         password: args.password.unwrap_or_default().into(),
-        extensions: args.extensions,
+        extensions: args.extensions.and_then(|extensions| extensions.0),
         ou: args.org,
         protocol_v2: args.protocol_v2,
         allow_update: args.update,

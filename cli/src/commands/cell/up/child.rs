@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::logs::{Logs, Source};
+use crate::app::App;
 use crate::commands::cell::process::{self, Identity};
 use crate::commands::cell::programs;
 use crate::error::Failure;
@@ -56,8 +57,11 @@ impl Program {
         self
     }
 
-    pub(super) fn variable(mut self, name: &'static str, value: &'static str) -> Self {
-        self.variables.push((name, value));
+    /// Sets a variable of the environment, unless the user has set it.
+    pub(super) fn variable(mut self, name: &'static str, value: &'static str, app: &App) -> Self {
+        if !app.environment.contains_key(name) {
+            self.variables.push((name, value));
+        }
         self
     }
 
