@@ -5,11 +5,14 @@
 //! ```
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use overlay_runtime::config::{RawAdmin, RawBroker, RawLog, RawProcess};
-use overlay_runtime::{Context, Fault, FileConfig, Settings, Threads};
+use overlay_runtime::{Context, Fault, FileConfig, Settings, Threads, nats};
 use serde::Deserialize;
+
+const ROUND_TRIP: Duration = Duration::from_secs(5);
 
 /// What the file may hold.
 #[derive(Debug, Default, Deserialize)]
@@ -81,7 +84,8 @@ async fn run(config: Config, context: Context) -> anyhow::Result<()> {
         return Ok(());
     };
     let mut questions = client.subscribe("question").await?;
-    client.flush().await?;
+    // Who sees that we are ready may ask at once.
+    nats::settled(&client, ROUND_TRIP).await?;
     context.started.release();
     loop {
         let question = tokio::select! {

@@ -9,6 +9,6 @@ mod events;
 mod settings;
 mod url;
 
-pub use connect::{ConnectError, Connector, drain, request};
+pub use connect::{ConnectError, Connector, SettleError, drain, request, settled};
 pub use settings::{Auth, Reconnect, Settings};
 pub use url::{BrokerUrl, BrokerUrlError};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Message, Request, RequestError, ServerAddr};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use prometheus::Registry;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +54,18 @@ pub enum ConnectError {
     /// The process stops.
     #[error("stopped before a broker was reached")]
     Stopped,
+}
+
+/// Why it is not known what the broker has taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettleError {
+    /// No answer in time.
+    #[error("no round trip to the broker within {0:?}")]
+    TimedOut(Duration),
+    /// The connection is closed.
+    #[error("the connection to the broker is closed")]
+    Closed,
 }
 
 impl Connector {
@@ -229,6 +242,28 @@ pub async fn request(
 ) -> Result<Message, RequestError> {
     let request = Request::new().payload(payload.into()).timeout(Some(limit));
     client.send_request(subject, request).await
+}
+
+/// Waits until the broker has taken in all that was sent before, subscriptions above all.
+///
+/// A flush of the client library ends when the bytes are written, which is before the broker knows.
+/// The user must be allowed to publish to its own inbox.
+///
+/// # Errors
+///
+/// When the round trip takes longer than `limit`, or the connection is closed.
+pub async fn settled(client: &Client, limit: Duration) -> Result<(), SettleError> {
+    let round_trip = async {
+        let inbox = client.new_inbox();
+        let mut echo = client.subscribe(inbox.clone()).await.ok()?;
+        client.publish(inbox, Bytes::new()).await.ok()?;
+        echo.next().await
+    };
+    match tokio::time::timeout(limit, round_trip).await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(SettleError::Closed),
+        Err(_) => Err(SettleError::TimedOut(limit)),
+    }
 }
 
 /// Sends what is still to be sent and closes the connection, for at most `limit`.

@@ -1,11 +1,10 @@
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use overlay_runtime::nats::{self, Auth, ConnectError, Reconnect, Settings};
+use overlay_runtime::nats::{self, Auth, ConnectError, Reconnect, Settings, SettleError};
 use overlay_runtime::{Context, Status, metrics};
 use overlay_testkit::mint::Authority;
 use overlay_testkit::{Broker, Logs, Proxy, eventually};
@@ -43,7 +42,7 @@ async fn readiness_and_metrics_follow_the_connection() {
     let up = || context.readiness.report().parts["broker:test"] == Status::Up;
     assert!(up());
     let mut inbox = client.subscribe("echo").await.unwrap();
-    client.flush().await.unwrap();
+    nats::settled(&client, LIMIT).await.unwrap();
 
     proxy.refuse();
     proxy.cut();
@@ -92,10 +91,8 @@ async fn a_broker_that_comes_late_is_waited_for() {
 
 #[tokio::test]
 async fn after_the_limit_the_last_failure_is_told() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    let mut settings = settings(&format!("nats://{address}"));
+    // Nothing listens on port 1, and no other test can be given it.
+    let mut settings = settings("nats://127.0.0.1:1");
     settings.connect_limit = Duration::from_millis(100);
     let context = Context::new().unwrap();
     let error = context.connector.connect(&settings).await.unwrap_err();
@@ -183,6 +180,7 @@ async fn requests_have_a_limit_of_their_own() {
         .await
         .unwrap();
     let _silent = client.subscribe("silent").await.unwrap();
+    nats::settled(&client, LIMIT).await.unwrap();
     let limit = Duration::from_millis(50);
     let error = nats::request(&client, "silent", "", limit)
         .await
@@ -192,6 +190,18 @@ async fn requests_have_a_limit_of_their_own() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), async_nats::RequestErrorKind::NoResponders);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_answered_does_not_settle() {
+    let broker = Broker::plain();
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    nats::settled(&client, LIMIT).await.unwrap();
+    broker.pause();
+    let limit = Duration::from_millis(100);
+    let settled = nats::settled(&client, limit).await;
+    assert_eq!(settled, Err(SettleError::TimedOut(limit)));
+    broker.unpause();
 }
 
 #[tokio::test]
@@ -205,7 +215,7 @@ async fn draining_delivers_what_was_published() {
         .unwrap();
     let receiver = async_nats::connect(broker.url()).await.unwrap();
     let mut inbox = receiver.subscribe("last").await.unwrap();
-    receiver.flush().await.unwrap();
+    nats::settled(&receiver, LIMIT).await.unwrap();
     sender.publish("last", "words".into()).await.unwrap();
     nats::drain(&sender, LIMIT).await;
     assert_eq!(inbox.next().await.unwrap().payload, "words");
