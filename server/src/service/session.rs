@@ -112,7 +112,7 @@ impl Session {
                 biased;
                 () = shutdown.cancelled() => return End::Shutdown,
                 event = events.recv() => match event {
-                    Some(event) => self.note(event, url),
+                    Some(event) => self.note(event, client, url).await,
                     None => return End::Lost,
                 },
                 message = messages.next() => match message {
@@ -155,10 +155,16 @@ impl Session {
         subjects
     }
 
-    fn note(&self, event: Event, url: &str) {
+    async fn note(&self, event: Event, client: &Client, url: &str) {
         let link = &self.node.link;
         match event {
-            Event::Connected => link.reconnected(),
+            // The first one is told before anything was subscribed; `hold` speaks for that.
+            Event::Connected if link.connected_server().is_some() => {}
+            Event::Connected => {
+                let heard = hear_oneself(client).await;
+                tracing::info!(broker = url, heard, "connected again");
+                link.reconnected();
+            }
             Event::Disconnected => {
                 tracing::warn!(broker = url, "the connection is lost");
                 link.disconnected();
