@@ -321,14 +321,28 @@ fn a_given_certificate_is_used_if_nodes_would_take_it() {
 
     let refused = Place::new();
     let wrong_key = file("ca.key");
-    let flags = ["--tls-cert", &cert, "--tls-key", &wrong_key, "--tls-ca", &ca];
+    let flags = [
+        "--tls-cert",
+        &cert,
+        "--tls-key",
+        &wrong_key,
+        "--tls-ca",
+        &ca,
+    ];
     let said = fails(&refused.init(&flags), 1);
     assert!(said.contains("do not belong together"), "{said}");
     let named = [&given[..], &["--host", "other.example.net"]].concat();
     let said = fails(&refused.init(&named), 1);
     assert!(said.contains("does not name other.example.net"), "{said}");
     let foreign_ca = mine.path("tls/ca.pem").display().to_string();
-    let flags = ["--tls-cert", &cert, "--tls-key", &key, "--tls-ca", &foreign_ca];
+    let flags = [
+        "--tls-cert",
+        &cert,
+        "--tls-key",
+        &key,
+        "--tls-ca",
+        &foreign_ca,
+    ];
     let said = fails(&refused.init(&flags), 1);
     assert!(said.contains("cannot serve"), "{said}");
     assert!(!refused.root.exists());
