@@ -258,8 +258,10 @@ proptest! {
     #[test]
     fn any_filter_is_judged_and_travels_unchanged(filter in filter()) {
         let verdict = explain(&filter);
-        if filter.check().is_err() && !filter.is_empty() && filter.check_wire().is_ok() {
-            prop_assert!(!verdict.is_match() || filter.identity.len() > 1, "{verdict}");
+        // One identity of many may be faulty, and a boolean fact is not searched for the expression it is given.
+        let is_strict = filter.identity.len() < 2 && filter.fact.iter().all(|entry| entry.operator != Operator::Matches);
+        if is_strict && filter.check_wire().is_ok() && filter.check().is_err() {
+            prop_assert!(!verdict.is_match(), "{verdict}");
         }
         let json = serde_json::to_string(&filter).unwrap();
         prop_assert_eq!(serde_json::from_str::<Filter>(&json).unwrap(), filter);
