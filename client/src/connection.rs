@@ -30,6 +30,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The limit for the broker to confirm that it has what was sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Objections of the broker follow its confirmation by a moment.
+const OBJECTION_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// What the broker may object to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objection {
+    /// A message on a subject that the caller may not publish on.
+    Publish,
+    /// A subscription to a subject that the caller may not read.
+    Subscribe,
+}
+
 /// A connection to the broker as one caller.
 #[derive(Debug)]
 pub struct Connection {
@@ -152,11 +164,12 @@ impl Connection {
         self.notices.take()
     }
 
-    /// Subscribes and waits until the broker has the subscription, or says no.
+    /// Subscribes and waits until the broker has read the subscription.
     ///
     /// # Errors
     ///
-    /// The broker does not allow it or does not answer.
+    /// The broker does not answer. That it does not allow it is said later: see
+    /// [`Connection::hear_objection`].
     pub async fn subscribe(&self, subject: String) -> Result<Subscriber, BrokerError> {
         let subscriber = self
             .nats
@@ -164,9 +177,22 @@ impl Connection {
             .await
             .map_err(|_| BrokerError::Closed)?;
         self.confirm().await?;
-        match self.notices.take_refusal("Subscription") {
-            Some(refusal) => Err(BrokerError::NotAllowed(refusal)),
-            None => Ok(subscriber),
+        Ok(subscriber)
+    }
+
+    /// Waits a moment for the broker to object to a publication or a subscription.
+    ///
+    /// # Errors
+    ///
+    /// It does.
+    pub async fn hear_objection(&self, to: Objection) -> Result<(), BrokerError> {
+        let word = match to {
+            Objection::Publish => "Publish",
+            Objection::Subscribe => "Subscription",
+        };
+        match timeout(OBJECTION_TIMEOUT, self.notices.refusal(word)).await {
+            Ok(refusal) => Err(BrokerError::NotAllowed(refusal)),
+            Err(_) => Ok(()),
         }
     }
 

@@ -7,7 +7,7 @@ use overlay_protocol::error::DecodeError;
 use overlay_protocol::lifecycle::Event;
 use overlay_protocol::subject;
 
-use crate::connection::{BrokerError, Connection};
+use crate::connection::{BrokerError, Connection, Objection};
 
 /// Events as they come.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ impl Events {
         let subscriber = connection
             .subscribe(subject::LIFECYCLE_EVENTS.to_owned())
             .await?;
+        connection.hear_objection(Objection::Subscribe).await?;
         Ok(Self {
             subscriber,
             limits: Limits::default(),

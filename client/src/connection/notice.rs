@@ -1,15 +1,22 @@
 //! What the broker says besides messages: refusals, lost messages, lost connections.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_nats::{Event, ServerError};
+use tokio::sync::Notify;
 
 /// So many refusals are kept; a client that is refused more often learns nothing new.
 const MAX_REFUSALS: usize = 100;
 
 /// Collected notices of one connection; clones share them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Notices(Arc<Mutex<Collected>>);
+pub(super) struct Notices(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    collected: Mutex<Collected>,
+    refused: Notify,
+}
 
 /// What has been collected.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +31,7 @@ pub struct Collected {
 
 impl Notices {
     pub(super) fn note(&self, event: &Event) {
-        let mut collected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut collected = self.collected();
         match event {
             Event::SlowConsumer(_) => collected.overruns += 1,
             Event::Disconnected => collected.disconnects += 1,
@@ -38,6 +45,7 @@ impl Notices {
                         .refusals
                         .push(text.trim_start_matches("nats: ").to_owned());
                 }
+                self.0.refused.notify_one();
             }
             Event::Connected
             | Event::LameDuckMode
@@ -48,9 +56,18 @@ impl Notices {
         tracing::debug!(%event, "broker");
     }
 
-    /// Hands out the first refusal that holds a word.
-    pub(super) fn take_refusal(&self, word: &str) -> Option<String> {
-        let mut collected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Waits for a refusal that holds a word, and hands it out.
+    pub(super) async fn refusal(&self, word: &str) -> String {
+        loop {
+            if let Some(refusal) = self.take_refusal(word) {
+                return refusal;
+            }
+            self.0.refused.notified().await;
+        }
+    }
+
+    fn take_refusal(&self, word: &str) -> Option<String> {
+        let mut collected = self.collected();
         let at = collected
             .refusals
             .iter()
@@ -60,6 +77,13 @@ impl Notices {
 
     /// Hands out what was collected since the last call.
     pub(super) fn take(&self) -> Collected {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.collected())
+    }
+
+    fn collected(&self) -> MutexGuard<'_, Collected> {
+        self.0
+            .collected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

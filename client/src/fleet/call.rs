@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{CallError, Fleet, agent_name, new_id};
 use crate::clock;
-use crate::connection::{BrokerError, Collected, Connection};
+use crate::connection::{BrokerError, Collected, Connection, Objection};
 use crate::gather::{Arrival, Gather};
 use crate::message::{Answer, Draft, Trust};
 
@@ -180,6 +180,7 @@ impl Fleet {
         };
         let sealed = draft.seal(self.connection().credentials(), clock::now_ns());
         publish(self.connection(), &to, sealed).await?;
+        self.connection().hear_objection(Objection::Publish).await?;
         Ok(draft.id)
     }
 

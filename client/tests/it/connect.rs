@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use overlay_client::{ConnectError, Connection, CredentialsError};
+use overlay_client::connection::BrokerError;
+use overlay_client::{ConnectError, Connection, CredentialsError, Events};
 use overlay_testkit::mint::{self, Authority, Organisation};
 use overlay_testkit::{Broker, eventually};
 use overlay_tokens::UnixTime;
@@ -216,4 +217,27 @@ async fn a_lost_connection_is_noticed() {
         },
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_not_allowed_is_an_error() {
+    let broker = Broker::builder()
+        .config(
+            r#"authorization { users = [ {user: bob, password: secret,
+                permissions: {publish: ">", subscribe: "*.reply.>"}} ] }"#,
+        )
+        .start();
+    let dir = with_login();
+    std::fs::write(dir.path().join("password"), "secret").unwrap();
+    let config = load(
+        dir.path(),
+        &broker.url(),
+        "user = \"bob\"\npassword_file = \"password\"\n",
+    );
+    let connection = Connection::open(&config, "test").await.unwrap();
+    let error = Events::watch(&connection).await.unwrap_err();
+    assert!(
+        matches!(&error, BrokerError::NotAllowed(why) if why.contains("choria.lifecycle.event.>")),
+        "{error:?}"
+    );
 }
