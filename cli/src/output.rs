@@ -50,17 +50,14 @@ impl Output {
 
     /// Prints one line of result.
     pub(crate) fn line(&self, line: impl Display) -> Result<(), Failure> {
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{line}")?;
-        Ok(())
+        self.text(format_args!("{line}\n"))
     }
 
     /// Prints text of result as it is.
     pub(crate) fn text(&self, text: impl Display) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
-        write!(stdout, "{text}")?;
-        stdout.flush()?;
-        Ok(())
+        let written = write!(stdout, "{text}").and_then(|()| stdout.flush());
+        written.map_err(|error| Failure::from(error).context("cannot write the results"))
     }
 
     /// Prints a value as indented JSON.
