@@ -41,15 +41,25 @@ impl Ages {
         let difference = now.secs.saturating_sub(made);
         if let Some(window) = self.servers.get_mut(server) {
             let behind = window.note(difference, now.secs);
-            return Age { waited: seconds(difference.saturating_sub(behind)), behind };
+            return Age {
+                waited: seconds(difference.saturating_sub(behind)),
+                behind,
+            };
         }
         if self.servers.len() >= SERVERS {
             // Servers change their keys at each start; whatever is forgotten here is learned again at once.
             self.servers.clear();
         }
-        let window = Window { since: now.secs, smallest: difference, before: None };
+        let window = Window {
+            since: now.secs,
+            smallest: difference,
+            before: None,
+        };
         self.servers.insert(server.to_owned(), window);
-        Age { waited: Duration::ZERO, behind: difference }
+        Age {
+            waited: Duration::ZERO,
+            behind: difference,
+        }
     }
 }
 
@@ -62,7 +72,8 @@ impl Window {
             self.smallest = difference;
         }
         self.smallest = self.smallest.min(difference);
-        self.before.map_or(self.smallest, |before| before.min(self.smallest))
+        self.before
+            .map_or(self.smallest, |before| before.min(self.smallest))
     }
 }
 
@@ -82,7 +93,10 @@ mod tests {
     fn a_request_is_as_old_as_it_is_later_than_its_fellows() {
         let mut ages = Ages::default();
         assert_eq!(ages.note("N1", 1000, at(1000)).waited, Duration::ZERO);
-        assert_eq!(ages.note("N1", 1001, at(1005)).waited, Duration::from_secs(4));
+        assert_eq!(
+            ages.note("N1", 1001, at(1005)).waited,
+            Duration::from_secs(4)
+        );
         assert_eq!(ages.note("N1", 1005, at(1005)).waited, Duration::ZERO);
     }
 
@@ -92,7 +106,13 @@ mod tests {
         for (server, behind) in [("N1", 600), ("N2", -600)] {
             for second in 0..100 {
                 let age = ages.note(server, 10_000 + second - behind, at(10_000 + second));
-                assert_eq!(age, Age { waited: Duration::ZERO, behind });
+                assert_eq!(
+                    age,
+                    Age {
+                        waited: Duration::ZERO,
+                        behind
+                    }
+                );
             }
         }
     }
@@ -101,8 +121,9 @@ mod tests {
     fn a_clock_that_is_set_makes_requests_old_for_two_windows_at_most() {
         let mut ages = Ages::default();
         ages.note("N1", 1000, at(1000));
-        let waited: Vec<_> =
-            (1..40).map(|second| ages.note("N1", 1000 + second, at(1060 + second)).waited).collect();
+        let waited: Vec<_> = (1..40)
+            .map(|second| ages.note("N1", 1000 + second, at(1060 + second)).waited)
+            .collect();
         assert_eq!(waited.iter().filter(|waited| !waited.is_zero()).count(), 10);
         assert_eq!(waited.last(), Some(&Duration::ZERO));
         assert_eq!(ages.note("N1", 1040, at(500)).waited, Duration::ZERO);
@@ -112,7 +133,10 @@ mod tests {
     fn what_waited_while_the_process_was_stopped_is_old() {
         let mut ages = Ages::default();
         ages.note("N1", 1000, at(1000));
-        assert_eq!(ages.note("N1", 1001, at(1012)).waited, Duration::from_secs(11));
+        assert_eq!(
+            ages.note("N1", 1001, at(1012)).waited,
+            Duration::from_secs(11)
+        );
     }
 
     #[test]

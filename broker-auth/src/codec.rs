@@ -1,8 +1,8 @@
 //! From the bytes of a callout request to an attempt, and from a decision to the bytes of the answer.
 
 use overlay_tokens::broker_jwt::{
-    AccountKey, CalloutError, CalloutRequest, CalloutVerifier, CurveError, CurveKey, Permissions as UserPermissions,
-    UserJwt, encode_response, encode_user,
+    AccountKey, CalloutError, CalloutRequest, CalloutVerifier, CurveError, CurveKey,
+    Permissions as UserPermissions, UserJwt, encode_response, encode_user,
 };
 use overlay_tokens::{KeyError, UnixTime};
 
@@ -49,7 +49,11 @@ impl Codec {
     #[must_use]
     pub fn new(account: AccountKey, curve: Option<CurveKey>) -> Self {
         let verifier = CalloutVerifier::new(account.public()).with_leeway(CLOCK_LEEWAY);
-        Self { account, curve, verifier }
+        Self {
+            account,
+            curve,
+            verifier,
+        }
     }
 
     /// Opens, if `sealer` says that it was sealed, and verifies a request.
@@ -57,10 +61,17 @@ impl Codec {
     /// # Errors
     ///
     /// When it does not open, or is not a request to our account key that is still waited for.
-    pub fn read(&self, payload: &[u8], sealer: Option<&str>, now: UnixTime) -> Result<CalloutRequest, ReadError> {
+    pub fn read(
+        &self,
+        payload: &[u8],
+        sealer: Option<&str>,
+        now: UnixTime,
+    ) -> Result<CalloutRequest, ReadError> {
         match (sealer, &self.curve) {
             (None, _) => Ok(self.verifier.decode(payload, now)?),
-            (Some(sealer), Some(curve)) => Ok(self.verifier.decode_sealed(curve, sealer, payload, now)?),
+            (Some(sealer), Some(curve)) => {
+                Ok(self.verifier.decode_sealed(curve, sealer, payload, now)?)
+            }
             (Some(_), None) => Err(ReadError::NoCurveKey),
         }
     }

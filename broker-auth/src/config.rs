@@ -161,22 +161,31 @@ impl FileConfig for Config {
         }
         let limits = check_limits(&raw.limits, found);
         let ca_file = raw.broker.ca_file.clone();
-        let broker = raw.broker.check("broker", "broker-auth", found).map(|mut settings| {
-            if !matches!(settings.auth, Auth::Nkey { .. }) {
-                found.push(missing("broker.seed_file", "the seed of the callout user"));
-            }
-            flat(&mut settings);
-            settings.subscription_capacity = limits.queue;
-            settings
-        });
+        let broker = raw
+            .broker
+            .check("broker", "broker-auth", found)
+            .map(|mut settings| {
+                if !matches!(settings.auth, Auth::Nkey { .. }) {
+                    found.push(missing("broker.seed_file", "the seed of the callout user"));
+                }
+                flat(&mut settings);
+                settings.subscription_capacity = limits.queue;
+                settings
+            });
         let callout = check_callout(raw.callout, found);
         let accounts = check_accounts(raw.accounts, found);
-        let provisioning = raw.provisioning.and_then(|table| check_provisioning(table, found));
+        let provisioning = raw
+            .provisioning
+            .and_then(|table| check_provisioning(table, found));
         let system = raw.system.and_then(|table| check_system(table, found));
         let certificate_hosts = check_hosts("certificates.hosts", &raw.certificates.hosts, found);
         let offload = check_hosts("proxies.hosts", &raw.proxies.hosts, found);
         let streams = raw.streams.and_then(|table| {
-            check_streams(table, broker.as_ref().map(|settings| (settings, ca_file)), found)
+            check_streams(
+                table,
+                broker.as_ref().map(|settings| (settings, ca_file)),
+                found,
+            )
         });
         let refusals = check_refusals(&raw.refusals, found);
         let admin = raw.admin.check("admin", Some(ADMIN), found);
@@ -190,7 +199,13 @@ impl FileConfig for Config {
         }
         Ok(Self {
             organisation,
-            runtime: Settings { broker: Some(broker.clone()), admin, log, grace, threads },
+            runtime: Settings {
+                broker: Some(broker.clone()),
+                admin,
+                log,
+                grace,
+                threads,
+            },
             broker,
             callout,
             issuers,
@@ -223,8 +238,15 @@ impl FileConfig for Config {
 
     fn reference() -> String {
         let admin = RawAdmin::reference(ADMIN);
-        [include_str!("config/reference.toml"), &admin, "\n", RawLog::REFERENCE, "\n", RawProcess::REFERENCE]
-            .concat()
+        [
+            include_str!("config/reference.toml"),
+            &admin,
+            "\n",
+            RawLog::REFERENCE,
+            "\n",
+            RawProcess::REFERENCE,
+        ]
+        .concat()
     }
 
     fn runtime(&self) -> Settings {
@@ -266,7 +288,10 @@ fn check_issuers(raw: &BTreeMap<String, String>, faults: &mut Vec<Fault>) -> Opt
         let at = format!("issuers.{organisation}");
         // The name becomes a part of subjects.
         if let Err(error) = Collective::new(organisation.as_str()) {
-            faults.push(Fault::new(&at, format!("is no name of an organisation: {error}")));
+            faults.push(Fault::new(
+                &at,
+                format!("is no name of an organisation: {error}"),
+            ));
         }
         match key.parse::<PublicKey>() {
             Ok(key) => keys.push((organisation.clone(), key)),
@@ -291,10 +316,16 @@ fn check_issuers(raw: &BTreeMap<String, String>, faults: &mut Vec<Fault>) -> Opt
 
 fn check_callout(raw: raw::RawCallout, faults: &mut Vec<Fault>) -> Option<Callout> {
     if raw.xkey.is_some() && raw.curve_seed_file.is_none() {
-        faults.push(missing("callout.curve_seed_file", "the seed of that curve key"));
+        faults.push(missing(
+            "callout.curve_seed_file",
+            "the seed of that curve key",
+        ));
     }
     let Some(account_seed_file) = raw.account_seed_file else {
-        faults.push(missing("callout.account_seed_file", "the seed of the account key"));
+        faults.push(missing(
+            "callout.account_seed_file",
+            "the seed of the account key",
+        ));
         return None;
     };
     Some(Callout {
@@ -311,7 +342,10 @@ fn check_accounts(raw: raw::RawAccounts, faults: &mut Vec<Fault>) -> Accounts {
     let mut name = |key: &str, given: Option<String>, default: String| {
         let name = given.unwrap_or(default);
         if name.is_empty() || name.contains(char::is_whitespace) {
-            faults.push(Fault::new(format!("accounts.{key}"), "is no name of an account"));
+            faults.push(Fault::new(
+                format!("accounts.{key}"),
+                "is no name of an account",
+            ));
         }
         name
     };
@@ -334,7 +368,10 @@ fn check_accounts(raw: raw::RawAccounts, faults: &mut Vec<Fault>) -> Accounts {
 
 fn check_provisioning(raw: RawProvisioning, faults: &mut Vec<Fault>) -> Option<ProvisioningFiles> {
     let Some(password_file) = raw.password_file else {
-        faults.push(missing("provisioning.password_file", "the provisioner's password"));
+        faults.push(missing(
+            "provisioning.password_file",
+            "the provisioner's password",
+        ));
         return None;
     };
     Some(ProvisioningFiles {
@@ -347,13 +384,21 @@ fn check_provisioning(raw: RawProvisioning, faults: &mut Vec<Fault>) -> Option<P
 fn check_system(raw: RawSystem, faults: &mut Vec<Fault>) -> Option<SystemFiles> {
     let user = raw.user.unwrap_or_else(|| "system".to_owned());
     if user.is_empty() || user == crate::policy::PROVISIONER {
-        faults.push(Fault::new("system.user", "is not a name that the system user can have").value(&user));
+        faults.push(
+            Fault::new("system.user", "is not a name that the system user can have").value(&user),
+        );
     }
     let Some(password_file) = raw.password_file else {
-        faults.push(missing("system.password_file", "the system user's password"));
+        faults.push(missing(
+            "system.password_file",
+            "the system user's password",
+        ));
         return None;
     };
-    Some(SystemFiles { user, password_file })
+    Some(SystemFiles {
+        user,
+        password_file,
+    })
 }
 
 fn check_hosts(key: &str, raw: &[String], faults: &mut Vec<Fault>) -> HostList {
@@ -380,10 +425,19 @@ fn check_streams(
         let replicas = raw.replicas.unwrap_or(replicas);
         if !(1..=MOST_REPLICAS).contains(&replicas) {
             let fault = Fault::new(format!("streams.{key}.replicas"), "is no number of servers");
-            faults.push(fault.value(replicas).remedy(format!("write 1 to {MOST_REPLICAS}")));
+            faults.push(
+                fault
+                    .value(replicas)
+                    .remedy(format!("write 1 to {MOST_REPLICAS}")),
+            );
         }
-        let retention = raw.retention.map_or(retention, |Period(retention)| retention);
-        streams::Settings { retention, replicas }
+        let retention = raw
+            .retention
+            .map_or(retention, |Period(retention)| retention);
+        streams::Settings {
+            retention,
+            replicas,
+        }
     };
     let plan = Plan {
         events: settings("events", raw.events, DAY),
@@ -396,34 +450,53 @@ fn check_streams(
     if plan.election.retention < Duration::from_secs(5) {
         faults.push(Fault::new("streams.election.retention", "is below 5s"));
     }
-    let interval = raw.interval.map_or(Duration::from_secs(30), |Period(interval)| interval);
+    let interval = raw
+        .interval
+        .map_or(Duration::from_secs(30), |Period(interval)| interval);
     if interval < Duration::from_secs(1) {
         faults.push(Fault::new("streams.interval", "is below 1s"));
     }
     let Some(seed_file) = raw.seed_file else {
-        faults.push(missing("streams.seed_file", "the seed of the static user of the streams"));
+        faults.push(missing(
+            "streams.seed_file",
+            "the seed of the static user of the streams",
+        ));
         return None;
     };
     let (callout, ca_file) = broker?;
-    let name = raw.name.unwrap_or_else(|| format!("{}-streams", callout.name));
+    let name = raw
+        .name
+        .unwrap_or_else(|| format!("{}-streams", callout.name));
     let mut broker = nats::Settings::new(name, callout.servers.clone());
     broker.auth = Auth::Nkey { seed_file };
     broker.ca_file = ca_file;
     broker.connect_limit = callout.connect_limit;
     broker.reconnect = callout.reconnect;
-    Some(Streams { broker, manage: raw.manage.unwrap_or(true), interval, plan })
+    Some(Streams {
+        broker,
+        manage: raw.manage.unwrap_or(true),
+        interval,
+        plan,
+    })
 }
 
 fn check_refusals(raw: &RawRefusals, faults: &mut Vec<Fault>) -> Refusals {
-    let summary = raw.summary.map_or(Duration::from_secs(10), |Period(summary)| summary);
+    let summary = raw
+        .summary
+        .map_or(Duration::from_secs(10), |Period(summary)| summary);
     if summary < Duration::from_secs(1) {
         faults.push(Fault::new("refusals.summary", "is below 1s"));
     }
-    Refusals { per_second: raw.per_second.unwrap_or(20), summary }
+    Refusals {
+        per_second: raw.per_second.unwrap_or(20),
+        summary,
+    }
 }
 
 fn check_limits(raw: &RawLimits, faults: &mut Vec<Fault>) -> Limits {
-    let max_age = raw.max_age.map_or(Duration::from_secs(2), |Period(age)| age);
+    let max_age = raw
+        .max_age
+        .map_or(Duration::from_secs(2), |Period(age)| age);
     if max_age.is_zero() {
         faults.push(Fault::new("limits.max_age", "would drop every request"));
     }

@@ -119,7 +119,10 @@ fn admit(attempt: &Attempt<'_>, policy: &Policy, now: UnixTime) -> Result<Login,
         Tls::Verified => policy.certificate_counts(attempt.host),
     };
     if attempt.user == PROVISIONER {
-        let provisioning = policy.provisioning.as_ref().ok_or(Reason::ProvisioningOff)?;
+        let provisioning = policy
+            .provisioning
+            .as_ref()
+            .ok_or(Reason::ProvisioningOff)?;
         return provisioner(attempt, policy, provisioning, now);
     }
     if let Some(system) = &policy.system
@@ -128,7 +131,11 @@ fn admit(attempt: &Attempt<'_>, policy: &Policy, now: UnixTime) -> Result<Login,
         return system_user(attempt, policy, system, certified, now);
     }
     if attempt.token.0.is_empty() {
-        return if certified { certificate(attempt, policy) } else { Err(unproved(attempt)) };
+        return if certified {
+            certificate(attempt, policy)
+        } else {
+            Err(unproved(attempt))
+        };
     }
     match purpose(attempt.token.0)? {
         Purpose::Client => client(attempt, policy, now),
@@ -157,7 +164,10 @@ fn unproved(attempt: &Attempt<'_>) -> Refusal {
 
 fn client(attempt: &Attempt<'_>, policy: &Policy, now: UnixTime) -> Result<Login, Refusal> {
     let token = client_token(attempt, policy, now)?;
-    let Granted { permissions, dropped } = Permissions::client(&token, organisation(&token));
+    let Granted {
+        permissions,
+        dropped,
+    } = Permissions::client(&token, organisation(&token));
     Ok(Login {
         role: Role::Client,
         account: policy.accounts.choria.clone(),
@@ -252,12 +262,19 @@ fn node_login(
 ) -> Result<Login, Refusal> {
     let names = node_names(token)?;
     prove_holder(attempt, token)?;
-    if policy.denied.has_token(&token.standard) || policy.denied.identities.contains(&token.identity)
+    if policy.denied.has_token(&token.standard)
+        || policy.denied.identities.contains(&token.identity)
     {
         return Err(Reason::Denied.into());
     }
-    let Granted { permissions, dropped } = if policy.silence_nodes {
-        Granted { permissions: Permissions::nothing(), dropped: Vec::new() }
+    let Granted {
+        permissions,
+        dropped,
+    } = if policy.silence_nodes {
+        Granted {
+            permissions: Permissions::nothing(),
+            dropped: Vec::new(),
+        }
     } else {
         Permissions::server(token, &names, organisation(token))
     };
@@ -284,9 +301,11 @@ fn unprovisioned(attempt: &Attempt<'_>, policy: &Policy, now: UnixTime) -> Resul
         // One token serves many nodes, but RSA apart its check is cheap, and it is seldom: not worth a memory.
         let token = Unverified::<ProvisioningClaims>::decode(attempt.token.0)?
             .verify(&policy.issuers, now)
-            .map_err(|error| match error {
-                VerifyError::KeyType { .. } => Reason::ProvisioningSignerUnknown.into(),
-                other => Refusal::from(other),
+            .map_err(|error| {
+                if matches!(error, VerifyError::KeyType { .. }) {
+                    return Reason::ProvisioningSignerUnknown.into();
+                }
+                Refusal::from(error)
             })?;
         if policy.denied.has_token(&token.standard) {
             return Err(Reason::Denied.into());
@@ -310,7 +329,11 @@ fn certificate(attempt: &Attempt<'_>, policy: &Policy) -> Result<Login, Refusal>
         Certificates::Node if policy.silence_nodes => Permissions::nothing(),
         Certificates::Node => Permissions::server_without_token(),
     };
-    let name = if attempt.user.is_empty() { "pubsub".to_owned() } else { shown(attempt.user) };
+    let name = if attempt.user.is_empty() {
+        "pubsub".to_owned()
+    } else {
+        shown(attempt.user)
+    };
     Ok(Login {
         role: Role::Certificate,
         account: policy.accounts.choria.clone(),
@@ -358,7 +381,9 @@ fn check_client(
 
 /// Checks that the broker's nonce was signed with the key that the token names.
 fn prove_holder<C: Claims>(attempt: &Attempt<'_>, token: &Verified<C>) -> Result<(), Refusal> {
-    let key = token.public_key().map_err(|error| Refusal::with(Reason::BadPublicKey, &error))?;
+    let key = token
+        .public_key()
+        .map_err(|error| Refusal::with(Reason::BadPublicKey, &error))?;
     Ok(verify_nonce(&key, attempt.nonce, attempt.signature)?)
 }
 
@@ -371,14 +396,23 @@ fn node_names(claims: &ServerClaims) -> Result<NodeNames, Refusal> {
         .map(|name| Collective::new(name.as_str()))
         .collect::<Result<_, _>>()
         .map_err(|error| Refusal::with(Reason::BadCollective, &error))?;
-    Ok(NodeNames { identity, collectives })
+    Ok(NodeNames {
+        identity,
+        collectives,
+    })
 }
 
 /// A foreign text as it may stand in names and logs: bounded, without control characters.
 fn shown(text: &str) -> String {
     text.chars()
         .take(SHOWN_NAME)
-        .map(|found| if found.is_control() { '\u{fffd}' } else { found })
+        .map(|found| {
+            if found.is_control() {
+                '\u{fffd}'
+            } else {
+                found
+            }
+        })
         .collect()
 }
 

@@ -11,7 +11,9 @@ pub enum StartError {
     #[error("{0}")]
     Keys(String),
     /// The broker asks nobody about logins.
-    #[error("the broker let in a login that proves nothing, without asking: its configuration has no auth_callout")]
+    #[error(
+        "the broker let in a login that proves nothing, without asking: its configuration has no auth_callout"
+    )]
     NoCallout,
 }
 

@@ -30,10 +30,14 @@ impl Network {
     #[must_use]
     pub fn holds(&self, host: IpAddr) -> bool {
         match (self.address, host.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(host)) => {
-                same_prefix(u128::from(own.to_bits()) << 96, u128::from(host.to_bits()) << 96, self.bits)
+            (IpAddr::V4(own), IpAddr::V4(host)) => same_prefix(
+                u128::from(own.to_bits()) << 96,
+                u128::from(host.to_bits()) << 96,
+                self.bits,
+            ),
+            (IpAddr::V6(own), IpAddr::V6(host)) => {
+                same_prefix(own.to_bits(), host.to_bits(), self.bits)
             }
-            (IpAddr::V6(own), IpAddr::V6(host)) => same_prefix(own.to_bits(), host.to_bits(), self.bits),
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
         }
     }
@@ -51,8 +55,9 @@ impl FromStr for Network {
             Some((address, bits)) => (address, Some(bits)),
             None => (text, None),
         };
-        let address: IpAddr =
-            address.parse().map_err(|_not_one| NetworkError::Address(address.to_owned()))?;
+        let address: IpAddr = address
+            .parse()
+            .map_err(|_not_one| NetworkError::Address(address.to_owned()))?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let bits = match bits {
             None => most,
@@ -77,7 +82,9 @@ impl HostList {
     #[must_use]
     pub fn holds(&self, host: &str) -> bool {
         !self.0.is_empty()
-            && host.parse().is_ok_and(|host| self.0.iter().any(|network| network.holds(host)))
+            && host
+                .parse()
+                .is_ok_and(|host| self.0.iter().any(|network| network.holds(host)))
     }
 }
 
@@ -101,7 +108,14 @@ mod tests {
         for inside in ["10.255.0.1", "192.168.1.7", "fd12::1", "::ffff:10.1.1.1"] {
             assert!(list.holds(inside), "{inside}");
         }
-        for outside in ["11.0.0.1", "192.168.1.8", "fe80::1", "", "10.0.0", "localhost"] {
+        for outside in [
+            "11.0.0.1",
+            "192.168.1.8",
+            "fe80::1",
+            "",
+            "10.0.0",
+            "localhost",
+        ] {
             assert!(!list.holds(outside), "{outside}");
         }
     }
@@ -120,7 +134,15 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for wrong in ["", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "host", "10.0.0.0/8/8", "10/8"] {
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "::/129",
+            "host",
+            "10.0.0.0/8/8",
+            "10/8",
+        ] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
     }

@@ -40,8 +40,8 @@ pub use error::StartError;
 pub use hosts::{HostList, Network, NetworkError};
 pub use permissions::{Granted, NodeNames, Permissions, Side, Subject};
 pub use policy::{
-    Accounts, Certificates, Denied, Memory, NodeExpiry, PROVISIONER, Password, Policy, Provisioning,
-    System,
+    Accounts, Certificates, Denied, Memory, NodeExpiry, PROVISIONER, Password, Policy,
+    Provisioning, System,
 };
 pub use reason::Reason;
 pub use service::{QUEUE_GROUP, run};

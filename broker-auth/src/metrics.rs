@@ -8,7 +8,9 @@ use crate::reason::Reason;
 use crate::streams::SystemStream;
 
 /// Decisions take from 0.05 ms, with a token that is known, to a few ms on a busy machine.
-const SECONDS: [f64; 10] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 1.0];
+const SECONDS: [f64; 10] = [
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 1.0,
+];
 
 /// All metrics of the component.
 #[derive(Debug, Clone)]
@@ -71,7 +73,13 @@ pub(crate) enum StreamChange {
 }
 
 impl Unanswered {
-    const ALL: [Self; 5] = [Self::Unreadable, Self::Stale, Self::NoReply, Self::Unwritable, Self::Panic];
+    const ALL: [Self; 5] = [
+        Self::Unreadable,
+        Self::Stale,
+        Self::NoReply,
+        Self::Unwritable,
+        Self::Panic,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -85,7 +93,12 @@ impl Unanswered {
 }
 
 impl Told {
-    const ALL: [Self; 4] = [Self::Published, Self::Logged, Self::Summarised, Self::Dropped];
+    const ALL: [Self; 4] = [
+        Self::Published,
+        Self::Logged,
+        Self::Summarised,
+        Self::Dropped,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -115,30 +128,56 @@ impl Metrics {
     /// When the registry has one of them already.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counters = |name: &str, help: &str, label: &str| -> Result<_, prometheus::Error> {
-            let counters = IntCounterVec::new(Opts::new(format!("overlay_broker_auth_{name}"), help), &[label])?;
+            let counters = IntCounterVec::new(
+                Opts::new(format!("overlay_broker_auth_{name}"), help),
+                &[label],
+            )?;
             registry.register(Box::new(counters.clone()))?;
             Ok(counters)
         };
         let allowed = counters("logins_allowed_total", "Logins let in, by role", "role")?;
-        let refused = counters("logins_refused_total", "Logins kept out, by reason", "reason")?;
-        let unanswered = counters("requests_unanswered_total", "Requests dropped without an answer", "cause")?;
-        let told = counters("refusals_told_total", "Refusals by how they were told", "how")?;
-        let stream_changes = counters("stream_changes_total", "Looks at streams that did not find all well", "what")?;
+        let refused = counters(
+            "logins_refused_total",
+            "Logins kept out, by reason",
+            "reason",
+        )?;
+        let unanswered = counters(
+            "requests_unanswered_total",
+            "Requests dropped without an answer",
+            "cause",
+        )?;
+        let told = counters(
+            "refusals_told_total",
+            "Refusals by how they were told",
+            "how",
+        )?;
+        let stream_changes = counters(
+            "stream_changes_total",
+            "Looks at streams that did not find all well",
+            "what",
+        )?;
         let stream_ok = IntGaugeVec::new(
-            Opts::new("overlay_broker_auth_stream_ok", "Whether a system stream is as it must be"),
+            Opts::new(
+                "overlay_broker_auth_stream_ok",
+                "Whether a system stream is as it must be",
+            ),
             &["stream"],
         )?;
         registry.register(Box::new(stream_ok.clone()))?;
         let decision_seconds = Histogram::with_opts(
-            HistogramOpts::new("overlay_broker_auth_decision_seconds", "Time to decide about a login")
-                .buckets(SECONDS.to_vec()),
+            HistogramOpts::new(
+                "overlay_broker_auth_decision_seconds",
+                "Time to decide about a login",
+            )
+            .buckets(SECONDS.to_vec()),
         )?;
         registry.register(Box::new(decision_seconds.clone()))?;
-        let counter = |name: &str, help: &str| -> Result<GenericCounter<AtomicU64>, prometheus::Error> {
-            let counter = GenericCounter::new(format!("overlay_broker_auth_{name}"), help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
+        let counter =
+            |name: &str, help: &str| -> Result<GenericCounter<AtomicU64>, prometheus::Error> {
+                let counter = GenericCounter::new(format!("overlay_broker_auth_{name}"), help)?;
+                registry.register(Box::new(counter.clone()))?;
+                Ok(counter)
+            };
         let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
             let gauge = IntGauge::new(format!("overlay_broker_auth_{name}"), help)?;
             registry.register(Box::new(gauge.clone()))?;
@@ -152,9 +191,18 @@ impl Metrics {
             stream_ok,
             stream_changes,
             decision_seconds,
-            dropped_subjects: counter("subjects_dropped_total", "Malformed subjects in tokens that were left out")?,
-            answers_not_taken: counter("answers_not_taken_total", "Answers that the broker refused to take")?,
-            clock_difference: gauge("clock_difference_seconds", "By how much a broker's clock is behind ours")?,
+            dropped_subjects: counter(
+                "subjects_dropped_total",
+                "Malformed subjects in tokens that were left out",
+            )?,
+            answers_not_taken: counter(
+                "answers_not_taken_total",
+                "Answers that the broker refused to take",
+            )?,
+            clock_difference: gauge(
+                "clock_difference_seconds",
+                "By how much a broker's clock is behind ours",
+            )?,
             leader: gauge("leader", "Whether this instance looks after the streams")?,
         };
         metrics.make_all();
@@ -224,7 +272,9 @@ mod tests {
         let metrics = Metrics::register(&registry).unwrap();
         metrics.refused(Reason::TokenExpired).inc();
         let text = overlay_runtime::metrics::text(&registry).unwrap();
-        assert!(text.contains(r#"overlay_broker_auth_logins_refused_total{reason="token_expired"} 1"#));
+        assert!(
+            text.contains(r#"overlay_broker_auth_logins_refused_total{reason="token_expired"} 1"#)
+        );
         assert!(text.contains(r#"overlay_broker_auth_logins_refused_total{reason="leaf_node"} 0"#));
         assert!(text.contains(r#"overlay_broker_auth_logins_allowed_total{role="provisioner"} 0"#));
         assert!(Metrics::register(&registry).is_err());

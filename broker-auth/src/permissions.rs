@@ -50,25 +50,41 @@ impl Side {
     /// Everything.
     #[must_use]
     pub fn all() -> Self {
-        Self { allow: vec![Cow::Borrowed(piece::ALL)], deny: Vec::new() }
+        Self {
+            allow: vec![Cow::Borrowed(piece::ALL)],
+            deny: Vec::new(),
+        }
     }
 
     /// Nothing.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { allow: Vec::new(), deny: vec![Cow::Borrowed(piece::ALL)] }
+        Self {
+            allow: Vec::new(),
+            deny: vec![Cow::Borrowed(piece::ALL)],
+        }
     }
 
     /// Only what is listed: nothing when the list is empty.
     #[must_use]
     pub fn only(allow: Vec<Subject>) -> Self {
-        if allow.is_empty() { Self::nothing() } else { Self { allow, deny: Vec::new() } }
+        if allow.is_empty() {
+            Self::nothing()
+        } else {
+            Self {
+                allow,
+                deny: Vec::new(),
+            }
+        }
     }
 
     /// Everything but what is listed.
     #[must_use]
     pub fn all_but(deny: &[&'static str]) -> Self {
-        Self { deny: constants(deny).collect(), ..Self::all() }
+        Self {
+            deny: constants(deny).collect(),
+            ..Self::all()
+        }
     }
 
     /// What is allowed; empty means nothing, for then [`Side::deny`] has everything.
@@ -88,13 +104,19 @@ impl Permissions {
     /// No restriction within the account.
     #[must_use]
     pub fn unrestricted() -> Self {
-        Self { publish: Side::all(), subscribe: Side::all() }
+        Self {
+            publish: Side::all(),
+            subscribe: Side::all(),
+        }
     }
 
     /// Connected, and no more.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { publish: Side::nothing(), subscribe: Side::nothing() }
+        Self {
+            publish: Side::nothing(),
+            subscribe: Side::nothing(),
+        }
     }
 
     /// A node that has yet to be provisioned.
@@ -110,7 +132,10 @@ impl Permissions {
     #[must_use]
     pub fn pub_sub() -> Self {
         let side = Side::all_but(&piece::PUBSUB_DENY);
-        Self { publish: side.clone(), subscribe: side }
+        Self {
+            publish: side.clone(),
+            subscribe: side,
+        }
     }
 
     /// A verified certificate without a token, where such connections count as nodes.
@@ -130,7 +155,10 @@ impl Permissions {
     pub fn client(claims: &ClientClaims, ou: &str) -> Granted {
         let granted = claims.granted();
         if granted.org_admin {
-            return Granted { permissions: Self::unrestricted(), dropped: Vec::new() };
+            return Granted {
+                permissions: Self::unrestricted(),
+                dropped: Vec::new(),
+            };
         }
         let mut publish = vec![Cow::Borrowed(piece::USER_INFO)];
         let mut subscribe = vec![
@@ -167,7 +195,10 @@ impl Permissions {
     #[must_use]
     pub fn server(claims: &ServerClaims, names: &NodeNames, ou: &str) -> Granted {
         if names.collectives.is_empty() {
-            return Granted { permissions: Self::nothing(), dropped: Vec::new() };
+            return Granted {
+                permissions: Self::nothing(),
+                dropped: Vec::new(),
+            };
         }
         let granted = claims.granted();
         let (md5, sha256) = (claims.unique_id(), claims.unique_id_sha256());
@@ -195,7 +226,11 @@ impl Permissions {
         }
         if granted.streams {
             subscribe.push(Cow::Owned(piece::republish(ou)));
-            publish.extend(piece::server_streams_publish(ou).into_iter().map(Cow::Owned));
+            publish.extend(
+                piece::server_streams_publish(ou)
+                    .into_iter()
+                    .map(Cow::Owned),
+            );
         }
         Granted::checked(publish, subscribe, dropped)
     }
@@ -205,13 +240,20 @@ impl Granted {
     /// Leaves out whatever the broker would refuse the whole login for.
     fn checked(publish: Vec<Subject>, subscribe: Vec<Subject>, mut dropped: Vec<String>) -> Self {
         let mut side = |subjects: Vec<Subject>| {
-            let (valid, invalid): (Vec<_>, Vec<_>) =
-                subjects.into_iter().partition(|subject| is_valid_permission(subject));
+            let (valid, invalid): (Vec<_>, Vec<_>) = subjects
+                .into_iter()
+                .partition(|subject| is_valid_permission(subject));
             dropped.extend(invalid.into_iter().map(Cow::into_owned));
             Side::only(valid)
         };
-        let permissions = Permissions { publish: side(publish), subscribe: side(subscribe) };
-        Self { permissions, dropped }
+        let permissions = Permissions {
+            publish: side(publish),
+            subscribe: side(subscribe),
+        };
+        Self {
+            permissions,
+            dropped,
+        }
     }
 }
 

@@ -194,7 +194,10 @@ impl Denied {
         if self.tokens.is_empty() {
             return false;
         }
-        let issuer = claims.iss.strip_prefix("C-").and_then(|rest| rest.split_once('.'));
+        let issuer = claims
+            .iss
+            .strip_prefix("C-")
+            .and_then(|rest| rest.split_once('.'));
         self.tokens.contains(&claims.jti)
             || issuer.is_some_and(|(id, _key)| self.tokens.contains(id))
     }

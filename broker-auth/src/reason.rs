@@ -171,9 +171,7 @@ impl Reason {
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::NotEncrypted => {
-                "the connection is not encrypted; tokens are only taken over TLS"
-            }
+            Self::NotEncrypted => "the connection is not encrypted; tokens are only taken over TLS",
             Self::LeafNode => {
                 "leaf nodes log in with the static users of the broker's configuration, not with tokens"
             }
@@ -182,9 +180,7 @@ impl Reason {
             Self::NothingPresented => {
                 "neither a token nor a verified certificate was presented; a token only in the jwt field does not reach us"
             }
-            Self::CertificateAlone => {
-                "a certificate without a token does not let anybody in here"
-            }
+            Self::CertificateAlone => "a certificate without a token does not let anybody in here",
             Self::TokenMalformed => "what was presented as a token is not one",
             Self::TokenAlgorithm => {
                 "the token's signature algorithm is not one that tokens may use here"
@@ -197,9 +193,7 @@ impl Reason {
             Self::UnknownOrganisation => {
                 "no issuer is configured for the token's organisation (ou)"
             }
-            Self::NotSignedByIssuer => {
-                "the token is not signed by the issuer of its organisation"
-            }
+            Self::NotSignedByIssuer => "the token is not signed by the issuer of its organisation",
             Self::BrokenChain => {
                 "the token's issuer is not vouched for by the issuer of its organisation"
             }
@@ -271,7 +265,10 @@ mod tests {
     fn every_reason_has_its_own_code_and_sentence() {
         let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
         let sentences: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.sentence()).collect();
-        assert_eq!((codes.len(), sentences.len()), (Reason::ALL.len(), Reason::ALL.len()));
+        assert_eq!(
+            (codes.len(), sentences.len()),
+            (Reason::ALL.len(), Reason::ALL.len())
+        );
     }
 
     #[test]

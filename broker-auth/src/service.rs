@@ -75,8 +75,14 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
         let work = Arc::clone(&answers).work(requests, nats.clone(), cx.shutdown.clone());
         cx.tasks.spawn("callouts", work);
     }
-    let errors = nats.subscribe(subject::AUTH_ERRORS).await.context("subscribe to the broker's refusals")?;
-    cx.tasks.spawn("broker-refusals", Arc::clone(&answers).watch_broker(errors, cx.shutdown.clone()));
+    let errors = nats
+        .subscribe(subject::AUTH_ERRORS)
+        .await
+        .context("subscribe to the broker's refusals")?;
+    cx.tasks.spawn(
+        "broker-refusals",
+        Arc::clone(&answers).watch_broker(errors, cx.shutdown.clone()),
+    );
     nats.flush().await.context("subscribe to callouts")?;
     tracing::info!(workers, "answering callouts");
 
@@ -85,11 +91,16 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
     let outbox = match &config.streams {
         None => None,
         Some(streams) => {
-            let client = cx.connector.connect(&streams.broker).await.context("connect as the streams' user")?;
+            let client = cx
+                .connector
+                .connect(&streams.broker)
+                .await
+                .context("connect as the streams' user")?;
             let context = jetstream::new(client.clone());
             let name = config.broker.name.clone();
             let (outbox, publisher) = Publisher::new(context, name, metrics.clone());
-            cx.tasks.spawn("publisher", publisher.run(cx.shutdown.clone()));
+            cx.tasks
+                .spawn("publisher", publisher.run(cx.shutdown.clone()));
             if streams.manage {
                 let leadership = election::start(
                     client.clone(),
@@ -98,13 +109,16 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
                     &cx.tasks,
                     cx.shutdown.clone(),
                 );
-                let reconciler = Reconciler::new(streams.clone(), client, metrics.clone(), &cx.readiness);
-                cx.tasks.spawn("streams", reconciler.run(leadership, cx.shutdown.clone()));
+                let reconciler =
+                    Reconciler::new(streams.clone(), client, metrics.clone(), &cx.readiness);
+                cx.tasks
+                    .spawn("streams", reconciler.run(leadership, cx.shutdown.clone()));
             }
             Some(outbox)
         }
     };
-    cx.tasks.spawn("teller", telling.run(outbox, cx.shutdown.clone()));
+    cx.tasks
+        .spawn("teller", telling.run(outbox, cx.shutdown.clone()));
 
     if config.callout.self_check {
         probe.run(&config.broker, &cx.shutdown).await?;

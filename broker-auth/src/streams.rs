@@ -73,8 +73,13 @@ const FIXED: [&str; 2] = ["storage", "retention"];
 
 impl SystemStream {
     /// All of them, the election bucket first: others wait for it.
-    pub const ALL: [Self; 5] =
-        [Self::Election, Self::Events, Self::Machine, Self::Advisories, Self::Executor];
+    pub const ALL: [Self; 5] = [
+        Self::Election,
+        Self::Events,
+        Self::Machine,
+        Self::Advisories,
+        Self::Executor,
+    ];
 
     /// Name on the broker.
     #[must_use]
@@ -138,7 +143,11 @@ impl SystemStream {
         let replicas = u64::from(settings.replicas.max(1));
         let Some(current) = current else {
             let mut config = unlimited(self.name(), replicas);
-            config.extend(wanted.into_iter().map(|(setting, value)| (setting.to_owned(), value)));
+            config.extend(
+                wanted
+                    .into_iter()
+                    .map(|(setting, value)| (setting.to_owned(), value)),
+            );
             return Action::Create(Value::Object(config));
         };
         let mut config = current.clone();
@@ -153,7 +162,12 @@ impl SystemStream {
             config.insert(setting.to_owned(), value);
             changes.push(setting);
         }
-        if current.get("num_replicas").and_then(Value::as_u64).unwrap_or(1) < replicas {
+        if current
+            .get("num_replicas")
+            .and_then(Value::as_u64)
+            .unwrap_or(1)
+            < replicas
+        {
             config.insert("num_replicas".to_owned(), json!(replicas));
             changes.push("num_replicas");
         }
@@ -161,7 +175,10 @@ impl SystemStream {
             return Action::Keep;
         }
         fit_duplicate_window(&mut config);
-        Action::Update { config: Value::Object(config), changes }
+        Action::Update {
+            config: Value::Object(config),
+            changes,
+        }
     }
 }
 

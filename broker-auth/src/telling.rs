@@ -122,9 +122,15 @@ impl Valve {
         if all == 0 {
             return None;
         }
-        let mut parts: Vec<_> = held.into_iter().map(|(reason, count)| (count, reason.code())).collect();
+        let mut parts: Vec<_> = held
+            .into_iter()
+            .map(|(reason, count)| (count, reason.code()))
+            .collect();
         parts.sort_unstable_by(|one, other| other.cmp(one));
-        let mut parts: Vec<_> = parts.iter().map(|(count, code)| format!("{code} {count}")).collect();
+        let mut parts: Vec<_> = parts
+            .iter()
+            .map(|(count, code)| format!("{code} {count}"))
+            .collect();
         if lost > 0 {
             parts.push(format!("unknown {lost}"));
         }
@@ -139,7 +145,13 @@ impl Valve {
 fn bounded(text: &str) -> String {
     text.chars()
         .take(LONGEST)
-        .map(|found| if found.is_control() { '\u{fffd}' } else { found })
+        .map(|found| {
+            if found.is_control() {
+                '\u{fffd}'
+            } else {
+                found
+            }
+        })
         .collect()
 }
 
@@ -150,7 +162,9 @@ mod tests {
     const REASON: Reason = Reason::TokenExpired;
 
     fn passed(valve: &mut Valve, times: u32, every: Duration) -> u32 {
-        (0..times).map(|_| u32::from(valve.lets_through(REASON, every))).sum()
+        (0..times)
+            .map(|_| u32::from(valve.lets_through(REASON, every)))
+            .sum()
     }
 
     #[test]
@@ -185,7 +199,13 @@ mod tests {
     fn a_rate_of_zero_tells_summaries_only() {
         let mut valve = Valve::new(0);
         assert_eq!(passed(&mut valve, 100, Duration::from_secs(1)), 0);
-        assert!(valve.summary().unwrap().message.starts_with("100 more logins"));
+        assert!(
+            valve
+                .summary()
+                .unwrap()
+                .message
+                .starts_with("100 more logins")
+        );
     }
 
     #[test]

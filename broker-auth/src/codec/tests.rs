@@ -15,6 +15,9 @@ fn account() -> AccountKey {
     AccountKey::from_raw([0x21; 32]).unwrap()
 }
 
+/// Changes the claims of a request.
+type Change = fn(&mut Value);
+
 /// A request as nats-server makes it, for any claims; signed by a server key.
 fn request(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     use base64::Engine as _;
@@ -66,11 +69,17 @@ fn an_answer_is_about_the_user_and_for_the_server_that_asked() {
     let asked = codec.read(&request(|_| {}), None, NOW).unwrap();
     let answer = String::from_utf8(codec.write(&asked, &login(), None, NOW).unwrap()).unwrap();
     let answer = claims(&answer);
-    assert_eq!((&answer["sub"], &answer["aud"]), (&json!(asked.user_nkey), &json!(asked.server_id.id)));
+    assert_eq!(
+        (&answer["sub"], &answer["aud"]),
+        (&json!(asked.user_nkey), &json!(asked.server_id.id))
+    );
     assert_eq!(answer["nats"]["type"], "authorization_response");
     assert_eq!(answer["nats"].get("error"), None);
     let user = claims(answer["nats"]["jwt"].as_str().unwrap());
-    assert_eq!((&user["aud"], &user["name"], &user["exp"]), (&json!("choria"), &json!("up=rip"), &json!(NOW.secs + 60)));
+    assert_eq!(
+        (&user["aud"], &user["name"], &user["exp"]),
+        (&json!("choria"), &json!("up=rip"), &json!(NOW.secs + 60))
+    );
     assert_eq!(user["sub"], answer["sub"]);
     assert_eq!(user["nats"]["pub"].get("deny"), None);
     assert_eq!(user["nats"].get("issuer_account"), None);
@@ -80,8 +89,13 @@ fn an_answer_is_about_the_user_and_for_the_server_that_asked() {
 fn nothing_allowed_is_written_as_everything_denied() {
     let codec = Codec::new(account(), None);
     let asked = codec.read(&request(|_| {}), None, NOW).unwrap();
-    let Decision::Allow(login) = login() else { unreachable!() };
-    let nothing = Decision::Allow(crate::decide::Login { permissions: Permissions::nothing(), ..login });
+    let Decision::Allow(login) = login() else {
+        unreachable!()
+    };
+    let nothing = Decision::Allow(crate::decide::Login {
+        permissions: Permissions::nothing(),
+        ..login
+    });
     let answer = String::from_utf8(codec.write(&asked, &nothing, None, NOW).unwrap()).unwrap();
     let user = claims(claims(&answer)["nats"]["jwt"].as_str().unwrap());
     assert_eq!(user["nats"]["pub"], json!({ "deny": [">"] }));
@@ -111,14 +125,19 @@ fn a_sealed_request_gets_a_sealed_answer() {
     let answer = codec.write(&asked, &login(), sealer, NOW).unwrap();
     let answer = servers.open(&public, &answer).unwrap();
     assert!(answer.starts_with(b"eyJ"));
-    assert!(matches!(codec.read(&sealed, Some(CurveKey::from_raw([3; 32]).public()), NOW), Err(ReadError::Callout(_))));
-    assert!(matches!(Codec::new(account(), None).read(&sealed, sealer, NOW), Err(ReadError::NoCurveKey)));
+    assert!(matches!(
+        codec.read(&sealed, Some(CurveKey::from_raw([3; 32]).public()), NOW),
+        Err(ReadError::Callout(_))
+    ));
+    assert!(matches!(
+        Codec::new(account(), None).read(&sealed, sealer, NOW),
+        Err(ReadError::NoCurveKey)
+    ));
 }
 
 #[test]
 fn requests_that_are_not_for_us_or_not_whole_are_not_read() {
     let codec = Codec::new(account(), None);
-    type Change = fn(&mut Value);
     let changes: [Change; 8] = [
         |claims| claims["aud"] = "other".into(),
         |claims| claims["sub"] = AccountKey::from_raw([9; 32]).unwrap().public().into(),
@@ -133,10 +152,17 @@ fn requests_that_are_not_for_us_or_not_whole_are_not_read() {
         assert!(codec.read(&request(change), None, NOW).is_err());
     }
     let good = request(|_| {});
-    for bad in [&good[..good.len() / 2], &good[..good.len() - 4], b"", b"...", b"xkv1", &[0xff; 300]] {
+    for bad in [
+        &good[..good.len() / 2],
+        &good[..good.len() - 4],
+        b"",
+        b"...",
+        b"xkv1",
+        &[0xff; 300],
+    ] {
         assert!(codec.read(bad, None, NOW).is_err());
     }
-    let mut changed = good.clone();
+    let mut changed = good;
     let middle = changed.len() / 2;
     changed[middle] ^= 1;
     assert!(codec.read(&changed, None, NOW).is_err());
@@ -144,24 +170,43 @@ fn requests_that_are_not_for_us_or_not_whole_are_not_read() {
 
 #[test]
 fn an_attempt_is_what_the_request_says() {
-    let read = |change: fn(&mut Value)| {
-        decode_request(&request(change), account().public(), NOW).unwrap()
-    };
-    let kinds: [(fn(&mut Value), Kind); 5] = [
+    let read = |change: Change| decode_request(&request(change), account().public(), NOW).unwrap();
+    let kinds: [(Change, Kind); 5] = [
         (|_| {}, Kind::Client),
-        (|claims| claims["nats"]["client_info"]["type"] = "websocket".into(), Kind::Client),
-        (|claims| claims["nats"]["client_info"]["type"] = "mqtt".into(), Kind::Mqtt),
-        (|claims| claims["nats"]["client_info"]["kind"] = "Leafnode".into(), Kind::Leaf),
-        (|claims| claims["nats"]["client_info"]["kind"] = "Router".into(), Kind::Other),
+        (
+            |claims| claims["nats"]["client_info"]["type"] = "websocket".into(),
+            Kind::Client,
+        ),
+        (
+            |claims| claims["nats"]["client_info"]["type"] = "mqtt".into(),
+            Kind::Mqtt,
+        ),
+        (
+            |claims| claims["nats"]["client_info"]["kind"] = "Leafnode".into(),
+            Kind::Leaf,
+        ),
+        (
+            |claims| claims["nats"]["client_info"]["kind"] = "Router".into(),
+            Kind::Other,
+        ),
     ];
     for (change, kind) in kinds {
         assert_eq!(Attempt::from(&read(change)).kind, kind);
     }
-    let tls: [(fn(&mut Value), Tls); 4] = [
-        (|claims| claims["nats"]["client_tls"] = Value::Null, Tls::None),
+    let tls: [(Change, Tls); 4] = [
+        (
+            |claims| claims["nats"]["client_tls"] = Value::Null,
+            Tls::None,
+        ),
         (|_| {}, Tls::Encrypted),
-        (|claims| claims["nats"]["client_tls"]["certs"] = json!(["pem"]), Tls::Encrypted),
-        (|claims| claims["nats"]["client_tls"]["verified_chains"] = json!([["pem"]]), Tls::Verified),
+        (
+            |claims| claims["nats"]["client_tls"]["certs"] = json!(["pem"]),
+            Tls::Encrypted,
+        ),
+        (
+            |claims| claims["nats"]["client_tls"]["verified_chains"] = json!([["pem"]]),
+            Tls::Verified,
+        ),
     ];
     for (change, tls) in tls {
         assert_eq!(Attempt::from(&read(change)).tls, tls);
@@ -172,7 +217,10 @@ fn an_attempt_is_what_the_request_says() {
         claims["nats"]["connect_opts"]["jwt"] = "ignored".into();
     });
     let attempt = Attempt::from(&request);
-    assert_eq!((attempt.token.0, attempt.user, attempt.name), ("token", "", "n1"));
+    assert_eq!(
+        (attempt.token.0, attempt.user, attempt.name),
+        ("token", "", "n1")
+    );
     assert!(!format!("{attempt:?}").contains("token\""));
 }
 

@@ -92,16 +92,26 @@ impl Keys {
         let provisioning = config.provisioning.as_ref().and_then(|files| {
             let password = password("provisioning.password_file", &files.password_file, secrets);
             let password = password.map_err(&mut keep).ok()?;
-            Some(Provisioning { password, without_token: files.without_token })
+            Some(Provisioning {
+                password,
+                without_token: files.without_token,
+            })
         });
         let system = config.system.as_ref().and_then(|files| {
             let password = password("system.password_file", &files.password_file, secrets);
             let password = password.map_err(&mut keep).ok()?;
-            Some(System { user: files.user.clone(), password })
+            Some(System {
+                user: files.user.clone(),
+                password,
+            })
         });
-        let signer = config.provisioning.as_ref().and_then(|files| files.signer_file.as_deref());
+        let signer = config
+            .provisioning
+            .as_ref()
+            .and_then(|files| files.signer_file.as_deref());
         let signer = signer.map(rsa).transpose().map_err(&mut keep).ok();
-        let (Some(account), Some(curve), Some(signer), true) = (account, curve, signer, errors.is_empty())
+        let (Some(account), Some(curve), Some(signer), true) =
+            (account, curve, signer, errors.is_empty())
         else {
             return Err(errors);
         };
@@ -122,17 +132,28 @@ impl Keys {
             denied: config.denied.clone(),
             ..Policy::new(issuers, config.organisation.clone(), memory)
         };
-        Ok(Self { account, curve, policy })
+        Ok(Self {
+            account,
+            curve,
+            policy,
+        })
     }
 }
 
 fn account(config: &Config, secrets: &Secrets) -> Result<AccountKey, KeysError> {
     let key = "callout.account_seed_file";
     let path = &config.callout.account_seed_file;
-    let seed = secrets.read(path).map_err(|source| KeysError::Read { key, source })?;
-    let text = seed.expose_text().map_err(|source| KeysError::Read { key, source })?;
-    let account = AccountKey::from_seed(text)
-        .map_err(|source| KeysError::Key { key, path: path.clone(), source })?;
+    let seed = secrets
+        .read(path)
+        .map_err(|source| KeysError::Read { key, source })?;
+    let text = seed
+        .expose_text()
+        .map_err(|source| KeysError::Read { key, source })?;
+    let account = AccountKey::from_seed(text).map_err(|source| KeysError::Key {
+        key,
+        path: path.clone(),
+        source,
+    })?;
     differs(key, account.public(), config.callout.issuer.as_deref())?;
     Ok(account)
 }
@@ -142,10 +163,17 @@ fn curve(config: &Config, secrets: &Secrets) -> Result<Option<CurveKey>, KeysErr
     let Some(path) = &config.callout.curve_seed_file else {
         return Ok(None);
     };
-    let seed = secrets.read(path).map_err(|source| KeysError::Read { key, source })?;
-    let text = seed.expose_text().map_err(|source| KeysError::Read { key, source })?;
-    let curve = CurveKey::from_seed(text)
-        .map_err(|source| KeysError::Key { key, path: path.clone(), source })?;
+    let seed = secrets
+        .read(path)
+        .map_err(|source| KeysError::Read { key, source })?;
+    let text = seed
+        .expose_text()
+        .map_err(|source| KeysError::Read { key, source })?;
+    let curve = CurveKey::from_seed(text).map_err(|source| KeysError::Key {
+        key,
+        path: path.clone(),
+        source,
+    })?;
     differs(key, curve.public(), config.callout.xkey.as_deref())?;
     Ok(Some(curve))
 }
@@ -162,8 +190,12 @@ fn differs(key: &'static str, own: &str, configured: Option<&str>) -> Result<(),
 }
 
 fn password(key: &'static str, path: &Path, secrets: &Secrets) -> Result<Password, KeysError> {
-    let secret = secrets.read(path).map_err(|source| KeysError::Read { key, source })?;
-    let text = secret.expose_text().map_err(|source| KeysError::Read { key, source })?;
+    let secret = secrets
+        .read(path)
+        .map_err(|source| KeysError::Read { key, source })?;
+    let text = secret
+        .expose_text()
+        .map_err(|source| KeysError::Read { key, source })?;
     Ok(Password::new(text))
 }
 
@@ -171,7 +203,14 @@ fn rsa(path: &Path) -> Result<RsaPublic, KeysError> {
     let key = "provisioning.signer_file";
     let pem = std::fs::read_to_string(path).map_err(|source| KeysError::Read {
         key,
-        source: SecretError::Read { path: path.to_owned(), source },
+        source: SecretError::Read {
+            path: path.to_owned(),
+            source,
+        },
     })?;
-    RsaPublic::from_pem(&pem).map_err(|source| KeysError::Rsa { key, path: path.to_owned(), source })
+    RsaPublic::from_pem(&pem).map_err(|source| KeysError::Rsa {
+        key,
+        path: path.to_owned(),
+        source,
+    })
 }

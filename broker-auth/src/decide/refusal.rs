@@ -26,13 +26,22 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal for a particular fault.
     pub(super) fn with(reason: Reason, fault: &dyn Error) -> Self {
-        Self { detail: Some(chain_of(fault)), ..Self::from(reason) }
+        Self {
+            detail: Some(chain_of(fault)),
+            ..Self::from(reason)
+        }
     }
 
     /// Adds what is known of the token, unless more was known already.
     pub(super) fn of(self, purpose: Purpose, claimed: &str) -> Self {
-        let claimed = self.claimed.or_else(|| (!claimed.is_empty()).then(|| shown(claimed)));
-        Self { purpose: self.purpose.or(Some(purpose)), claimed, ..self }
+        let claimed = self
+            .claimed
+            .or_else(|| (!claimed.is_empty()).then(|| shown(claimed)));
+        Self {
+            purpose: self.purpose.or(Some(purpose)),
+            claimed,
+            ..self
+        }
     }
 
     /// A client token that is not to be trusted, with the caller that it claims.
@@ -49,14 +58,20 @@ impl Refusal {
 
     /// Adds what the attempt says besides: a user name, the organisation of its token.
     pub(super) fn of_attempt(self, user: &str, token: &str) -> Self {
-        let claimed = self.claimed.or_else(|| (!user.is_empty()).then(|| shown(user)));
+        let claimed = self
+            .claimed
+            .or_else(|| (!user.is_empty()).then(|| shown(user)));
         let organisation = match Token::decode(token) {
             Ok(Token::Client(token)) => token.ou_unverified().map(shown),
             Ok(Token::Server(token)) => token.ou_unverified().map(shown),
             Ok(Token::Provisioning(token)) => token.ou_unverified().map(shown),
             Ok(Token::Unknown(_)) | Err(_) => None,
         };
-        Self { claimed, organisation, ..self }
+        Self {
+            claimed,
+            organisation,
+            ..self
+        }
     }
 
     /// Purpose as metrics, logs and events show it.
@@ -77,7 +92,13 @@ impl Refusal {
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self { reason, detail: None, claimed: None, purpose: None, organisation: None }
+        Self {
+            reason,
+            detail: None,
+            claimed: None,
+            purpose: None,
+            organisation: None,
+        }
     }
 }
 

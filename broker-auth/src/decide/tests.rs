@@ -38,7 +38,10 @@ fn policy() -> Policy {
             password: Password::new("provS3cret"),
             without_token: false,
         }),
-        system: Some(System { user: "system".to_owned(), password: Password::new("sysS3cret") }),
+        system: Some(System {
+            user: "system".to_owned(),
+            password: Password::new("sysS3cret"),
+        }),
         certificates: Certificates::PubSub,
         ..Policy::new(issuers.unwrap(), "choria", Memory::new(1 << 20))
     }
@@ -97,7 +100,10 @@ fn token<C: Claims>(claims: &C) -> String {
 }
 
 fn fleet() -> ClientPermissions {
-    ClientPermissions { fleet_management: true, ..ClientPermissions::default() }
+    ClientPermissions {
+        fleet_management: true,
+        ..ClientPermissions::default()
+    }
 }
 
 /// An attempt with nothing wrong about the connection; the holder signs the nonce when it has a token with a key.
@@ -132,11 +138,19 @@ impl Try {
     }
 
     fn unsigned(token: impl Into<String>) -> Self {
-        Self { signature: String::new(), nonce: String::new(), ..Self::with(token) }
+        Self {
+            signature: String::new(),
+            nonce: String::new(),
+            ..Self::with(token)
+        }
     }
 
-    fn as_user(self, user: &str, password: &str) -> Self {
-        Self { user: user.to_owned(), password: password.to_owned(), ..self }
+    fn with_user(self, user: &str, password: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            password: password.to_owned(),
+            ..self
+        }
     }
 
     fn decide(&self, policy: &Policy, now: UnixTime) -> Decision {

@@ -4,7 +4,10 @@ use super::*;
 fn an_empty_list_denies_everything_by_name() {
     let side = Side::only(Vec::new());
     assert_eq!(side, Side::nothing());
-    assert_eq!((side.allow().len(), side.deny()), (0, [Cow::Borrowed(">")].as_slice()));
+    assert_eq!(
+        (side.allow().len(), side.deny()),
+        (0, [Cow::Borrowed(">")].as_slice())
+    );
 }
 
 #[test]

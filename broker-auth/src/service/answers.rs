@@ -117,7 +117,9 @@ impl Answers {
                     tracing::warn!(error = err_chain(&error), "answer not sent");
                     self.metrics.unanswered(Unanswered::Unwritable).inc();
                 }
-                self.metrics.decision_seconds.observe(started.elapsed().as_secs_f64());
+                self.metrics
+                    .decision_seconds
+                    .observe(started.elapsed().as_secs_f64());
             }
             Err(cause) => self.metrics.unanswered(cause).inc(),
         }
@@ -125,24 +127,38 @@ impl Answers {
 
     fn answer(&self, message: &Message) -> Result<(Subject, Vec<u8>), Unanswered> {
         let reply = message.reply.clone().ok_or(Unanswered::NoReply)?;
-        let sealer = message.headers.as_ref().and_then(|headers| headers.get(SEALER)).map(|key| key.as_str());
+        let sealer = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get(SEALER))
+            .map(|key| key.as_str());
         let now = UnixTime::from(self.clock.now());
-        let request = self.codec.read(&message.payload, sealer, now).map_err(|error| {
-            if self.unreadable.passes(now) {
-                let error = err_chain(&error);
-                let sealed_by = sealer.unwrap_or_default();
-                tracing::error!(error, sealed_by, "request not read: compare issuer and xkey in the broker's configuration");
-            }
-            Unanswered::Unreadable
-        })?;
+        let request = self
+            .codec
+            .read(&message.payload, sealer, now)
+            .map_err(|error| {
+                if self.unreadable.passes(now) {
+                    let error = err_chain(&error);
+                    let sealed_by = sealer.unwrap_or_default();
+                    tracing::error!(
+                        error,
+                        sealed_by,
+                        "request not read: compare issuer and xkey in the broker's configuration"
+                    );
+                }
+                Unanswered::Unreadable
+            })?;
         self.check_age(&request, now)?;
         let attempt = Attempt::from(&request);
         let decision = decide(&attempt, &self.policy, now);
         self.note(&attempt, &decision, &request);
-        let answer = self.codec.write(&request, &decision, sealer, now).map_err(|error| {
-            tracing::error!(error = err_chain(&error), "answer not written");
-            Unanswered::Unwritable
-        })?;
+        let answer = self
+            .codec
+            .write(&request, &decision, sealer, now)
+            .map_err(|error| {
+                tracing::error!(error = err_chain(&error), "answer not written");
+                Unanswered::Unwritable
+            })?;
         Ok((reply, answer))
     }
 
@@ -174,21 +190,29 @@ impl Answers {
             Decision::Allow(login) => {
                 self.metrics.allowed(login.role).inc();
                 if !login.dropped.is_empty() {
-                    self.metrics.dropped_subjects.inc_by(login.dropped.len().try_into().unwrap_or(u64::MAX));
+                    self.metrics
+                        .dropped_subjects
+                        .inc_by(login.dropped.len().try_into().unwrap_or(u64::MAX));
                     tracing::warn!(
                         name = login.name,
                         subjects = ?login.dropped,
                         "left out malformed subjects of a token"
                     );
                 }
-                tracing::debug!(role = login.role.label(), name = login.name, account = login.account, "login");
+                tracing::debug!(
+                    role = login.role.label(),
+                    name = login.name,
+                    account = login.account,
+                    "login"
+                );
             }
             Decision::Refuse(refusal) => {
                 self.metrics.refused(refusal.reason).inc();
                 if refusal.reason == Reason::SelfCheck {
                     self.probe.seen(attempt.token.0);
                 } else {
-                    self.teller.tell(Tale::new(attempt, refusal, &request.server_id.name));
+                    self.teller
+                        .tell(Tale::new(attempt, refusal, &request.server_id.name));
                 }
             }
         }
@@ -239,9 +263,16 @@ struct Advisory {
 impl Advisory {
     /// The broker's texts about answers that it found wrong; a refusal of ours it reports in our own words.
     fn is_about_our_answer(&self) -> bool {
-        ["validating user JWT", "Wrong issuer", "Error decoding", "not valid for", "Unable to", "Expected"]
-            .iter()
-            .any(|text| self.reason.contains(text))
+        [
+            "validating user JWT",
+            "Wrong issuer",
+            "Error decoding",
+            "not valid for",
+            "Unable to",
+            "Expected",
+        ]
+        .iter()
+        .any(|text| self.reason.contains(text))
     }
 }
 

@@ -54,7 +54,13 @@ impl Probe {
 
     /// Takes note that a trial's request was read here; other instances' trials are none of ours.
     pub(super) fn seen(&self, token: &str) {
-        if *self.inner.token.lock().unwrap_or_else(PoisonError::into_inner) == token {
+        if *self
+            .inner
+            .token
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            == token
+        {
             self.inner.seen.notify_one();
         }
     }
@@ -64,7 +70,11 @@ impl Probe {
     /// # Errors
     ///
     /// When the broker lets in a connection that presents nothing valid, without asking.
-    pub(super) async fn run(&self, broker: &nats::Settings, shutdown: &CancellationToken) -> Result<(), StartError> {
+    pub(super) async fn run(
+        &self,
+        broker: &nats::Settings,
+        shutdown: &CancellationToken,
+    ) -> Result<(), StartError> {
         let mut by_others = 0;
         let mut told = false;
         loop {
@@ -75,11 +85,15 @@ impl Probe {
             };
             match trial {
                 Trial::Answered => {
-                    tracing::info!("a trial login was asked about, read and refused: callouts work");
+                    tracing::info!(
+                        "a trial login was asked about, read and refused: callouts work"
+                    );
                     return Ok(());
                 }
                 Trial::AnsweredByAnother if by_others >= TRIALS_OF_OTHERS => {
-                    tracing::info!("trial logins are answered by other instances; callouts work there");
+                    tracing::info!(
+                        "trial logins are answered by other instances; callouts work there"
+                    );
                     return Ok(());
                 }
                 Trial::AnsweredByAnother => by_others += 1,
@@ -105,8 +119,16 @@ impl Probe {
 
     async fn try_once(&self, broker: &nats::Settings) -> Trial {
         let token = format!("{SELF_CHECK}{}", publisher::fresh_id(TOKEN_TIME));
-        *self.inner.token.lock().unwrap_or_else(PoisonError::into_inner) = token.clone();
-        let addresses: Vec<ServerAddr> = broker.servers.iter().map(|url| url.address().clone()).collect();
+        *self
+            .inner
+            .token
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = token.clone();
+        let addresses: Vec<ServerAddr> = broker
+            .servers
+            .iter()
+            .map(|url| url.address().clone())
+            .collect();
         let mut options = ConnectOptions::with_token(token)
             .name(format!("{}-self-check", broker.name))
             .connection_timeout(TRIAL);
@@ -122,13 +144,17 @@ impl Probe {
             Ok(Err(error)) => return Trial::Unanswered(err_chain(&error)),
             Err(_) => return Trial::Unanswered("no word of the broker in time".to_owned()),
         };
-        let seen_here = tokio::time::timeout(Duration::ZERO, self.inner.seen.notified()).await.is_ok();
+        let seen_here = tokio::time::timeout(Duration::ZERO, self.inner.seen.notified())
+            .await
+            .is_ok();
         if seen_here {
             Trial::Answered
         } else if refused && took < ANSWERED {
             Trial::AnsweredByAnother
         } else {
-            Trial::Unanswered(format!("the broker refused after {took:?} without an answer"))
+            Trial::Unanswered(format!(
+                "the broker refused after {took:?} without an answer"
+            ))
         }
     }
 }

@@ -54,9 +54,24 @@ impl Outbox {
 
 impl Publisher {
     /// Makes both ends; `streams` is the connection of the streams' user, `name` that of this instance.
-    pub(super) fn new(streams: jetstream::Context, name: String, metrics: Metrics) -> (Outbox, Self) {
+    pub(super) fn new(
+        streams: jetstream::Context,
+        name: String,
+        metrics: Metrics,
+    ) -> (Outbox, Self) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        (Outbox { queue: sender, name, metrics: metrics.clone() }, Self { streams, queue, metrics })
+        (
+            Outbox {
+                queue: sender,
+                name,
+                metrics: metrics.clone(),
+            },
+            Self {
+                streams,
+                queue,
+                metrics,
+            },
+        )
     }
 
     /// Publishes until every outbox is gone; after the shutdown each event is tried once.
@@ -89,7 +104,9 @@ impl Publisher {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, id);
         let published = async {
-            let stored = self.streams.publish_with_headers(subject::REFUSALS, headers, event);
+            let stored = self
+                .streams
+                .publish_with_headers(subject::REFUSALS, headers, event);
             let stored = stored.await.map_err(|error| err_chain(&error))?;
             stored.await.map_err(|error| err_chain(&error))
         };

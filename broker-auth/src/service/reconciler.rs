@@ -53,7 +53,9 @@ enum StreamError {
     Answer(#[from] serde_json::Error),
     #[error("{description} ({code})")]
     Refused { description: String, code: u64 },
-    #[error("its setting {setting} cannot be changed; delete the stream or move its messages by hand")]
+    #[error(
+        "its setting {setting} cannot be changed; delete the stream or move its messages by hand"
+    )]
     Conflict { setting: &'static str },
     #[error("it differs in {changes}, and another instance is to change it")]
     Waiting { changes: String },
@@ -75,19 +77,37 @@ struct ApiError {
 }
 
 impl Reconciler {
-    pub(super) fn new(settings: Streams, client: Client, metrics: Metrics, readiness: &Readiness) -> Self {
+    pub(super) fn new(
+        settings: Streams,
+        client: Client,
+        metrics: Metrics,
+        readiness: &Readiness,
+    ) -> Self {
         let parts = SystemStream::ALL
             .into_iter()
             .filter_map(|stream| {
                 let settings = settings.plan.of(stream)?;
-                Some((stream, settings, readiness.part(format!("stream:{}", stream.name()))))
+                Some((
+                    stream,
+                    settings,
+                    readiness.part(format!("stream:{}", stream.name())),
+                ))
             })
             .collect();
-        Self { settings, client, metrics, parts }
+        Self {
+            settings,
+            client,
+            metrics,
+            parts,
+        }
     }
 
     /// Looks at the start, at each reconnect, when it is elected, and from time to time.
-    pub(super) async fn run(self, leadership: Leadership, shutdown: CancellationToken) -> anyhow::Result<()> {
+    pub(super) async fn run(
+        self,
+        leadership: Leadership,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
         let mut seen = None;
         let mut next = Instant::now();
         let mut ticks = tokio::time::interval(TICK);
@@ -100,7 +120,10 @@ impl Reconciler {
             }
             let leads = leadership.is_leader();
             self.metrics.leader.set(leads.into());
-            let state = (leads, self.client.statistics().connects.load(Ordering::Relaxed));
+            let state = (
+                leads,
+                self.client.statistics().connects.load(Ordering::Relaxed),
+            );
             if seen == Some(state) && Instant::now() < next {
                 continue;
             }
@@ -111,7 +134,11 @@ impl Reconciler {
                 all_well = self.look(mode) => all_well,
             };
             seen = Some(state);
-            let wait = if all_well { self.settings.interval } else { self.settings.interval.min(AFTER_FAULT) };
+            let wait = if all_well {
+                self.settings.interval
+            } else {
+                self.settings.interval.min(AFTER_FAULT)
+            };
             next = Instant::now() + wait;
         }
     }
@@ -119,7 +146,10 @@ impl Reconciler {
     /// The election of the instance that acts. Two that act at the same time do no harm: each brings the streams to the
     /// same state.
     pub(super) fn election(candidate: &str) -> election::Settings {
-        election::Settings { caution: Caution::None, ..election::Settings::new(ELECTION, candidate) }
+        election::Settings {
+            caution: Caution::None,
+            ..election::Settings::new(ELECTION, candidate)
+        }
     }
 
     /// Looks at each stream; one that fails keeps none of the others from being looked at.
@@ -133,7 +163,11 @@ impl Reconciler {
                 Err(error) => {
                     all_well = false;
                     let error = err_chain(&error);
-                    tracing::warn!(stream = stream.name(), error, "a stream is not as it must be");
+                    tracing::warn!(
+                        stream = stream.name(),
+                        error,
+                        "a stream is not as it must be"
+                    );
                     part.down(error);
                 }
             }
@@ -141,7 +175,12 @@ impl Reconciler {
         all_well
     }
 
-    async fn reconcile(&self, stream: SystemStream, settings: Settings, mode: Mode) -> Result<(), StreamError> {
+    async fn reconcile(
+        &self,
+        stream: SystemStream,
+        settings: Settings,
+        mode: Mode,
+    ) -> Result<(), StreamError> {
         let outcome = self.act(stream, settings, mode).await;
         if outcome.is_err() {
             self.metrics.stream_change(StreamChange::Failed).inc();
@@ -149,7 +188,12 @@ impl Reconciler {
         outcome
     }
 
-    async fn act(&self, stream: SystemStream, settings: Settings, mode: Mode) -> Result<(), StreamError> {
+    async fn act(
+        &self,
+        stream: SystemStream,
+        settings: Settings,
+        mode: Mode,
+    ) -> Result<(), StreamError> {
         let current = self.current(stream).await?;
         let may_create = mode == Mode::Act || stream == SystemStream::Election;
         match stream.reconcile(settings, current.as_ref()) {
@@ -167,28 +211,41 @@ impl Reconciler {
                 self.metrics.stream_change(StreamChange::Updated).inc();
                 Ok(())
             }
-            Action::Update { changes, .. } => Err(StreamError::Waiting { changes: changes.join(", ") }),
+            Action::Update { changes, .. } => Err(StreamError::Waiting {
+                changes: changes.join(", "),
+            }),
             Action::Conflict { setting } => Err(StreamError::Conflict { setting }),
         }
     }
 
-    async fn current(&self, stream: SystemStream) -> Result<Option<Map<String, Value>>, StreamError> {
+    async fn current(
+        &self,
+        stream: SystemStream,
+    ) -> Result<Option<Map<String, Value>>, StreamError> {
         match self.ask("INFO", stream, &json!({})).await {
             Ok(reply) => Ok(reply.config),
-            Err(StreamError::Refused { code: NOT_FOUND, .. }) => Ok(None),
+            Err(StreamError::Refused {
+                code: NOT_FOUND, ..
+            }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn ask(&self, verb: &str, stream: SystemStream, body: &Value) -> Result<Reply, StreamError> {
+    async fn ask(
+        &self,
+        verb: &str,
+        stream: SystemStream,
+        body: &Value,
+    ) -> Result<Reply, StreamError> {
         let subject = stream::api_request(verb, stream.name());
         let reply = nats::request(&self.client, subject, serde_json::to_vec(body)?, LIMIT).await?;
         let reply: Reply = serde_json::from_slice(&reply.payload)?;
         match reply.error {
             None => Ok(reply),
-            Some(error) => {
-                Err(StreamError::Refused { description: error.description, code: error.err_code })
-            }
+            Some(error) => Err(StreamError::Refused {
+                description: error.description,
+                code: error.err_code,
+            }),
         }
     }
 }

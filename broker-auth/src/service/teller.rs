@@ -52,12 +52,30 @@ impl Telling {
     pub(super) fn new(settings: Refusals, clock: Clock, metrics: Metrics) -> (Teller, Self) {
         let (sender, queue) = mpsc::channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
-        let teller = Teller { queue: sender, lost: Arc::clone(&lost), metrics: metrics.clone() };
-        (teller, Self { settings, outbox: None, clock, metrics, queue, lost })
+        let teller = Teller {
+            queue: sender,
+            lost: Arc::clone(&lost),
+            metrics: metrics.clone(),
+        };
+        (
+            teller,
+            Self {
+                settings,
+                outbox: None,
+                clock,
+                metrics,
+                queue,
+                lost,
+            },
+        )
     }
 
     /// Tells until the shutdown, and then what is left; events go to `outbox`, if there is one.
-    pub(super) async fn run(mut self, outbox: Option<Outbox>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    pub(super) async fn run(
+        mut self,
+        outbox: Option<Outbox>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
         self.outbox = outbox;
         let mut valve = Valve::new(self.settings.per_second);
         let mut last = Instant::now();
@@ -97,8 +115,15 @@ impl Telling {
         let Some(refusal) = valve.summary() else {
             return;
         };
-        tracing::warn!(reason = refusal.reason, why = refusal.message, "logins refused");
-        let identity = self.outbox.as_ref().map_or_else(String::new, |outbox| outbox.name().to_owned());
+        tracing::warn!(
+            reason = refusal.reason,
+            why = refusal.message,
+            "logins refused"
+        );
+        let identity = self
+            .outbox
+            .as_ref()
+            .map_or_else(String::new, |outbox| outbox.name().to_owned());
         self.publish(identity, refusal);
     }
 
@@ -126,8 +151,28 @@ fn log(tale: &Tale) {
     let (user, server) = (text(&refusal.user), text(&refusal.server_name));
     let (reason, why) = (refusal.reason.as_str(), refusal.message.as_str());
     if tale.reason == Reason::NonceNotOffered {
-        tracing::error!(reason, why, claimed, purpose, host, name, user, server, "login refused");
+        tracing::error!(
+            reason,
+            why,
+            claimed,
+            purpose,
+            host,
+            name,
+            user,
+            server,
+            "login refused"
+        );
     } else {
-        tracing::warn!(reason, why, claimed, purpose, host, name, user, server, "login refused");
+        tracing::warn!(
+            reason,
+            why,
+            claimed,
+            purpose,
+            host,
+            name,
+            user,
+            server,
+            "login refused"
+        );
     }
 }

@@ -1,7 +1,10 @@
 use super::*;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const EVENTS: Settings = Settings { retention: DAY, replicas: 1 };
+const EVENTS: Settings = Settings {
+    retention: DAY,
+    replicas: 1,
+};
 
 fn created(stream: SystemStream, settings: Settings) -> Map<String, Value> {
     let Action::Create(Value::Object(config)) = stream.reconcile(settings, None) else {
@@ -23,7 +26,10 @@ fn a_stream_that_does_not_exist_is_made_as_choria_makes_it() {
 
 #[test]
 fn the_election_bucket_is_the_one_that_choria_clients_know() {
-    let ttl = Settings { retention: Duration::from_secs(60), replicas: 3 };
+    let ttl = Settings {
+        retention: Duration::from_secs(60),
+        replicas: 3,
+    };
     let config = created(SystemStream::Election, ttl);
     let wanted = json!({
         "name": "KV_CHORIA_LEADER_ELECTION", "subjects": ["$KV.CHORIA_LEADER_ELECTION.>"], "retention": "limits",
@@ -52,7 +58,11 @@ fn a_stream_as_it_must_be_is_kept_whatever_else_it_has() {
         config.insert("duplicate_window".into(), json!(120_000_000_000_u64));
         config.insert("max_bytes".into(), json!(1 << 30));
         config.insert("metadata".into(), json!({ "owner": "ops" }));
-        assert_eq!(stream.reconcile(EVENTS, Some(&config)), Action::Keep, "{stream:?}");
+        assert_eq!(
+            stream.reconcile(EVENTS, Some(&config)),
+            Action::Keep,
+            "{stream:?}"
+        );
     }
 }
 
@@ -62,28 +72,47 @@ fn a_stream_that_differs_is_changed_in_that_and_nothing_else() {
     config.insert("max_bytes".into(), json!(5));
     config.insert("max_age".into(), json!(1));
     config.insert("subjects".into(), json!(["other"]));
-    let Action::Update { config: Value::Object(changed), changes } =
-        SystemStream::Events.reconcile(EVENTS, Some(&config))
+    let Action::Update {
+        config: Value::Object(changed),
+        changes,
+    } = SystemStream::Events.reconcile(EVENTS, Some(&config))
     else {
         panic!("a stream that differs is changed");
     };
     assert_eq!(changes, ["subjects", "max_age"]);
-    assert_eq!((&changed["max_bytes"], &changed["max_age"]), (&json!(5), &json!(86_400_000_000_000_u64)));
+    assert_eq!(
+        (&changed["max_bytes"], &changed["max_age"]),
+        (&json!(5), &json!(86_400_000_000_000_u64))
+    );
 }
 
 #[test]
 fn replicas_grow_and_never_shrink() {
     let mut config = created(SystemStream::Events, EVENTS);
-    let three = Settings { replicas: 3, ..EVENTS };
-    let Action::Update { config: grown, changes } =
-        SystemStream::Events.reconcile(three, Some(&config))
+    let three = Settings {
+        replicas: 3,
+        ..EVENTS
+    };
+    let Action::Update {
+        config: grown,
+        changes,
+    } = SystemStream::Events.reconcile(three, Some(&config))
     else {
         panic!("more replicas are made");
     };
-    assert_eq!((changes, &grown["num_replicas"]), (vec!["num_replicas"], &json!(3)));
+    assert_eq!(
+        (changes, &grown["num_replicas"]),
+        (vec!["num_replicas"], &json!(3))
+    );
     config.insert("num_replicas".into(), json!(5));
-    assert_eq!(SystemStream::Events.reconcile(three, Some(&config)), Action::Keep);
-    assert_eq!(SystemStream::Events.reconcile(EVENTS, Some(&config)), Action::Keep);
+    assert_eq!(
+        SystemStream::Events.reconcile(three, Some(&config)),
+        Action::Keep
+    );
+    assert_eq!(
+        SystemStream::Events.reconcile(EVENTS, Some(&config)),
+        Action::Keep
+    );
 }
 
 #[test]
@@ -101,7 +130,10 @@ fn what_cannot_be_changed_is_left_alone() {
 fn a_shortened_age_takes_the_duplicate_window_along() {
     let mut config = created(SystemStream::Election, EVENTS);
     config.insert("duplicate_window".into(), json!(120_000_000_000_u64));
-    let minute = Settings { retention: Duration::from_secs(60), replicas: 1 };
+    let minute = Settings {
+        retention: Duration::from_secs(60),
+        replicas: 1,
+    };
     let Action::Update { config, .. } = SystemStream::Election.reconcile(minute, Some(&config))
     else {
         panic!("the age is changed");
@@ -111,9 +143,20 @@ fn a_shortened_age_takes_the_duplicate_window_along() {
 
 #[test]
 fn streams_without_retention_are_not_looked_after_but_elections_are() {
-    let none = Settings { retention: Duration::ZERO, replicas: 1 };
-    let plan = Plan { events: none, machine: none, advisories: none, executor: none, election: none };
-    let looked_after: Vec<_> =
-        SystemStream::ALL.into_iter().filter(|stream| plan.of(*stream).is_some()).collect();
+    let none = Settings {
+        retention: Duration::ZERO,
+        replicas: 1,
+    };
+    let plan = Plan {
+        events: none,
+        machine: none,
+        advisories: none,
+        executor: none,
+        election: none,
+    };
+    let looked_after: Vec<_> = SystemStream::ALL
+        .into_iter()
+        .filter(|stream| plan.of(*stream).is_some())
+        .collect();
     assert_eq!(looked_after, [SystemStream::Election]);
 }

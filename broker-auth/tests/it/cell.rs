@@ -13,36 +13,36 @@ use serde_json::Value;
 
 use crate::raw::{Connect, Raw};
 
-pub const PROVISIONER_PASSWORD: &str = "provS3cret";
-pub const SYSTEM_PASSWORD: &str = "sysS3cret";
-pub const SOON: Duration = Duration::from_secs(30);
-pub const OFTEN: Duration = Duration::from_millis(50);
+pub(crate) const PROVISIONER_PASSWORD: &str = "provS3cret";
+pub(crate) const SYSTEM_PASSWORD: &str = "sysS3cret";
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const OFTEN: Duration = Duration::from_millis(50);
 
 /// Keys, certificates and files that a cell is made of.
-pub struct Parts {
-    pub keys: CalloutKeys,
-    pub authority: Authority,
-    pub tls: TlsFiles,
-    pub organisation: Organisation,
-    pub issuer: Key,
-    pub dir: tempfile::TempDir,
+pub(crate) struct Parts {
+    pub(crate) keys: CalloutKeys,
+    pub(crate) authority: Authority,
+    pub(crate) tls: TlsFiles,
+    pub(crate) organisation: Organisation,
+    pub(crate) issuer: Key,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 /// A broker and one instance of the service.
-pub struct Cell {
-    pub parts: Parts,
-    pub broker: Broker,
-    pub service: Service,
+pub(crate) struct Cell {
+    pub(crate) parts: Parts,
+    pub(crate) broker: Broker,
+    pub(crate) service: Service,
 }
 
 /// A running instance of the service.
-pub struct Service {
-    pub process: Process,
-    pub admin: u16,
+pub(crate) struct Service {
+    pub(crate) process: Process,
+    pub(crate) admin: u16,
 }
 
 impl Parts {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let authority = Authority::new();
         let issuer = overlay_testkit::mint::key();
         let parts = Self {
@@ -59,7 +59,7 @@ impl Parts {
         parts
     }
 
-    pub fn secret(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn secret(&self, name: &str, text: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -67,9 +67,12 @@ impl Parts {
     }
 
     /// The service's configuration for brokers at these ports; `more` is appended.
-    pub fn config(&self, brokers: &[u16], admin: u16, more: &str) -> String {
+    pub(crate) fn config(&self, brokers: &[u16], admin: u16, more: &str) -> String {
         let file = |name: &str| format!("{:?}", self.dir.path().join(name).display().to_string());
-        let servers: Vec<_> = brokers.iter().map(|port| format!("\"tls://127.0.0.1:{port}\"")).collect();
+        let servers: Vec<_> = brokers
+            .iter()
+            .map(|port| format!("\"tls://127.0.0.1:{port}\""))
+            .collect();
         let mut text = String::new();
         write!(
             text,
@@ -113,40 +116,46 @@ listen = "127.0.0.1:{admin}"
         text
     }
 
-    pub fn streams_seed(&self) -> String {
-        format!("{:?}", self.dir.path().join("streams.nk").display().to_string())
+    pub(crate) fn streams_seed(&self) -> String {
+        format!(
+            "{:?}",
+            self.dir.path().join("streams.nk").display().to_string()
+        )
     }
 
-    pub fn service(&self, brokers: &[u16], more: &str) -> Service {
+    pub(crate) fn service(&self, brokers: &[u16], more: &str) -> Service {
         let service = self.start_service(brokers, more);
         service.wait_until_ready();
         service
     }
 
-    pub fn start_service(&self, brokers: &[u16], more: &str) -> Service {
+    pub(crate) fn start_service(&self, brokers: &[u16], more: &str) -> Service {
         let admin = free_port();
         let path = self.dir.path().join(format!("broker-auth-{admin}.toml"));
         std::fs::write(&path, self.config(brokers, admin, more)).unwrap();
-        Service { process: start(&path), admin }
+        Service {
+            process: start(&path),
+            admin,
+        }
     }
 
-    pub fn open(&self, port: u16) -> Raw {
+    pub(crate) fn open(&self, port: u16) -> Raw {
         Raw::open(port, &self.authority.ca_file())
     }
 
     /// Logs in, or says what the broker said.
-    pub fn login(&self, port: u16, connect: &Connect) -> Result<Raw, String> {
+    pub(crate) fn login(&self, port: u16, connect: &Connect) -> Result<Raw, String> {
         self.open(port).login(connect)
     }
 }
 
 impl Cell {
     /// The newest broker, with TLS and websocket.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(|builder| builder, "")
     }
 
-    pub fn of_version(version: Option<&str>) -> Self {
+    pub(crate) fn of_version(version: Option<&str>) -> Self {
         Self::with(
             |builder| match version {
                 Some(version) => builder.version(version),
@@ -156,32 +165,39 @@ impl Cell {
         )
     }
 
-    pub fn with(
+    pub(crate) fn with(
         build: impl FnOnce(overlay_testkit::Builder) -> overlay_testkit::Builder,
         more: &str,
     ) -> Self {
         let parts = Parts::new();
-        let builder = Broker::builder().tls(&parts.tls).websocket().callout(&parts.keys);
+        let builder = Broker::builder()
+            .tls(&parts.tls)
+            .websocket()
+            .callout(&parts.keys);
         let broker = build(builder).start();
         let service = parts.service(&[broker.port()], more);
-        Self { parts, broker, service }
+        Self {
+            parts,
+            broker,
+            service,
+        }
     }
 
-    pub fn login(&self, connect: &Connect) -> Result<Raw, String> {
+    pub(crate) fn login(&self, connect: &Connect) -> Result<Raw, String> {
         self.parts.login(self.broker.port(), connect)
     }
 
     /// Logs in as soon as the broker and the service let it.
-    pub fn login_soon(&self, connect: &Connect) -> Raw {
+    pub(crate) fn login_soon(&self, connect: &Connect) -> Raw {
         eventually_blocking(SOON, OFTEN, || self.login(connect))
     }
 
     /// A client of the fleet's account that may do everything: the streams' user.
-    pub async fn streams(&self) -> async_nats::Client {
+    pub(crate) async fn streams(&self) -> async_nats::Client {
         self.nkey(&self.parts.keys.streams.seed().unwrap()).await
     }
 
-    pub async fn nkey(&self, seed: &str) -> async_nats::Client {
+    pub(crate) async fn nkey(&self, seed: &str) -> async_nats::Client {
         async_nats::ConnectOptions::with_nkey(seed.to_owned())
             .add_root_certificates(self.parts.authority.ca_file())
             .connect(format!("tls://127.0.0.1:{}", self.broker.port()))
@@ -191,7 +207,7 @@ impl Cell {
 }
 
 impl Service {
-    pub fn wait_until_ready(&self) {
+    pub(crate) fn wait_until_ready(&self) {
         eventually_blocking(SOON, OFTEN, || match http_get(self.admin, "/ready") {
             Ok((200, _)) => Ok(()),
             Ok((status, body)) => Err(format!("{status}: {body}\n{}", self.process.stderr())),
@@ -199,13 +215,13 @@ impl Service {
         });
     }
 
-    pub fn readiness(&self) -> (u16, Value) {
+    pub(crate) fn readiness(&self) -> (u16, Value) {
         let (status, body) = http_get(self.admin, "/ready").unwrap();
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
 
     /// The value of one metric, by its name with labels; 0 when absent.
-    pub fn metric(&self, series: &str) -> f64 {
+    pub(crate) fn metric(&self, series: &str) -> f64 {
         let Ok((_, text)) = http_get(self.admin, "/metrics") else {
             return 0.0;
         };
@@ -214,14 +230,20 @@ impl Service {
             .unwrap_or_default()
     }
 
-    pub fn refused(&self, reason: &str) -> f64 {
-        self.metric(&format!("overlay_broker_auth_logins_refused_total{{reason=\"{reason}\"}}"))
+    pub(crate) fn refused(&self, reason: &str) -> f64 {
+        self.metric(&format!(
+            "overlay_broker_auth_logins_refused_total{{reason=\"{reason}\"}}"
+        ))
     }
 
-    pub async fn wait_for_metric(&self, series: &str, least: f64) {
+    pub(crate) async fn wait_for_metric(&self, series: &str, least: f64) {
         eventually(SOON, OFTEN, || async {
             let value = self.metric(series);
-            if value >= least { Ok(()) } else { Err(format!("{series} is {value}")) }
+            if value >= least {
+                Ok(())
+            } else {
+                Err(format!("{series} is {value}"))
+            }
         })
         .await;
     }
@@ -234,6 +256,15 @@ fn start(config: &Path) -> Process {
         .start()
 }
 
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Waits until the broker has taken in what a client of the fleet's account sent before, its subscriptions included.
+pub(crate) async fn settle(client: &async_nats::Client) {
+    client.request("$JS.API.INFO", "".into()).await.unwrap();
 }

@@ -6,20 +6,26 @@ use overlay_tokens::claims::{ClientPermissions, ServerPermissions};
 use overlay_tokens::issue::{ClientToken, ProvisioningToken, ServerToken};
 use serde_json::Value;
 
-use crate::cell::{Cell, PROVISIONER_PASSWORD, SYSTEM_PASSWORD};
+use crate::cell::{self, Cell, OFTEN, PROVISIONER_PASSWORD, SOON, SYSTEM_PASSWORD};
 use crate::raw::Connect;
 
 const OLDEST_LINE: &str = "2.12";
 
-pub fn fleet() -> ClientPermissions {
-    ClientPermissions { fleet_management: true, ..ClientPermissions::default() }
+pub(crate) fn fleet() -> ClientPermissions {
+    ClientPermissions {
+        fleet_management: true,
+        ..ClientPermissions::default()
+    }
 }
 
-pub fn client(organisation: &Organisation, permissions: ClientPermissions) -> Connect {
-    Connect::of(&organisation.client(ClientToken { permissions: Some(permissions), ..ClientToken::new("up=rip") }))
+pub(crate) fn client(organisation: &Organisation, permissions: ClientPermissions) -> Connect {
+    Connect::of(&organisation.client(ClientToken {
+        permissions: Some(permissions),
+        ..ClientToken::new("up=rip")
+    }))
 }
 
-pub fn node(organisation: &Organisation, identity: &str) -> Connect {
+pub(crate) fn node(organisation: &Organisation, identity: &str) -> Connect {
     Connect::of(&organisation.server(ServerToken {
         identity: identity.to_owned(),
         collectives: vec!["c1".to_owned()],
@@ -27,7 +33,7 @@ pub fn node(organisation: &Organisation, identity: &str) -> Connect {
     }))
 }
 
-pub fn provisioning_token(organisation: &Organisation) -> String {
+pub(crate) fn provisioning_token(organisation: &Organisation) -> String {
     organisation.provisioning(ProvisioningToken {
         token: "s3cret".into(),
         urls: vec!["nats://127.0.0.1:4222".to_owned()],
@@ -40,7 +46,11 @@ fn on_both_lines(name: &str, suite: fn(&Cell)) {
     suite(&Cell::of_version(None));
     match nats_server::locate_version(OLDEST_LINE) {
         Ok(_) => suite(&Cell::of_version(Some(OLDEST_LINE))),
-        Err(error) => skip(&format!("{name} on {OLDEST_LINE}"), &error.to_string(), "cargo xtask tools"),
+        Err(error) => skip(
+            &format!("{name} on {OLDEST_LINE}"),
+            &error.to_string(),
+            "cargo xtask tools",
+        ),
     }
 }
 
@@ -53,26 +63,52 @@ fn user_info(cell: &Cell, connect: &Connect, inbox: &str) -> Value {
 
 #[test]
 fn every_kind_of_login_gets_in_with_its_own_permissions() {
-    on_both_lines("every_kind_of_login_gets_in_with_its_own_permissions", |cell| {
-        let organisation = &cell.parts.organisation;
-        let mut caller = cell.login(&client(organisation, fleet())).unwrap();
-        assert!(caller.may_publish("choria.node.n1") && caller.may_publish("west.broadcast.agent.rpcutil"));
-        assert!(!caller.may_publish("choria.reply.x.1") && !caller.may_publish("$JS.API.STREAM.CREATE.X"));
+    on_both_lines(
+        "every_kind_of_login_gets_in_with_its_own_permissions",
+        |cell| {
+            let organisation = &cell.parts.organisation;
+            let mut caller = cell.login(&client(organisation, fleet())).unwrap();
+            assert!(
+                caller.may_publish("choria.node.n1")
+                    && caller.may_publish("west.broadcast.agent.rpcutil")
+            );
+            assert!(
+                !caller.may_publish("choria.reply.x.1")
+                    && !caller.may_publish("$JS.API.STREAM.CREATE.X")
+            );
 
-        let mut node = cell.login(&node(organisation, "n1.example.net")).unwrap();
-        assert!(node.may_subscribe("c1.node.n1.example.net") && node.may_publish("c1.reply.x.1"));
+            let mut node = cell.login(&node(organisation, "n1.example.net")).unwrap();
+            assert!(
+                node.may_subscribe("c1.node.n1.example.net") && node.may_publish("c1.reply.x.1")
+            );
 
-        let mut bare = cell.login(&Connect::token(&provisioning_token(organisation))).unwrap();
-        assert!(bare.may_subscribe("provisioning.node.n2") && bare.may_publish("provisioning.reply.x"));
+            let mut bare = cell
+                .login(&Connect::token(&provisioning_token(organisation)))
+                .unwrap();
+            assert!(
+                bare.may_subscribe("provisioning.node.n2")
+                    && bare.may_publish("provisioning.reply.x")
+            );
 
-        let provisioner = Connect::of(&organisation.provisioner("up=prov")).user("provisioner", PROVISIONER_PASSWORD);
-        let mut provisioner = cell.login(&provisioner).unwrap();
-        assert!(provisioner.may_publish("provisioning.node.n2") && provisioner.may_subscribe(">"));
+            let provisioner = Connect::of(&organisation.provisioner("up=prov"))
+                .user("provisioner", PROVISIONER_PASSWORD);
+            let mut provisioner = cell.login(&provisioner).unwrap();
+            assert!(
+                provisioner.may_publish("provisioning.node.n2") && provisioner.may_subscribe(">")
+            );
 
-        let system = ClientPermissions { system_user: true, ..ClientPermissions::default() };
-        let mut system = cell.login(&client(organisation, system).user("system", SYSTEM_PASSWORD)).unwrap();
-        assert!(system.request("$SYS.REQ.SERVER.PING", "answers.x", "").contains("server_id"));
-    });
+            let system = ClientPermissions {
+                system_user: true,
+                ..ClientPermissions::default()
+            };
+            let system = client(organisation, system).user("system", SYSTEM_PASSWORD);
+            let info = user_info(cell, &system, "answers.x");
+            assert_eq!(
+                (&info["user"], &info["account"]),
+                (&"system".into(), &"system".into())
+            );
+        },
+    );
 }
 
 #[test]
@@ -93,12 +129,34 @@ fn refused_logins_hear_nothing_but_that_they_are() {
             ("token_malformed", Connect::token(&"x".repeat(20_000))),
             ("nothing_presented", Connect::named()),
             ("nothing_presented", Connect::named().user("rip", "x")),
-            ("nothing_presented", Connect { jwt: good.token.clone(), token: String::new(), ..good.clone() }),
-            ("provisioner_password", Connect::of(&organisation.provisioner("p")).user("provisioner", "no")),
-            ("not_a_provisioner", good.clone().user("provisioner", PROVISIONER_PASSWORD)),
-            ("not_a_system_user", good.clone().user("system", SYSTEM_PASSWORD)),
-            ("system_token", Connect::named().user("system", SYSTEM_PASSWORD)),
-            ("not_signed_by_issuer", Connect::token(&provisioning_token(&stranger))),
+            (
+                "nothing_presented",
+                Connect {
+                    jwt: good.token.clone(),
+                    token: String::new(),
+                    ..good.clone()
+                },
+            ),
+            (
+                "provisioner_password",
+                Connect::of(&organisation.provisioner("p")).user("provisioner", "no"),
+            ),
+            (
+                "not_a_provisioner",
+                good.clone().user("provisioner", PROVISIONER_PASSWORD),
+            ),
+            (
+                "not_a_system_user",
+                good.clone().user("system", SYSTEM_PASSWORD),
+            ),
+            (
+                "system_token",
+                Connect::named().user("system", SYSTEM_PASSWORD),
+            ),
+            (
+                "not_signed_by_issuer",
+                Connect::token(&provisioning_token(&stranger)),
+            ),
         ];
         for (reason, connect) in &attempts {
             let before = cell.service.refused(reason);
@@ -113,7 +171,9 @@ fn refused_logins_hear_nothing_but_that_they_are() {
 #[test]
 fn case_23_callers_cannot_read_each_others_replies() {
     let cell = Cell::start();
-    let mut caller = cell.login(&client(&cell.parts.organisation, fleet())).unwrap();
+    let mut caller = cell
+        .login(&client(&cell.parts.organisation, fleet()))
+        .unwrap();
     let other = overlay_tokens::claims::unique_id("up=other");
     assert!(caller.may_subscribe("choria.reply.7419405695a186147a0de38f7e31a509.>"));
     assert!(!caller.may_subscribe(&format!("choria.reply.{other}.>")));
@@ -123,8 +183,13 @@ fn case_23_callers_cannot_read_each_others_replies() {
 #[test]
 fn case_26_an_org_admin_reads_any_reply() {
     let cell = Cell::start();
-    let admin = ClientPermissions { org_admin: true, ..ClientPermissions::default() };
-    let mut admin = cell.login(&client(&cell.parts.organisation, admin)).unwrap();
+    let admin = ClientPermissions {
+        org_admin: true,
+        ..ClientPermissions::default()
+    };
+    let mut admin = cell
+        .login(&client(&cell.parts.organisation, admin))
+        .unwrap();
     assert!(admin.may_subscribe("*.reply.>") && admin.may_publish("$JS.API.STREAM.CREATE.X"));
 }
 
@@ -144,7 +209,11 @@ fn case_30_a_node_without_collectives_can_do_nothing() {
     claims.collectives.clear();
     let token = overlay_tokens::issue::sign(&claims, &cell.parts.issuer).unwrap();
     let mut node = cell.login(&Connect::token(&token).signed_by(&key)).unwrap();
-    assert!(!node.may_publish("c1.reply.x") && !node.may_subscribe("c1.node.n1") && !node.may_subscribe("x"));
+    assert!(
+        !node.may_publish("c1.reply.x")
+            && !node.may_subscribe("c1.node.n1")
+            && !node.may_subscribe("x")
+    );
 }
 
 #[test]
@@ -158,23 +227,32 @@ fn case_31_nodes_cannot_call_nodes() {
 #[test]
 fn case_33_unprovisioned_nodes_see_only_the_agents_they_need() {
     let cell = Cell::start();
-    let mut bare = cell.login(&Connect::token(&provisioning_token(&cell.parts.organisation))).unwrap();
+    let mut bare = cell
+        .login(&Connect::token(&provisioning_token(
+            &cell.parts.organisation,
+        )))
+        .unwrap();
     assert!(!bare.may_subscribe("provisioning.broadcast.agent.other") && !bare.may_subscribe(">"));
 }
 
 #[tokio::test]
 async fn case_35_a_provisioner_votes_in_the_bucket_of_the_fleet() {
     let cell = Cell::start();
-    let connect =
-        Connect::of(&cell.parts.organisation.provisioner("up=prov")).user("provisioner", PROVISIONER_PASSWORD);
+    let connect = Connect::of(&cell.parts.organisation.provisioner("up=prov"))
+        .user("provisioner", PROVISIONER_PASSWORD);
     let mut provisioner = cell.login(&connect).unwrap();
     let vote = "choria.streams.$KV.CHORIA_LEADER_ELECTION.provisioner";
     let stored = provisioner.request(vote, "votes.1", "me");
     assert!(stored.contains("KV_CHORIA_LEADER_ELECTION"), "{stored}");
     let context = async_nats::jetstream::new(cell.streams().await);
-    let bucket = context.get_key_value("CHORIA_LEADER_ELECTION").await.unwrap();
+    let bucket = context
+        .get_key_value("CHORIA_LEADER_ELECTION")
+        .await
+        .unwrap();
     assert_eq!(bucket.get("provisioner").await.unwrap().unwrap(), "me");
-    provisioner.send("SUB votes.2 7\r\nPUB choria.streams.$KV.CHORIA_LEADER_ELECTION.other votes.2 1\r\nx\r\n");
+    provisioner.send(
+        "SUB votes.2 7\r\nPUB choria.streams.$KV.CHORIA_LEADER_ELECTION.other votes.2 1\r\nx\r\n",
+    );
     provisioner.told();
     assert!(bucket.get("other").await.unwrap().is_none());
 }
@@ -182,19 +260,36 @@ async fn case_35_a_provisioner_votes_in_the_bucket_of_the_fleet() {
 #[tokio::test]
 async fn case_36_events_of_unprovisioned_nodes_are_stored_with_the_fleets() {
     let cell = Cell::start();
-    let mut bare = cell.login(&Connect::token(&provisioning_token(&cell.parts.organisation))).unwrap();
+    let mut bare = cell
+        .login(&Connect::token(&provisioning_token(
+            &cell.parts.organisation,
+        )))
+        .unwrap();
     let streams = cell.streams().await;
     let mut events = streams.subscribe("choria.lifecycle.>").await.unwrap();
-    streams.flush().await.unwrap();
+    cell::settle(&streams).await;
     bare.send("PUB choria.lifecycle.event.startup.provision_mode_server 2\r\n{}\r\n");
     bare.told();
-    let event = futures_util::StreamExt::next(&mut events).await.unwrap();
-    assert_eq!(event.subject.as_str(), "choria.lifecycle.event.startup.provision_mode_server");
+    let event = tokio::time::timeout(SOON, futures_util::StreamExt::next(&mut events))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        event.subject.as_str(),
+        "choria.lifecycle.event.startup.provision_mode_server"
+    );
     let context = async_nats::jetstream::new(streams);
-    overlay_testkit::eventually(crate::cell::SOON, crate::cell::OFTEN, || async {
-        let mut stream = context.get_stream("CHORIA_EVENTS").await.map_err(|error| error.to_string())?;
+    overlay_testkit::eventually(SOON, OFTEN, || async {
+        let mut stream = context
+            .get_stream("CHORIA_EVENTS")
+            .await
+            .map_err(|error| error.to_string())?;
         let info = stream.info().await.map_err(|error| error.to_string())?;
-        if info.state.messages > 0 { Ok(()) } else { Err("nothing stored".to_owned()) }
+        if info.state.messages > 0 {
+            Ok(())
+        } else {
+            Err("nothing stored".to_owned())
+        }
     })
     .await;
 }
@@ -204,7 +299,10 @@ fn case_42_the_broker_tells_a_client_its_account_and_lists() {
     let cell = Cell::start();
     let inbox = "choria.reply.7419405695a186147a0de38f7e31a509.info";
     let info = user_info(&cell, &client(&cell.parts.organisation, fleet()), inbox);
-    assert_eq!((&info["user"], &info["account"]), (&"up=rip".into(), &"choria".into()));
+    assert_eq!(
+        (&info["user"], &info["account"]),
+        (&"up=rip".into(), &"choria".into())
+    );
     let publish = info["permissions"]["publish"]["allow"].as_array().unwrap();
     assert_eq!(publish.len(), 5);
     assert!(publish.contains(&"*.node.>".into()));
@@ -240,30 +338,47 @@ async fn case_43_websockets_log_in_like_anybody() {
     .connect(cell.broker.websocket_url().unwrap())
     .await
     .unwrap();
-    let info = client.request("$SYS.REQ.USER.INFO", "".into()).await.unwrap();
+    let info = client
+        .request("$SYS.REQ.USER.INFO", "".into())
+        .await
+        .unwrap();
     let info: Value = serde_json::from_slice(&info.payload).unwrap();
     assert_eq!(info["data"]["account"], "choria");
 }
 
 #[test]
 fn case_49_malformed_subjects_in_a_token_cost_nobody_the_login() {
-    on_both_lines("case_49_malformed_subjects_in_a_token_cost_nobody_the_login", |cell| {
-        let token = ClientToken {
-            pub_subjects: ["good.x", "a b", "a..b", "", "a.>.b"].map(str::to_owned).to_vec(),
-            ..ClientToken::new("up=rip")
-        };
-        let mut caller = cell.login(&Connect::of(&cell.parts.organisation.client(token))).unwrap();
-        assert!(caller.may_publish("good.x") && !caller.may_publish("a.b"));
-    });
+    on_both_lines(
+        "case_49_malformed_subjects_in_a_token_cost_nobody_the_login",
+        |cell| {
+            let token = ClientToken {
+                pub_subjects: ["good.x", "a b", "a..b", "", "a.>.b"]
+                    .map(str::to_owned)
+                    .to_vec(),
+                ..ClientToken::new("up=rip")
+            };
+            let mut caller = cell
+                .login(&Connect::of(&cell.parts.organisation.client(token)))
+                .unwrap();
+            assert!(caller.may_publish("good.x") && !caller.may_publish("a.b"));
+        },
+    );
 }
 
 #[test]
 fn case_50_a_connection_ends_with_the_token_of_its_client() {
     let cell = Cell::start();
-    let token = ClientToken { validity: std::time::Duration::from_secs(4), ..ClientToken::new("up=rip") };
+    let token = ClientToken {
+        validity: std::time::Duration::from_secs(4),
+        ..ClientToken::new("up=rip")
+    };
     let connect = Connect::of(&cell.parts.organisation.client(token));
     let told = cell.login(&connect).unwrap().until_closed();
-    assert!(told.iter().any(|line| line.contains("User Authentication Expired")), "{told:?}");
+    assert!(
+        told.iter()
+            .any(|line| line.contains("User Authentication Expired")),
+        "{told:?}"
+    );
     assert!(cell.login(&connect).is_err());
     assert_eq!(cell.service.refused("token_expired"), 1.0);
 }
@@ -271,12 +386,31 @@ fn case_50_a_connection_ends_with_the_token_of_its_client() {
 #[test]
 fn a_node_of_all_permissions_uses_its_subjects_at_the_broker() {
     let cell = Cell::start();
-    let all = ServerPermissions { submission: true, streams: true, governor: true, service_host: true };
-    let token = ServerToken { identity: "n1".to_owned(), permissions: Some(all), ..ServerToken::default() };
-    let mut node = cell.login(&Connect::of(&cell.parts.organisation.server(token))).unwrap();
-    for subject in ["choria.submission.in.x", "choria.governor.G", "$JS.API.STREAM.INFO.X", "$JS.ACK.x"] {
+    let all = ServerPermissions {
+        submission: true,
+        streams: true,
+        governor: true,
+        service_host: true,
+    };
+    let token = ServerToken {
+        identity: "n1".to_owned(),
+        permissions: Some(all),
+        ..ServerToken::default()
+    };
+    let mut node = cell
+        .login(&Connect::of(&cell.parts.organisation.server(token)))
+        .unwrap();
+    for subject in [
+        "choria.submission.in.x",
+        "choria.governor.G",
+        "$JS.API.STREAM.INFO.X",
+        "$JS.ACK.x",
+    ] {
         assert!(node.may_publish(subject), "{subject}");
     }
     assert!(!node.may_publish("$JS.API.STREAM.CREATE.X") && !node.may_publish("$KV.B.k"));
-    assert!(node.may_subscribe("choria.broadcast.service.>") && node.may_subscribe("choria.republish.>"));
+    assert!(
+        node.may_subscribe("choria.broadcast.service.>")
+            && node.may_subscribe("choria.republish.>")
+    );
 }

@@ -1,7 +1,11 @@
 //! The login service from outside: recorded vectors, and a real broker.
-#![allow(clippy::unwrap_used, reason = "a test helper that cannot go on has nothing better to do")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test helper that cannot go on has nothing better to do"
+)]
 
 mod cell;
+mod certificates;
 mod login;
 mod matcher;
 mod outages;

@@ -3,18 +3,19 @@
 use overlay_broker_auth::{Permissions, Side};
 
 /// Whether `subject` may be published.
-pub fn may_publish(permissions: &Permissions, subject: &str) -> bool {
+pub(crate) fn may_publish(permissions: &Permissions, subject: &str) -> bool {
     passes(&permissions.publish, subject)
 }
 
 /// Whether `subject`, which may have wildcards and a queue group after a blank, may be subscribed to.
-pub fn may_subscribe(permissions: &Permissions, subject: &str) -> bool {
+pub(crate) fn may_subscribe(permissions: &Permissions, subject: &str) -> bool {
     let subject = subject.split(' ').next().unwrap_or_default();
     passes(&permissions.subscribe, subject)
 }
 
 fn passes(side: &Side, subject: &str) -> bool {
-    let allowed = side.allow().is_empty() || side.allow().iter().any(|allow| covers(allow, subject));
+    let allowed =
+        side.allow().is_empty() || side.allow().iter().any(|allow| covers(allow, subject));
     allowed && !side.deny().iter().any(|deny| covers(deny, subject))
 }
 
@@ -35,10 +36,23 @@ fn covers(pattern: &str, subject: &str) -> bool {
 
 #[test]
 fn a_pattern_covers_what_it_matches() {
-    for (pattern, subject) in [(">", "a"), (">", ">"), ("a.*", "a.b"), ("a.*", "a.*"), ("a.>", "a.b.c"), ("a.>", "a.>")] {
+    for (pattern, subject) in [
+        (">", "a"),
+        (">", ">"),
+        ("a.*", "a.b"),
+        ("a.*", "a.*"),
+        ("a.>", "a.b.c"),
+        ("a.>", "a.>"),
+    ] {
         assert!(covers(pattern, subject), "{pattern} {subject}");
     }
-    for (pattern, subject) in [("a.>", "a"), ("a.*", "a.>"), ("a.*", "a.b.c"), ("a.b", "a.*"), ("a.b", "a.>")] {
+    for (pattern, subject) in [
+        ("a.>", "a"),
+        ("a.*", "a.>"),
+        ("a.*", "a.b.c"),
+        ("a.b", "a.*"),
+        ("a.b", "a.>"),
+    ] {
         assert!(!covers(pattern, subject), "{pattern} {subject}");
     }
 }

@@ -1,10 +1,12 @@
 //! The service down, slow, doubled, confused; the broker restarted and reloaded.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use overlay_testkit::{Broker, eventually_blocking};
 use overlay_tokens::UnixTime;
-use overlay_tokens::broker_jwt::{AccountKey, Permissions, UserJwt, decode_request, encode_response, encode_user};
+use overlay_tokens::broker_jwt::{
+    AccountKey, Permissions, UserJwt, decode_request, encode_response, encode_user,
+};
 use overlay_tokens::issue::ClientToken;
 
 use crate::cell::{Cell, OFTEN, Parts, SOON};
@@ -17,10 +19,16 @@ fn case_46_without_the_service_nobody_gets_in_and_nobody_is_thrown_out() {
     let connect = client(&cell.parts.organisation, fleet());
     let mut before = cell.login(&connect).unwrap();
     cell.service.process.kill();
-    let started = Instant::now();
-    assert_eq!(cell.login(&connect).map(|_| ()).unwrap_err(), "-ERR 'Authorization Violation'");
+    let started = tokio::time::Instant::now();
+    assert_eq!(
+        cell.login(&connect).map(|_| ()).unwrap_err(),
+        "-ERR 'Authorization Violation'"
+    );
     let waited = started.elapsed();
-    assert!((Duration::from_millis(1500)..Duration::from_secs(6)).contains(&waited), "{waited:?}");
+    assert!(
+        (Duration::from_millis(1500)..Duration::from_secs(6)).contains(&waited),
+        "{waited:?}"
+    );
     assert!(before.may_publish("choria.node.x"));
     let _back = cell.parts.service(&[cell.broker.port()], "");
     cell.login(&connect).unwrap();
@@ -54,7 +62,11 @@ fn a_stopped_service_answers_what_it_holds_and_leaves_the_rest_to_the_other() {
     let _second = cell.parts.service(&[cell.broker.port()], "");
     let connect = client(&cell.parts.organisation, fleet());
     std::thread::scope(|scope| {
-        let logins = scope.spawn(|| (0..60).filter(|_| cell.parts.login(cell.broker.port(), &connect).is_ok()).count());
+        let logins = scope.spawn(|| {
+            (0..60)
+                .filter(|_| cell.parts.login(cell.broker.port(), &connect).is_ok())
+                .count()
+        });
         std::thread::sleep(Duration::from_millis(100));
         cell.service.process.terminate();
         assert_eq!(logins.join().unwrap(), 60);
@@ -81,36 +93,61 @@ fn after_a_restart_of_the_broker_the_service_is_back_before_its_clients() {
     let mut cell = Cell::start();
     let connect = client(&cell.parts.organisation, fleet());
     cell.broker.restart();
-    let started = Instant::now();
+    let started = tokio::time::Instant::now();
     cell.login_soon(&connect);
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
 fn case_45_a_long_token_needs_a_longer_control_line_than_the_default() {
     let policy = "x".repeat(7_000);
     let token = |parts: &Parts| {
-        let token = ClientToken { opa_policy: Some(policy.clone()), ..ClientToken::new("up=rip") };
+        let token = ClientToken {
+            opa_policy: Some(policy.clone()),
+            ..ClientToken::new("up=rip")
+        };
         Connect::of(&parts.organisation.client(token))
     };
     let cell = Cell::start();
     cell.login(&token(&cell.parts)).unwrap();
 
     let parts = Parts::new();
-    let broker = Broker::builder().tls(&parts.tls).jetstream().config(parts.keys.config()).start();
+    let broker = Broker::builder()
+        .tls(&parts.tls)
+        .jetstream()
+        .config(parts.keys.config())
+        .start();
     let _service = parts.service(&[broker.port()], "");
-    let told = parts.login(broker.port(), &token(&parts)).map(|_| ()).unwrap_err();
-    assert!(told.to_lowercase().contains("maximum control line"), "{told}");
+    let told = parts
+        .login(broker.port(), &token(&parts))
+        .map(|_| ())
+        .unwrap_err();
+    assert!(
+        told.to_lowercase().contains("maximum control line"),
+        "{told}"
+    );
 }
 
 #[test]
 fn case_38_without_tls_nobody_gets_in() {
     let parts = Parts::new();
     let broker = Broker::builder().callout(&parts.keys).start();
-    let config = parts.config(&[broker.port()], 0, "").replace("tls://", "nats://");
-    let ca = format!("ca_file = {:?}\n", parts.authority.ca_file().display().to_string());
+    let config = parts
+        .config(&[broker.port()], 0, "")
+        .replace("tls://", "nats://");
+    let ca = format!(
+        "ca_file = {:?}\n",
+        parts.authority.ca_file().display().to_string()
+    );
     let admin = crate::cell::free_port();
-    let config = config.replace(&ca, "").replace("listen = \"127.0.0.1:0\"", &format!("listen = \"127.0.0.1:{admin}\""));
+    let config = config.replace(&ca, "").replace(
+        "listen = \"127.0.0.1:0\"",
+        &format!("listen = \"127.0.0.1:{admin}\""),
+    );
     let path = parts.dir.path().join("plain.toml");
     std::fs::write(&path, config).unwrap();
     let process = overlay_testkit::Process::builder(env!("CARGO_BIN_EXE_overlay-broker-auth"))
@@ -127,7 +164,10 @@ fn case_38_without_tls_nobody_gets_in() {
 fn case_51_a_static_user_that_is_not_listed_is_asked_about() {
     let parts = Parts::new();
     let unlisted = overlay_tokens::broker_jwt::UserKey::generate().unwrap();
-    let users = format!("users: [ {{ nkey: \"{}\" }} ]\n    exports", parts.keys.streams.public());
+    let users = format!(
+        "users: [ {{ nkey: \"{}\" }} ]\n    exports",
+        parts.keys.streams.public()
+    );
     let more = format!(
         "users: [ {{ nkey: \"{}\" }}, {{ nkey: \"{}\" }} ]\n    exports",
         parts.keys.streams.public(),
@@ -159,14 +199,20 @@ fn case_51_a_static_user_that_is_not_listed_is_asked_about() {
 fn case_53_a_reload_leaves_nobody_with_rights_that_its_token_no_longer_has() {
     let cell = Cell::start();
     let organisation = &cell.parts.organisation;
-    let short = ClientToken { validity: Duration::from_secs(3), ..ClientToken::new("up=short") };
+    let short = ClientToken {
+        validity: Duration::from_secs(3),
+        ..ClientToken::new("up=short")
+    };
     let connects = [
         client(organisation, fleet()),
         node(organisation, "n1"),
         Connect::token(&provisioning_token(organisation)),
         Connect::of(&organisation.client(short)),
     ];
-    let logins: Vec<_> = connects.iter().map(|connect| cell.login(connect).unwrap()).collect();
+    let logins: Vec<_> = connects
+        .iter()
+        .map(|connect| cell.login(connect).unwrap())
+        .collect();
     std::thread::sleep(Duration::from_secs(3));
     cell.broker.reload().unwrap();
     for mut login in logins {
@@ -182,7 +228,11 @@ fn case_53_a_reload_leaves_nobody_with_rights_that_its_token_no_longer_has() {
 #[test]
 fn any_server_of_a_cluster_asks_any_instance() {
     let parts = Parts::new();
-    let cluster = Broker::builder().name("b").tls(&parts.tls).callout(&parts.keys).start_cluster();
+    let cluster = Broker::builder()
+        .name("b")
+        .tls(&parts.tls)
+        .callout(&parts.keys)
+        .start_cluster();
     cluster.wait_for_jetstream();
     let ports: Vec<_> = cluster.brokers.iter().map(Broker::port).collect();
     let seed = parts.streams_seed();
@@ -206,7 +256,13 @@ fn any_server_of_a_cluster_asks_any_instance() {
 async fn case_48_wrong_answers_let_nobody_in() {
     type Answer = fn(&CalloutParts<'_>) -> String;
     let ways: [(&str, Answer); 7] = [
-        ("a good answer", |parts| parts.response(Ok(&parts.user(&parts.request_nkey, parts.account, "choria")))),
+        ("a good answer", |parts| {
+            parts.response(Ok(&parts.user(
+                &parts.request_nkey,
+                parts.account,
+                "choria",
+            )))
+        }),
         ("another user", |parts| {
             let other = overlay_tokens::broker_jwt::UserKey::generate().unwrap();
             parts.response(Ok(&parts.user(other.public(), parts.account, "choria")))
@@ -214,19 +270,37 @@ async fn case_48_wrong_answers_let_nobody_in() {
         ("for another server", |parts| {
             let other = overlay_tokens::broker_jwt::UserKey::generate().unwrap();
             let user = parts.user(&parts.request_nkey, parts.account, "choria");
-            encode_response(Ok(&user), &parts.request_nkey, other.public(), parts.account, parts.now).unwrap()
+            encode_response(
+                Ok(&user),
+                &parts.request_nkey,
+                other.public(),
+                parts.account,
+                parts.now,
+            )
+            .unwrap()
         }),
         ("about another user", |parts| {
             let other = overlay_tokens::broker_jwt::UserKey::generate().unwrap();
             let user = parts.user(&parts.request_nkey, parts.account, "choria");
-            encode_response(Ok(&user), other.public(), parts.server, parts.account, parts.now).unwrap()
+            encode_response(
+                Ok(&user),
+                other.public(),
+                parts.server,
+                parts.account,
+                parts.now,
+            )
+            .unwrap()
         }),
         ("user signed by another key", |parts| {
             let other = AccountKey::generate().unwrap();
             parts.response(Ok(&parts.user(&parts.request_nkey, &other, "choria")))
         }),
         ("an account that does not exist", |parts| {
-            parts.response(Ok(&parts.user(&parts.request_nkey, parts.account, "nowhere")))
+            parts.response(Ok(&parts.user(
+                &parts.request_nkey,
+                parts.account,
+                "nowhere",
+            )))
         }),
         ("a refusal", |parts| parts.response(Err("no"))),
     ];
@@ -237,18 +311,22 @@ async fn case_48_wrong_answers_let_nobody_in() {
         .max_control_line(65_536)
         .config(parts.keys.config_unsealed())
         .start();
-    let callout = async_nats::ConnectOptions::with_nkey(parts.keys.callout.seed().unwrap().to_string())
-        .add_root_certificates(parts.authority.ca_file())
-        .connect(format!("tls://127.0.0.1:{}", broker.port()))
-        .await
-        .unwrap();
+    let callout =
+        async_nats::ConnectOptions::with_nkey(parts.keys.callout.seed().unwrap().to_string())
+            .add_root_certificates(parts.authority.ca_file())
+            .connect(format!("tls://127.0.0.1:{}", broker.port()))
+            .await
+            .unwrap();
     let mut requests = callout.subscribe("$SYS.REQ.USER.AUTH").await.unwrap();
     callout.flush().await.unwrap();
     for (way, answer) in ways {
         let connect = client(&parts.organisation, fleet());
         let raw = parts.open(broker.port());
         let login = tokio::task::spawn_blocking(move || raw.login(&connect).map(|_| ()));
-        let request = futures_util::StreamExt::next(&mut requests).await.unwrap();
+        let request = tokio::time::timeout(SOON, futures_util::StreamExt::next(&mut requests))
+            .await
+            .unwrap()
+            .unwrap();
         let now = overlay_testkit::mint::now();
         let asked = decode_request(&request.payload, parts.keys.account.public(), now).unwrap();
         // Case 44: what the broker tells of a client with a token only.
@@ -261,7 +339,10 @@ async fn case_48_wrong_answers_let_nobody_in() {
             account: &parts.keys.account,
             now,
         });
-        callout.publish(request.reply.unwrap(), answer.into()).await.unwrap();
+        callout
+            .publish(request.reply.unwrap(), answer.into())
+            .await
+            .unwrap();
         let login = login.await.unwrap();
         assert_eq!(login.is_ok(), way == "a good answer", "{way}: {login:?}");
     }
@@ -290,6 +371,13 @@ impl CalloutParts<'_> {
     }
 
     fn response(&self, answer: Result<&str, &str>) -> String {
-        encode_response(answer, &self.request_nkey, self.server, self.account, self.now).unwrap()
+        encode_response(
+            answer,
+            &self.request_nkey,
+            self.server,
+            self.account,
+            self.now,
+        )
+        .unwrap()
     }
 }

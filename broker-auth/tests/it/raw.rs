@@ -17,22 +17,22 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// What is presented in CONNECT.
 #[derive(Clone, Default)]
-pub struct Connect {
-    pub token: String,
-    pub jwt: String,
-    pub user: String,
-    pub pass: String,
-    pub name: String,
-    pub lang: String,
-    pub key: Option<Key>,
+pub(crate) struct Connect {
+    pub(crate) token: String,
+    pub(crate) jwt: String,
+    pub(crate) user: String,
+    pub(crate) pass: String,
+    pub(crate) name: String,
+    pub(crate) lang: String,
+    pub(crate) key: Option<Key>,
     /// Instead of a signature by `key`.
-    pub sig: Option<String>,
+    pub(crate) sig: Option<String>,
 }
 
 /// An open connection.
-pub struct Raw {
+pub(crate) struct Raw {
     /// What the broker said first.
-    pub info: Value,
+    pub(crate) info: Value,
     stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
@@ -61,29 +61,40 @@ impl Write for Closed {
 }
 
 impl Connect {
-    pub fn of(login: &Login) -> Self {
-        Self { token: login.token.clone(), key: Some(login.key.clone()), ..Self::named() }
+    pub(crate) fn of(login: &Login) -> Self {
+        Self {
+            token: login.token.clone(),
+            key: Some(login.key.clone()),
+            ..Self::named()
+        }
     }
 
-    pub fn token(token: &str) -> Self {
-        Self { token: token.to_owned(), ..Self::named() }
+    pub(crate) fn token(token: &str) -> Self {
+        Self {
+            token: token.to_owned(),
+            ..Self::named()
+        }
     }
 
-    pub fn named() -> Self {
-        Self { name: "raw".to_owned(), lang: "go".to_owned(), ..Self::default() }
+    pub(crate) fn named() -> Self {
+        Self {
+            name: "raw".to_owned(),
+            lang: "go".to_owned(),
+            ..Self::default()
+        }
     }
 
-    pub fn user(mut self, user: &str, pass: &str) -> Self {
+    pub(crate) fn user(mut self, user: &str, pass: &str) -> Self {
         (self.user, self.pass) = (user.to_owned(), pass.to_owned());
         self
     }
 
-    pub fn signed_by(mut self, key: &Key) -> Self {
+    pub(crate) fn signed_by(mut self, key: &Key) -> Self {
         self.key = Some(key.clone());
         self
     }
 
-    pub fn sig(mut self, sig: &str) -> Self {
+    pub(crate) fn sig(mut self, sig: &str) -> Self {
         self.sig = Some(sig.to_owned());
         self
     }
@@ -91,11 +102,13 @@ impl Connect {
 
 impl Raw {
     /// Reads INFO and makes the handshake, as Choria's clients do.
-    pub fn open(port: u16, ca: &Path) -> Self {
+    pub(crate) fn open(port: u16, ca: &Path) -> Self {
         let mut raw = Self::plain(port);
         let roots = {
             let mut roots = RootCertStore::empty();
-            roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+            roots
+                .add(CertificateDer::from_pem_file(ca).unwrap())
+                .unwrap();
             roots
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -106,28 +119,38 @@ impl Raw {
             .with_no_client_auth();
         let name = ServerName::try_from("localhost").unwrap();
         let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        raw.stream = Box::new(StreamOwned::new(connection, std::mem::replace(&mut raw.stream, Box::new(Closed))));
+        raw.stream = Box::new(StreamOwned::new(
+            connection,
+            std::mem::replace(&mut raw.stream, Box::new(Closed)),
+        ));
         raw
     }
 
     /// Reads INFO and stays unencrypted.
-    pub fn plain(port: u16) -> Self {
+    pub(crate) fn plain(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut raw = Self { info: Value::Null, stream: Box::new(stream), buffer: Vec::new() };
+        let mut raw = Self {
+            info: Value::Null,
+            stream: Box::new(stream),
+            buffer: Vec::new(),
+        };
         let line = raw.line().unwrap();
         raw.info = serde_json::from_str(line.strip_prefix("INFO ").unwrap()).unwrap();
         raw
     }
 
-    pub fn nonce(&self) -> &str {
+    pub(crate) fn nonce(&self) -> &str {
         self.info["nonce"].as_str().unwrap_or_default()
     }
 
     /// Presents and waits for the broker's word: the connection, or the error that it sent.
-    pub fn login(mut self, connect: &Connect) -> Result<Self, String> {
-        self.send(&format!("CONNECT {}\r\nPING\r\n", self.connect_json(connect)));
+    pub(crate) fn login(mut self, connect: &Connect) -> Result<Self, String> {
+        self.send(&format!(
+            "CONNECT {}\r\nPING\r\n",
+            self.connect_json(connect)
+        ));
         loop {
             match self.line() {
                 Ok(line) if line == "PONG" => return Ok(self),
@@ -139,10 +162,12 @@ impl Raw {
     }
 
     fn connect_json(&self, connect: &Connect) -> Value {
-        let sig = connect
-            .sig
-            .clone()
-            .or_else(|| connect.key.as_ref().map(|key| sign_nonce(key, self.nonce())));
+        let sig = connect.sig.clone().or_else(|| {
+            connect
+                .key
+                .as_ref()
+                .map(|key| sign_nonce(key, self.nonce()))
+        });
         let mut json = json!({
             "verbose": false, "pedantic": false, "tls_required": true, "name": connect.name, "lang": connect.lang,
             "version": "1.52.0", "protocol": 1, "echo": true, "headers": true, "no_responders": true,
@@ -161,28 +186,34 @@ impl Raw {
         json
     }
 
-    pub fn send(&mut self, text: &str) {
+    pub(crate) fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).unwrap();
         self.stream.flush().unwrap();
     }
 
     /// Whether `subject` may be published.
-    pub fn may_publish(&mut self, subject: &str) -> bool {
+    pub(crate) fn may_publish(&mut self, subject: &str) -> bool {
         self.send(&format!("PUB {subject} 0\r\n\r\n"));
-        self.told().iter().all(|line| !line.contains("Permissions Violation for Publish"))
+        self.told()
+            .iter()
+            .all(|line| !line.contains("Permissions Violation for Publish"))
     }
 
     /// Whether `subject` may be subscribed to.
-    pub fn may_subscribe(&mut self, subject: &str) -> bool {
+    pub(crate) fn may_subscribe(&mut self, subject: &str) -> bool {
         self.send(&format!("SUB {subject} 1\r\n"));
         let told = self.told();
         self.send("UNSUB 1\r\n");
-        told.iter().all(|line| !line.contains("Permissions Violation for Subscription"))
+        told.iter()
+            .all(|line| !line.contains("Permissions Violation for Subscription"))
     }
 
     /// Sends a request with the reply subject `inbox`, which must be allowed, and returns the answer's payload.
-    pub fn request(&mut self, subject: &str, inbox: &str, payload: &str) -> String {
-        self.send(&format!("SUB {inbox} 9\r\nPUB {subject} {inbox} {}\r\n{payload}\r\n", payload.len()));
+    pub(crate) fn request(&mut self, subject: &str, inbox: &str, payload: &str) -> String {
+        self.send(&format!(
+            "SUB {inbox} 9\r\nPUB {subject} {inbox} {}\r\n{payload}\r\n",
+            payload.len()
+        ));
         loop {
             let line = self.line().unwrap();
             if line.starts_with("MSG ") || line.starts_with("HMSG ") {
@@ -195,7 +226,7 @@ impl Raw {
     }
 
     /// All lines until the broker answers a ping.
-    pub fn told(&mut self) -> Vec<String> {
+    pub(crate) fn told(&mut self) -> Vec<String> {
         self.send("PING\r\n");
         let mut told = Vec::new();
         loop {
@@ -208,7 +239,7 @@ impl Raw {
     }
 
     /// All lines until the broker closes the connection.
-    pub fn until_closed(&mut self) -> Vec<String> {
+    pub(crate) fn until_closed(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         loop {
             match self.line() {

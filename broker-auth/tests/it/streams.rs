@@ -8,19 +8,35 @@ use serde_json::{Value, json};
 
 use crate::cell::{Cell, OFTEN, Parts, SOON, Service};
 
-const STREAMS: [&str; 5] =
-    ["KV_CHORIA_LEADER_ELECTION", "CHORIA_EVENTS", "CHORIA_MACHINE", "CHORIA_STREAM_ADVISORIES", "CHORIA_EXECUTOR"];
+const STREAMS: [&str; 5] = [
+    "KV_CHORIA_LEADER_ELECTION",
+    "CHORIA_EVENTS",
+    "CHORIA_MACHINE",
+    "CHORIA_STREAM_ADVISORIES",
+    "CHORIA_EXECUTOR",
+];
 
 async fn stream(client: &async_nats::Client, name: &str) -> Option<Value> {
-    let reply = client.request(format!("$JS.API.STREAM.INFO.{name}"), "".into()).await.ok()?;
+    let reply = client
+        .request(format!("$JS.API.STREAM.INFO.{name}"), "".into())
+        .await
+        .ok()?;
     let reply: Value = serde_json::from_slice(&reply.payload).ok()?;
     reply.get("config").cloned()
 }
 
-async fn wait_for(client: &async_nats::Client, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
+async fn wait_for(
+    client: &async_nats::Client,
+    name: &str,
+    holds: impl Fn(&Value) -> bool,
+) -> Value {
     eventually(SOON, OFTEN, || async {
         let config = stream(client, name).await.ok_or(format!("no {name}"))?;
-        if holds(&config) { Ok(config) } else { Err(format!("{name} is {config}")) }
+        if holds(&config) {
+            Ok(config)
+        } else {
+            Err(format!("{name} is {config}"))
+        }
     })
     .await
 }
@@ -35,20 +51,45 @@ async fn all_streams_are_made_as_choria_makes_them() {
     let client = cell.streams().await;
     for name in STREAMS {
         wait_for(&client, name, |_| true).await;
-        cell.service.wait_for_metric(&format!("overlay_broker_auth_stream_ok{{stream=\"{name}\"}}"), 1.0).await;
+        cell.service
+            .wait_for_metric(
+                &format!("overlay_broker_auth_stream_ok{{stream=\"{name}\"}}"),
+                1.0,
+            )
+            .await;
     }
     let day = 86_400_000_000_000_u64;
     for (name, subject, age) in [
         ("CHORIA_EVENTS", "choria.lifecycle.>", day),
         ("CHORIA_MACHINE", "choria.machine.>", day),
         ("CHORIA_STREAM_ADVISORIES", "$JS.EVENT.ADVISORY.>", 7 * day),
-        ("CHORIA_EXECUTOR", "choria.submission.in.choria.executor.>", day),
-        ("KV_CHORIA_LEADER_ELECTION", "$KV.CHORIA_LEADER_ELECTION.>", 60_000_000_000),
+        (
+            "CHORIA_EXECUTOR",
+            "choria.submission.in.choria.executor.>",
+            day,
+        ),
+        (
+            "KV_CHORIA_LEADER_ELECTION",
+            "$KV.CHORIA_LEADER_ELECTION.>",
+            60_000_000_000,
+        ),
     ] {
         let config = stream(&client, name).await.unwrap();
         assert_eq!(
-            (&config["subjects"], &config["max_age"], &config["storage"], &config["retention"], &config["num_replicas"]),
-            (&json!([subject]), &json!(age), &json!("file"), &json!("limits"), &json!(1)),
+            (
+                &config["subjects"],
+                &config["max_age"],
+                &config["storage"],
+                &config["retention"],
+                &config["num_replicas"]
+            ),
+            (
+                &json!([subject]),
+                &json!(age),
+                &json!("file"),
+                &json!("limits"),
+                &json!(1)
+            ),
             "{name}"
         );
     }
@@ -71,7 +112,10 @@ async fn all_streams_are_made_as_choria_makes_them() {
         .await
         .unwrap();
     let executor = context.get_stream("CHORIA_EXECUTOR").await.unwrap();
-    assert_eq!(executor.get_raw_message(1).await.unwrap().subject.as_str(), "choria.executor.job.1");
+    assert_eq!(
+        executor.get_raw_message(1).await.unwrap().subject.as_str(),
+        "choria.executor.job.1"
+    );
 }
 
 #[tokio::test]
@@ -81,13 +125,24 @@ async fn what_an_operator_changes_or_deletes_is_put_right_and_what_he_adds_is_ke
     let context = jetstream::new(client.clone());
     let mut config = {
         wait_for(&client, "CHORIA_EVENTS", |_| true).await;
-        context.get_stream("CHORIA_EVENTS").await.unwrap().info().await.unwrap().config.clone()
+        context
+            .get_stream("CHORIA_EVENTS")
+            .await
+            .unwrap()
+            .info()
+            .await
+            .unwrap()
+            .config
+            .clone()
     };
     config.max_age = Duration::from_secs(60);
     config.duplicate_window = Duration::from_secs(60);
     config.max_bytes = 1 << 20;
     context.update_stream(config).await.unwrap();
-    let repaired = wait_for(&client, "CHORIA_EVENTS", |config| config["max_age"] == json!(86_400_000_000_000_u64)).await;
+    let repaired = wait_for(&client, "CHORIA_EVENTS", |config| {
+        config["max_age"] == json!(86_400_000_000_000_u64)
+    })
+    .await;
     assert_eq!(repaired["max_bytes"], json!(1 << 20));
     context.delete_stream("CHORIA_MACHINE").await.unwrap();
     wait_for(&client, "CHORIA_MACHINE", |_| true).await;
@@ -96,12 +151,16 @@ async fn what_an_operator_changes_or_deletes_is_put_right_and_what_he_adds_is_ke
 #[tokio::test]
 async fn a_stream_that_cannot_be_put_right_hinders_no_other_and_is_told() {
     let parts = Parts::new();
-    let broker = Broker::builder().tls(&parts.tls).callout(&parts.keys).start();
-    let client = async_nats::ConnectOptions::with_nkey(parts.keys.streams.seed().unwrap().to_string())
-        .add_root_certificates(parts.authority.ca_file())
-        .connect(format!("tls://127.0.0.1:{}", broker.port()))
-        .await
-        .unwrap();
+    let broker = Broker::builder()
+        .tls(&parts.tls)
+        .callout(&parts.keys)
+        .start();
+    let client =
+        async_nats::ConnectOptions::with_nkey(parts.keys.streams.seed().unwrap().to_string())
+            .add_root_certificates(parts.authority.ca_file())
+            .connect(format!("tls://127.0.0.1:{}", broker.port()))
+            .await
+            .unwrap();
     let context = jetstream::new(client.clone());
     context
         .create_stream(stream::Config {
@@ -114,19 +173,30 @@ async fn a_stream_that_cannot_be_put_right_hinders_no_other_and_is_told() {
         .unwrap();
     // More replicas than a broker alone can have: these cannot be made either.
     let seed = parts.streams_seed();
-    let streams = format!("[streams]\nseed_file = {seed}\ninterval = \"1s\"\nmachine = {{ replicas = 3 }}\n");
+    let streams =
+        format!("[streams]\nseed_file = {seed}\ninterval = \"1s\"\nmachine = {{ replicas = 3 }}\n");
     let service = parts.start_service(&[broker.port()], &streams);
-    for name in ["KV_CHORIA_LEADER_ELECTION", "CHORIA_STREAM_ADVISORIES", "CHORIA_EXECUTOR"] {
+    for name in [
+        "KV_CHORIA_LEADER_ELECTION",
+        "CHORIA_STREAM_ADVISORIES",
+        "CHORIA_EXECUTOR",
+    ] {
         wait_for(&client, name, |_| true).await;
     }
-    assert_eq!(stream(&client, "CHORIA_EVENTS").await.unwrap()["storage"], "memory");
+    assert_eq!(
+        stream(&client, "CHORIA_EVENTS").await.unwrap()["storage"],
+        "memory"
+    );
     assert!(stream(&client, "CHORIA_MACHINE").await.is_none());
     eventually(SOON, OFTEN, || async {
         let (_, report) = service.readiness();
         let parts = &report["parts"];
         let down = |name: &str| parts[name]["status"] == "down";
         let up = |name: &str| parts[name]["status"] == "up";
-        if down("stream:CHORIA_EVENTS") && down("stream:CHORIA_MACHINE") && up("stream:CHORIA_EXECUTOR") {
+        if down("stream:CHORIA_EVENTS")
+            && down("stream:CHORIA_MACHINE")
+            && up("stream:CHORIA_EXECUTOR")
+        {
             Ok(())
         } else {
             Err(report.to_string())
@@ -135,50 +205,95 @@ async fn a_stream_that_cannot_be_put_right_hinders_no_other_and_is_told() {
     .await;
     // Logins do not depend on streams.
     let connect = crate::login::client(&parts.organisation, crate::login::fleet());
-    eventually(SOON, OFTEN, || async { parts.login(broker.port(), &connect).map(|_| ()) }).await;
+    eventually(SOON, OFTEN, || async {
+        parts.login(broker.port(), &connect).map(|_| ())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn one_of_two_instances_acts_and_the_other_takes_over() {
     let parts = Parts::new();
-    let broker = Broker::builder().tls(&parts.tls).callout(&parts.keys).start();
+    let broker = Broker::builder()
+        .tls(&parts.tls)
+        .callout(&parts.keys)
+        .start();
     let seed = parts.streams_seed();
-    let streams = format!("[streams]\nseed_file = {seed}\ninterval = \"1s\"\nelection = {{ retention = \"5s\" }}\n");
-    let mut instances = [parts.service(&[broker.port()], &streams), parts.service(&[broker.port()], &streams)];
-    eventually(SOON, OFTEN, || async { leads(&instances[0]) != leads(&instances[1]) }).await;
+    let streams = format!(
+        "[streams]\nseed_file = {seed}\ninterval = \"1s\"\nelection = {{ retention = \"5s\" }}\n"
+    );
+    let mut instances = [
+        parts.service(&[broker.port()], &streams),
+        parts.service(&[broker.port()], &streams),
+    ];
+    eventually(SOON, OFTEN, || async {
+        leads(&instances[0]) != leads(&instances[1])
+    })
+    .await;
     let leader = usize::from(leads(&instances[1]));
     instances[leader].process.kill();
     let other = &instances[1 - leader];
-    other.wait_for_metric("overlay_broker_auth_leader", 1.0).await;
-    let client = async_nats::ConnectOptions::with_nkey(parts.keys.streams.seed().unwrap().to_string())
-        .add_root_certificates(parts.authority.ca_file())
-        .connect(format!("tls://127.0.0.1:{}", broker.port()))
+    other
+        .wait_for_metric("overlay_broker_auth_leader", 1.0)
+        .await;
+    let client =
+        async_nats::ConnectOptions::with_nkey(parts.keys.streams.seed().unwrap().to_string())
+            .add_root_certificates(parts.authority.ca_file())
+            .connect(format!("tls://127.0.0.1:{}", broker.port()))
+            .await
+            .unwrap();
+    jetstream::new(client.clone())
+        .delete_stream("CHORIA_EVENTS")
         .await
         .unwrap();
-    jetstream::new(client.clone()).delete_stream("CHORIA_EVENTS").await.unwrap();
     wait_for(&client, "CHORIA_EVENTS", |_| true).await;
 }
 
 #[tokio::test]
 async fn replicas_are_added_in_a_cluster_and_never_taken_away() {
     let parts = Parts::new();
-    let cluster = Broker::builder().name("b").tls(&parts.tls).callout(&parts.keys).start_cluster();
+    let cluster = Broker::builder()
+        .name("b")
+        .tls(&parts.tls)
+        .callout(&parts.keys)
+        .start_cluster();
     cluster.wait_for_jetstream();
     let port = cluster.brokers[0].port();
-    let client = async_nats::ConnectOptions::with_nkey(parts.keys.streams.seed().unwrap().to_string())
-        .add_root_certificates(parts.authority.ca_file())
-        .connect(format!("tls://127.0.0.1:{port}"))
-        .await
-        .unwrap();
+    let client =
+        async_nats::ConnectOptions::with_nkey(parts.keys.streams.seed().unwrap().to_string())
+            .add_root_certificates(parts.authority.ca_file())
+            .connect(format!("tls://127.0.0.1:{port}"))
+            .await
+            .unwrap();
     let seed = parts.streams_seed();
-    let with = |replicas: u8| format!("[streams]\nseed_file = {seed}\ninterval = \"1s\"\nreplicas = {replicas}\nelection = {{ retention = \"5s\" }}\n");
+    let with = |replicas: u8| {
+        format!(
+            "[streams]\nseed_file = {seed}\ninterval = \"1s\"\nreplicas = {replicas}\nelection = {{ retention = \"5s\" }}\n"
+        )
+    };
     for (replicas, due) in [(1, 1), (3, 3), (1, 3)] {
         let mut service = parts.service(&[port], &with(replicas));
-        wait_for(&client, "CHORIA_EVENTS", |config| config["num_replicas"] == json!(due)).await;
-        service.wait_for_metric("overlay_broker_auth_stream_ok{stream=\"CHORIA_EVENTS\"}", 1.0).await;
+        wait_for(&client, "CHORIA_EVENTS", |config| {
+            config["num_replicas"] == json!(due)
+        })
+        .await;
+        service
+            .wait_for_metric(
+                "overlay_broker_auth_stream_ok{stream=\"CHORIA_EVENTS\"}",
+                1.0,
+            )
+            .await;
         eventually(SOON, OFTEN, || async { leads(&service) }).await;
-        service.wait_for_metric("overlay_broker_auth_stream_ok{stream=\"CHORIA_MACHINE\"}", 1.0).await;
-        assert_eq!(stream(&client, "CHORIA_EVENTS").await.unwrap()["num_replicas"], json!(due));
+        service
+            .wait_for_metric(
+                "overlay_broker_auth_stream_ok{stream=\"CHORIA_MACHINE\"}",
+                1.0,
+            )
+            .await;
+        assert_eq!(
+            stream(&client, "CHORIA_EVENTS").await.unwrap()["num_replicas"],
+            json!(due)
+        );
         service.process.terminate();
         service.process.wait(SOON);
     }

@@ -23,5 +23,9 @@ const HANDLERS: &[(&str, Handler)] = &[
 
 #[test]
 fn recorded_vectors_replay() {
-    vectors::replay(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"), HANDLERS).assert_passed();
+    vectors::replay(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"),
+        HANDLERS,
+    )
+    .assert_passed();
 }

@@ -24,8 +24,12 @@ const LIST_A: [&str; 20] = [
     "$KV.>",
     "$O.>",
 ];
-const FLEET: [&str; 4] =
-    ["*.broadcast.agent.>", "*.broadcast.service.>", "*.node.>", "choria.federation.*.federation"];
+const FLEET: [&str; 4] = [
+    "*.broadcast.agent.>",
+    "*.broadcast.service.>",
+    "*.node.>",
+    "choria.federation.*.federation",
+];
 
 /// The token of the specification: issued by a chain issuer, with streams, events and the fleet.
 const CHAIN_TOKEN: &str = concat!(
@@ -42,17 +46,27 @@ const CHAIN_TOKEN: &str = concat!(
 );
 
 fn replies() -> [String; 2] {
-    [format!("*.reply.{USER_MD5}.>"), format!("*.reply.{USER_SHA256}.>")]
+    [
+        format!("*.reply.{USER_MD5}.>"),
+        format!("*.reply.{USER_SHA256}.>"),
+    ]
 }
 
 fn with_replies<'a>(replies: &'a [String; 2], more: &[&'a str]) -> Vec<&'a str> {
-    replies.iter().map(String::as_str).chain(more.iter().copied()).collect()
+    replies
+        .iter()
+        .map(String::as_str)
+        .chain(more.iter().copied())
+        .collect()
 }
 
 #[test]
 fn case_17_a_chain_issued_token_gets_its_exact_lists() {
     let login = Try::with(CHAIN_TOKEN).login(&policy());
-    assert_eq!((login.role, login.account.as_str(), login.name.as_str()), (Role::Client, "choria", "up=rip"));
+    assert_eq!(
+        (login.role, login.account.as_str(), login.name.as_str()),
+        (Role::Client, "choria", "up=rip")
+    );
     assert_eq!(login.expires, Some(LATER));
     let replies = replies();
     let events = [
@@ -61,7 +75,10 @@ fn case_17_a_chain_issued_token_gets_its_exact_lists() {
         "choria.machine.watcher.>",
         "choria.machine.transition",
     ];
-    assert_allows(&login.permissions.subscribe, &with_replies(&replies, &events));
+    assert_allows(
+        &login.permissions.subscribe,
+        &with_replies(&replies, &events),
+    );
     let publish = [&["$SYS.REQ.USER.INFO"], LIST_A.as_slice(), FLEET.as_slice()].concat();
     assert_allows(&login.permissions.publish, &publish);
 }
@@ -76,22 +93,33 @@ fn case_18_a_nonce_that_is_not_signed_by_the_holder_is_refused() {
         text
     };
     for (signature, reason) in [
-        (sign_nonce(&holder(), "another nonce"), Reason::NonceSignatureWrong),
+        (
+            sign_nonce(&holder(), "another nonce"),
+            Reason::NonceSignatureWrong,
+        ),
         (sign_nonce(&org(), NONCE), Reason::NonceSignatureWrong),
         (String::new(), Reason::NonceNotSigned),
         (standard_base64, Reason::NonceSignatureMalformed),
         (good.signature[..80].to_owned(), Reason::NonceSignatureWrong),
         ("a".repeat(4000), Reason::NonceSignatureMalformed),
     ] {
-        Try { signature, ..good.clone() }.refused_for(reason);
+        Try {
+            signature,
+            ..good.clone()
+        }
+        .refused_for(reason);
     }
 }
 
 #[test]
 fn a_signature_without_a_nonce_is_refused_as_a_fault_of_the_broker() {
     let signature = sign_nonce(&holder(), "");
-    Try { nonce: String::new(), signature, ..Try::with(CHAIN_TOKEN) }
-        .refused_for(Reason::NonceNotOffered);
+    Try {
+        nonce: String::new(),
+        signature,
+        ..Try::with(CHAIN_TOKEN)
+    }
+    .refused_for(Reason::NonceNotOffered);
 }
 
 #[test]
@@ -108,7 +136,10 @@ fn case_20_the_organisation_must_be_named_and_known() {
         (Some("acme"), Reason::NotSignedByIssuer),
         (None, Reason::NoOrganisation),
     ] {
-        let claims = ClientClaims { ou: ou.map(str::to_owned), ..client_claims(fleet()) };
+        let claims = ClientClaims {
+            ou: ou.map(str::to_owned),
+            ..client_claims(fleet())
+        };
         Try::with(token(&claims)).refused_for(reason);
     }
 }
@@ -117,11 +148,21 @@ fn case_20_the_organisation_must_be_named_and_known() {
 fn case_21_a_client_needs_a_key_and_a_caller_id() {
     let good = client_claims(fleet());
     for public_key in ["", "abcd", "zz", &"f".repeat(62)] {
-        let standard = Standard { public_key: public_key.to_owned(), ..good.standard.clone() };
-        Try::with(token(&ClientClaims { standard, ..good.clone() })).refused_for(Reason::BadPublicKey);
+        let standard = Standard {
+            public_key: public_key.to_owned(),
+            ..good.standard.clone()
+        };
+        Try::with(token(&ClientClaims {
+            standard,
+            ..good.clone()
+        }))
+        .refused_for(Reason::BadPublicKey);
     }
     for callerid in ["", "up=a\nb"] {
-        let claims = ClientClaims { callerid: callerid.to_owned(), ..good.clone() };
+        let claims = ClientClaims {
+            callerid: callerid.to_owned(),
+            ..good.clone()
+        };
         Try::with(token(&claims)).refused_for(Reason::BadCallerId);
     }
 }
@@ -141,18 +182,35 @@ fn case_22_a_client_without_permissions_has_its_inbox_and_what_its_token_lists()
 
 #[test]
 fn case_24_a_governor_needs_streams() {
-    let governor = ClientPermissions { governor: true, ..ClientPermissions::default() };
+    let governor = ClientPermissions {
+        governor: true,
+        ..ClientPermissions::default()
+    };
     let governors = ["*.governor.*", "choria.lifecycle.event.governor.>"];
     let publish = |permissions| {
-        Try::with(token(&client_claims(permissions))).login(&policy()).permissions.publish
+        Try::with(token(&client_claims(permissions)))
+            .login(&policy())
+            .permissions
+            .publish
     };
     assert_allows(&publish(governor), &["$SYS.REQ.USER.INFO"]);
-    let user = ClientPermissions { streams_user: true, ..governor };
+    let user = ClientPermissions {
+        streams_user: true,
+        ..governor
+    };
     assert_allows(
         &publish(user),
-        &[&["$SYS.REQ.USER.INFO"], LIST_A.as_slice(), governors.as_slice()].concat(),
+        &[
+            &["$SYS.REQ.USER.INFO"],
+            LIST_A.as_slice(),
+            governors.as_slice(),
+        ]
+        .concat(),
     );
-    let admin = ClientPermissions { streams_admin: true, ..governor };
+    let admin = ClientPermissions {
+        streams_admin: true,
+        ..governor
+    };
     assert_allows(
         &publish(admin),
         &[&["$SYS.REQ.USER.INFO", "$JS.>"], governors.as_slice()].concat(),
@@ -161,7 +219,10 @@ fn case_24_a_governor_needs_streams() {
 
 #[test]
 fn case_25_signed_fleet_management_alone_reaches_the_fleet() {
-    let signed = ClientPermissions { signed_fleet_management: true, ..ClientPermissions::default() };
+    let signed = ClientPermissions {
+        signed_fleet_management: true,
+        ..ClientPermissions::default()
+    };
     let login = Try::with(token(&client_claims(signed))).login(&policy());
     let publish = [&["$SYS.REQ.USER.INFO"], FLEET.as_slice()].concat();
     assert_allows(&login.permissions.publish, &publish);
@@ -169,7 +230,11 @@ fn case_25_signed_fleet_management_alone_reaches_the_fleet() {
 
 #[test]
 fn case_26_an_org_admin_may_do_everything_in_the_account_of_the_fleet() {
-    let admin = ClientPermissions { org_admin: true, streams_user: true, ..fleet() };
+    let admin = ClientPermissions {
+        org_admin: true,
+        streams_user: true,
+        ..fleet()
+    };
     let login = Try::with(token(&client_claims(admin))).login(&policy());
     assert_eq!(login.account, "choria");
     assert_eq!(login.permissions, Permissions::unrestricted());
@@ -211,7 +276,10 @@ fn elections_and_events_have_their_subjects() {
         "choria.machine.watcher.>",
         "choria.machine.transition",
     ];
-    assert_allows(&login.permissions.subscribe, &with_replies(&replies, &subscribe));
+    assert_allows(
+        &login.permissions.subscribe,
+        &with_replies(&replies, &subscribe),
+    );
 }
 
 #[test]
@@ -226,15 +294,26 @@ fn case_41_a_purpose_that_nobody_logs_in_with_is_refused() {
 #[test]
 fn case_49_malformed_subjects_are_dropped_one_by_one() {
     let claims = ClientClaims {
-        pub_subjects: ["good.x", "a b", "a..b", "", ".x"].map(str::to_owned).to_vec(),
+        pub_subjects: ["good.x", "a b", "a..b", "", ".x"]
+            .map(str::to_owned)
+            .to_vec(),
         sub_subjects: ["a b", "y.", "ok.>", "a.>.b"].map(str::to_owned).to_vec(),
         ..client_claims(ClientPermissions::default())
     };
     let login = Try::with(token(&claims)).login(&policy());
-    assert_allows(&login.permissions.publish, &["$SYS.REQ.USER.INFO", "good.x"]);
+    assert_allows(
+        &login.permissions.publish,
+        &["$SYS.REQ.USER.INFO", "good.x"],
+    );
     let replies = replies();
-    assert_allows(&login.permissions.subscribe, &with_replies(&replies, &["ok.>"]));
-    assert_eq!(login.dropped, ["a b", "a..b", "", ".x", "a b", "y.", "a.>.b"]);
+    assert_allows(
+        &login.permissions.subscribe,
+        &with_replies(&replies, &["ok.>"]),
+    );
+    assert_eq!(
+        login.dropped,
+        ["a b", "a..b", "", ".x", "a b", "y.", "a.>.b"]
+    );
 }
 
 #[test]
@@ -249,7 +328,10 @@ fn a_token_outside_of_its_time_is_refused() {
     at(None, NOW.secs + 1).refused_for(Reason::TokenNotYetValid);
     at(None, NOW.secs + 300).refused_for(Reason::TokenNotYetValid);
     assert_eq!(at(None, NOW.secs).login(&policy()).expires, None);
-    assert_eq!(at(Some(NOW.secs + 1), 0).login(&policy()).expires, Some(NOW.secs + 1));
+    assert_eq!(
+        at(Some(NOW.secs + 1), 0).login(&policy()).expires,
+        Some(NOW.secs + 1)
+    );
 }
 
 #[test]
@@ -273,7 +355,12 @@ fn line_ends_around_a_token_are_forgiven_and_blanks_are_not() {
     let good = token(&client_claims(fleet()));
     Try::with(format!("{good}\r\n")).login(&policy());
     Try::with(format!("\n{good}")).login(&policy());
-    for bad in [format!("{good} "), format!(" {good}"), format!("{good}="), format!("{good}.x")] {
+    for bad in [
+        format!("{good} "),
+        format!(" {good}"),
+        format!("{good}="),
+        format!("{good}.x"),
+    ] {
         Try::with(bad).refused_for(Reason::TokenMalformed);
     }
 }
@@ -282,7 +369,14 @@ fn line_ends_around_a_token_are_forgiven_and_blanks_are_not() {
 fn what_is_no_token_is_refused_with_the_fault() {
     let good = token(&client_claims(fleet()));
     let (signed, _) = good.rsplit_once('.').unwrap();
-    for bad in ["hello", "a.b.c", signed, &"x".repeat(70_000), "..", "\u{0}.\u{0}.\u{0}"] {
+    for bad in [
+        "hello",
+        "a.b.c",
+        signed,
+        &"x".repeat(70_000),
+        "..",
+        "\u{0}.\u{0}.\u{0}",
+    ] {
         let refusal = Try::with(bad).refusal(&policy());
         assert_eq!(refusal.reason, Reason::TokenMalformed);
         assert!(refusal.detail.is_some());
@@ -325,8 +419,11 @@ fn denied_tokens_issuers_and_callers_stay_out() {
     let by_id = denying(|denied| denied.tokens.extend(["2Xyz".to_owned()]));
     assert_eq!(plain.refusal(&by_id).reason, Reason::Denied);
     chained.login(&by_id);
-    let by_issuer =
-        denying(|denied| denied.tokens.extend(["0ujsswThIGTUYm2K8FjOOfXtY1K".to_owned()]));
+    let by_issuer = denying(|denied| {
+        denied
+            .tokens
+            .extend(["0ujsswThIGTUYm2K8FjOOfXtY1K".to_owned()])
+    });
     assert_eq!(chained.refusal(&by_issuer).reason, Reason::Denied);
     plain.login(&by_issuer);
     let by_caller = denying(|denied| denied.callers.extend(["up=rip".to_owned()]));

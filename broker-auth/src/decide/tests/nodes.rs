@@ -4,8 +4,11 @@ use super::*;
 
 const MD5: &str = "3f7c3a791b0eb10da51dca4cdedb9418";
 const SHA256: &str = "d20fc1727ae10ccda51352aef09b2ffcbacb1a8a29236eac3eb7e1f66bfd8c57";
-const EVENTS: [&str; 3] =
-    ["choria.lifecycle.>", "choria.machine.transition", "choria.machine.watcher.>"];
+const EVENTS: [&str; 3] = [
+    "choria.lifecycle.>",
+    "choria.machine.transition",
+    "choria.machine.watcher.>",
+];
 
 fn node(collectives: &[&str], permissions: ServerPermissions) -> Try {
     Try::with(token(&server_claims(collectives, permissions)))
@@ -29,7 +32,10 @@ fn subscribes(collective: &str) -> [String; 4] {
 }
 
 fn and<'a>(own: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
-    own.iter().map(String::as_str).chain(more.iter().copied()).collect()
+    own.iter()
+        .map(String::as_str)
+        .chain(more.iter().copied())
+        .collect()
 }
 
 #[test]
@@ -43,7 +49,13 @@ fn case_27_a_node_of_two_collectives_gets_its_exact_lists() {
     assert_allows(&login.permissions.publish, &and(&publish, &EVENTS));
     let subscribe = [subscribes("c1"), subscribes("c2")].concat();
     assert_allows(&login.permissions.subscribe, &and(&subscribe, &[]));
-    assert_eq!((login.permissions.publish.allow().len(), login.permissions.subscribe.allow().len()), (9, 8));
+    assert_eq!(
+        (
+            login.permissions.publish.allow().len(),
+            login.permissions.subscribe.allow().len()
+        ),
+        (9, 8)
+    );
 }
 
 #[test]
@@ -52,11 +64,26 @@ fn case_28_the_permissions_of_a_node_add_their_subjects() {
     let own = publishes("choria");
     let lists = |permissions| node(&["choria"], permissions).login(&policy()).permissions;
 
-    let host = lists(ServerPermissions { service_host: true, ..none });
-    assert_allows(&host.subscribe, &and(&subscribes("choria"), &["choria.broadcast.service.>"]));
-    let submitter = lists(ServerPermissions { submission: true, ..none });
-    assert_allows(&submitter.publish, &[&and(&own, &EVENTS)[..], &["choria.submission.in.>"]].concat());
-    let governor = lists(ServerPermissions { governor: true, ..none });
+    let host = lists(ServerPermissions {
+        service_host: true,
+        ..none
+    });
+    assert_allows(
+        &host.subscribe,
+        &and(&subscribes("choria"), &["choria.broadcast.service.>"]),
+    );
+    let submitter = lists(ServerPermissions {
+        submission: true,
+        ..none
+    });
+    assert_allows(
+        &submitter.publish,
+        &[&and(&own, &EVENTS)[..], &["choria.submission.in.>"]].concat(),
+    );
+    let governor = lists(ServerPermissions {
+        governor: true,
+        ..none
+    });
     assert_allows(&governor.publish, &and(&own, &EVENTS));
 
     let streams = [
@@ -73,17 +100,36 @@ fn case_28_the_permissions_of_a_node_add_their_subjects() {
         "$JS.ACK.>",
         "$JS.FC.>",
     ];
-    let user = lists(ServerPermissions { streams: true, ..none });
+    let user = lists(ServerPermissions {
+        streams: true,
+        ..none
+    });
     assert_allows(&user.publish, &[&and(&own, &EVENTS)[..], &streams].concat());
-    assert_allows(&user.subscribe, &and(&subscribes("choria"), &["choria.republish.>"]));
-    let both = lists(ServerPermissions { streams: true, governor: true, ..none });
-    assert_allows(&both.publish, &[&and(&own, &EVENTS)[..], &streams, &["choria.governor.*"]].concat());
+    assert_allows(
+        &user.subscribe,
+        &and(&subscribes("choria"), &["choria.republish.>"]),
+    );
+    let both = lists(ServerPermissions {
+        streams: true,
+        governor: true,
+        ..none
+    });
+    assert_allows(
+        &both.publish,
+        &[&and(&own, &EVENTS)[..], &streams, &["choria.governor.*"]].concat(),
+    );
 }
 
 #[test]
 fn case_29_a_node_of_another_organisation_reaches_streams_by_the_imported_prefix() {
-    let permissions = ServerPermissions { streams: true, ..ServerPermissions::default() };
-    let claims = ServerClaims { ou: Some("acme".to_owned()), ..server_claims(&["choria"], permissions) };
+    let permissions = ServerPermissions {
+        streams: true,
+        ..ServerPermissions::default()
+    };
+    let claims = ServerClaims {
+        ou: Some("acme".to_owned()),
+        ..server_claims(&["choria"], permissions)
+    };
     let login = Try::with(issue::sign(&claims, &acme()).unwrap()).login(&policy());
     let publish = sorted(login.permissions.publish.allow());
     assert!(publish.contains(&"choria.streams.CONSUMER.MSG.NEXT.*.*"));
@@ -93,37 +139,79 @@ fn case_29_a_node_of_another_organisation_reaches_streams_by_the_imported_prefix
 
 #[test]
 fn case_30_a_node_without_collectives_connects_and_may_do_nothing() {
-    let all = ServerPermissions { submission: true, streams: true, governor: true, service_host: true };
+    let all = ServerPermissions {
+        submission: true,
+        streams: true,
+        governor: true,
+        service_host: true,
+    };
     let login = node(&[], all).login(&policy());
     assert_eq!(login.permissions, Permissions::nothing());
-    assert_eq!((sorted(login.permissions.publish.deny()), login.permissions.publish.allow().len()), (vec![">"], 0));
+    assert_eq!(
+        (
+            sorted(login.permissions.publish.deny()),
+            login.permissions.publish.allow().len()
+        ),
+        (vec![">"], 0)
+    );
 }
 
 #[test]
 fn case_31_a_node_may_not_call_nodes_or_agents() {
     let login = node(&["c1"], ServerPermissions::default()).login(&policy());
     let publish = sorted(login.permissions.publish.allow());
-    assert!(!publish.iter().any(|subject| subject.starts_with("c1.node") || subject.ends_with("agent.>")));
+    assert!(
+        !publish
+            .iter()
+            .any(|subject| subject.starts_with("c1.node") || subject.ends_with("agent.>"))
+    );
     assert!(publish.contains(&"c1.broadcast.agent.registration"));
 }
 
 #[test]
 fn case_21_a_node_needs_a_key_and_an_identity() {
     let good = server_claims(&["choria"], ServerPermissions::default());
-    let standard = Standard { public_key: String::new(), ..good.standard.clone() };
-    Try::with(token(&ServerClaims { standard, ..good.clone() })).refused_for(Reason::BadPublicKey);
-    Try::with(token(&ServerClaims { identity: String::new(), ..good })).refused_for(Reason::BadIdentity);
+    let standard = Standard {
+        public_key: String::new(),
+        ..good.standard.clone()
+    };
+    Try::with(token(&ServerClaims {
+        standard,
+        ..good.clone()
+    }))
+    .refused_for(Reason::BadPublicKey);
+    Try::with(token(&ServerClaims {
+        identity: String::new(),
+        ..good
+    }))
+    .refused_for(Reason::BadIdentity);
 }
 
 #[test]
 fn names_that_reach_into_others_subjects_are_refused() {
     let good = server_claims(&["choria"], ServerPermissions::default());
-    for identity in [">", "*", "a.*.b", "a b", "a..b", ".a", "a.", "a\tb", &"x".repeat(300)] {
-        let claims = ServerClaims { identity: identity.to_owned(), ..good.clone() };
+    for identity in [
+        ">",
+        "*",
+        "a.*.b",
+        "a b",
+        "a..b",
+        ".a",
+        "a.",
+        "a\tb",
+        &"x".repeat(300),
+    ] {
+        let claims = ServerClaims {
+            identity: identity.to_owned(),
+            ..good.clone()
+        };
         Try::with(token(&claims)).refused_for(Reason::BadIdentity);
     }
     for collective in [">", "*", "a.b", "", "a b"] {
-        let claims = ServerClaims { collectives: vec!["choria".into(), collective.into()], ..good.clone() };
+        let claims = ServerClaims {
+            collectives: vec!["choria".into(), collective.into()],
+            ..good.clone()
+        };
         Try::with(token(&claims)).refused_for(Reason::BadCollective);
     }
 }
@@ -132,8 +220,15 @@ fn names_that_reach_into_others_subjects_are_refused() {
 fn a_node_must_sign_the_nonce() {
     let good = node(&["choria"], ServerPermissions::default());
     let refusal = Try::unsigned(good.token.clone()).refusal(&policy());
-    assert_eq!((refusal.reason, refusal.claimed.as_deref()), (Reason::NonceNotSigned, Some("ginkgo.example.net")));
-    Try { signature: sign_nonce(&org(), NONCE), ..good }.refused_for(Reason::NonceSignatureWrong);
+    assert_eq!(
+        (refusal.reason, refusal.claimed.as_deref()),
+        (Reason::NonceNotSigned, Some("ginkgo.example.net"))
+    );
+    Try {
+        signature: sign_nonce(&org(), NONCE),
+        ..good
+    }
+    .refused_for(Reason::NonceSignatureWrong);
 }
 
 #[test]
@@ -150,8 +245,14 @@ fn malformed_subjects_of_a_node_are_dropped() {
 #[test]
 fn the_connection_of_a_node_outlives_its_token_unless_the_policy_says_otherwise() {
     let node = node(&["choria"], ServerPermissions::default());
-    let ours = Try { library: "rust".to_owned(), ..node.clone() };
-    let with = |node_expiry| Policy { node_expiry, ..policy() };
+    let ours = Try {
+        library: "rust".to_owned(),
+        ..node.clone()
+    };
+    let with = |node_expiry| Policy {
+        node_expiry,
+        ..policy()
+    };
     for (expiry, go, rust) in [
         (NodeExpiry::Never, None, None),
         (NodeExpiry::RustNodes, None, Some(LATER)),
@@ -164,7 +265,10 @@ fn the_connection_of_a_node_outlives_its_token_unless_the_policy_says_otherwise(
 
 #[test]
 fn silenced_nodes_connect_and_may_do_nothing() {
-    let policy = Policy { silence_nodes: true, ..policy() };
+    let policy = Policy {
+        silence_nodes: true,
+        ..policy()
+    };
     let login = node(&["choria"], ServerPermissions::default()).login(&policy);
     assert_eq!(login.permissions, Permissions::nothing());
 }
@@ -172,7 +276,10 @@ fn silenced_nodes_connect_and_may_do_nothing() {
 #[test]
 fn a_denied_node_stays_out() {
     let mut policy = policy();
-    policy.denied.identities.insert("ginkgo.example.net".to_owned());
+    policy
+        .denied
+        .identities
+        .insert("ginkgo.example.net".to_owned());
     let refusal = node(&["choria"], ServerPermissions::default()).refusal(&policy);
     assert_eq!(refusal.reason, Reason::Denied);
 }
@@ -189,9 +296,19 @@ fn a_server_token_with_a_chain_signature_but_no_chain_is_refused() {
 fn case_32_an_unprovisioned_node_needs_nothing_but_its_token() {
     let bearer = Try::unsigned(token(&provisioning_claims()));
     let login = bearer.login(&policy());
-    assert_eq!((login.role, login.account.as_str()), (Role::Unprovisioned, "provisioning"));
-    assert_eq!((login.name.as_str(), login.expires), ("unprovisioned:n1.example.net", None));
-    let publish = ["choria.lifecycle.>", "provisioning.reply.>", "provisioning.registration.>"];
+    assert_eq!(
+        (login.role, login.account.as_str()),
+        (Role::Unprovisioned, "provisioning")
+    );
+    assert_eq!(
+        (login.name.as_str(), login.expires),
+        ("unprovisioned:n1.example.net", None)
+    );
+    let publish = [
+        "choria.lifecycle.>",
+        "provisioning.reply.>",
+        "provisioning.registration.>",
+    ];
     assert_allows(&login.permissions.publish, &publish);
     let subscribe = [
         "provisioning.node.>",
@@ -214,12 +331,21 @@ fn case_32_provisioning_tokens_that_prove_nothing_are_refused() {
         (Some("acme"), Reason::NotSignedByIssuer),
         (None, Reason::NoOrganisation),
     ] {
-        let claims = ProvisioningClaims { ou: ou.map(str::to_owned), ..good.clone() };
+        let claims = ProvisioningClaims {
+            ou: ou.map(str::to_owned),
+            ..good.clone()
+        };
         Try::unsigned(token(&claims)).refused_for(reason);
     }
     Try::unsigned(issue::sign(&good, &holder()).unwrap()).refused_for(Reason::NotSignedByIssuer);
-    let off = Policy { provisioning: None, ..policy() };
-    assert_eq!(Try::unsigned(token(&good)).refusal(&off).reason, Reason::ProvisioningOff);
+    let off = Policy {
+        provisioning: None,
+        ..policy()
+    };
+    assert_eq!(
+        Try::unsigned(token(&good)).refusal(&off).reason,
+        Reason::ProvisioningOff
+    );
 }
 
 #[test]
@@ -243,7 +369,10 @@ fn case_33_an_unprovisioned_node_sees_only_the_agents_it_needs() {
 fn a_provisioning_token_known_by_its_subject_alone_is_one() {
     let mut claims = provisioning_claims();
     claims.standard.purpose = Purpose::default();
-    assert_eq!(Try::unsigned(token(&claims)).login(&policy()).role, Role::Unprovisioned);
+    assert_eq!(
+        Try::unsigned(token(&claims)).login(&policy()).role,
+        Role::Unprovisioned
+    );
 }
 
 #[test]
@@ -257,6 +386,10 @@ fn a_provisioning_token_that_is_denied_lets_nobody_in() {
 #[test]
 fn foreign_names_are_bounded_and_without_control_characters() {
     let name = format!("a\r\n{}", "x".repeat(1000));
-    let login = Try { name, ..Try::unsigned(token(&provisioning_claims())) }.login(&policy());
+    let login = Try {
+        name,
+        ..Try::unsigned(token(&provisioning_claims()))
+    }
+    .login(&policy());
     assert!(login.name.chars().count() < 160 && !login.name.chars().any(char::is_control));
 }

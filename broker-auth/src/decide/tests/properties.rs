@@ -6,11 +6,19 @@ use super::*;
 
 fn attempts() -> impl Strategy<Value = Try> {
     let good = [
-        token(&client_claims(ClientPermissions { org_admin: true, provisioner: true, ..fleet() })),
+        token(&client_claims(ClientPermissions {
+            org_admin: true,
+            provisioner: true,
+            ..fleet()
+        })),
         token(&server_claims(&["choria"], ServerPermissions::default())),
         token(&provisioning_claims()),
     ];
-    let damaged = (prop::sample::select(good.to_vec()), any::<prop::sample::Index>(), any::<u8>());
+    let damaged = (
+        prop::sample::select(good.to_vec()),
+        any::<prop::sample::Index>(),
+        any::<u8>(),
+    );
     let tokens = prop_oneof![
         damaged.prop_map(|(token, at, byte)| {
             let mut bytes = token.into_bytes();
@@ -27,8 +35,16 @@ fn attempts() -> impl Strategy<Value = Try> {
     let tls = prop::sample::select(vec![Tls::None, Tls::Encrypted]);
     (tokens, user, password, kind, tls, any::<bool>()).prop_map(
         |(token, user, password, kind, tls, signed)| {
-            let attempt = if signed { Try::with(token) } else { Try::unsigned(token) };
-            Try { kind, tls, ..attempt.as_user(user, password) }
+            let attempt = if signed {
+                Try::with(token)
+            } else {
+                Try::unsigned(token)
+            };
+            Try {
+                kind,
+                tls,
+                ..attempt.with_user(user, password)
+            }
         },
     )
 }

@@ -1,7 +1,8 @@
 //! Logins and permission verdicts recorded from the Choria broker.
 
 use overlay_broker_auth::{
-    Attempt, Certificates, Decision, Hidden, Kind, Login, Memory, Password, Policy, Provisioning, System, Tls, decide,
+    Attempt, Certificates, Decision, Hidden, Kind, Login, Memory, Password, Policy, Provisioning,
+    System, Tls, decide,
 };
 use overlay_testkit::vectors::{Loader, Outcome, for_cases};
 use overlay_tokens::{Issuers, Key, UnixTime, sign_nonce};
@@ -11,22 +12,22 @@ use super::rules::{self, Presented, Verdict};
 use crate::matcher;
 
 /// The organisation that runs the recorded broker.
-pub const ORGANISATION: &str = "choria";
+pub(crate) const ORGANISATION: &str = "choria";
 
 /// What the recorded broker was set to, where a file does not say.
 const SETTINGS_OF: &str = "broker/logins.json";
 
 const NONCE: &str = "0-LEW2OX3utEotM";
 
-pub fn logins(file: &Value, loader: &Loader) -> Outcome {
+pub(crate) fn logins(file: &Value, loader: &Loader) -> Outcome {
     for_cases(file, |case| check(case, &policy(file, loader)?))
 }
 
-pub fn permissions(file: &Value, loader: &Loader) -> Outcome {
+pub(crate) fn permissions(file: &Value, loader: &Loader) -> Outcome {
     for_cases(file, |case| check(case, &policy(file, loader)?))
 }
 
-pub fn settings(file: &Value, loader: &Loader) -> Outcome {
+pub(crate) fn settings(file: &Value, loader: &Loader) -> Outcome {
     for_cases(file, |case| {
         let mut policy = policy(file, loader)?;
         apply(&mut policy, text(case, "broker_setting"))?;
@@ -35,25 +36,44 @@ pub fn settings(file: &Value, loader: &Loader) -> Outcome {
 }
 
 /// The policy that equals how the recorded broker was configured.
-pub fn policy(file: &Value, loader: &Loader) -> Result<Policy, String> {
-    let recorded = loader.load(SETTINGS_OF).map_err(|error| error.to_string())?;
-    let member = |name: &str| if file[name].is_object() { file[name].clone() } else { recorded[name].clone() };
+pub(crate) fn policy(file: &Value, loader: &Loader) -> Result<Policy, String> {
+    let recorded = loader
+        .load(SETTINGS_OF)
+        .map_err(|error| error.to_string())?;
+    let member = |name: &str| {
+        if file[name].is_object() {
+            file[name].clone()
+        } else {
+            recorded[name].clone()
+        }
+    };
     let passwords = member("passwords");
     let password = |user: &str| Password::new(text(&passwords, user));
     Ok(Policy {
-        provisioning: Some(Provisioning { password: password("provisioner"), without_token: false }),
-        system: Some(System { user: "system".to_owned(), password: password("system") }),
+        provisioning: Some(Provisioning {
+            password: password("provisioner"),
+            without_token: false,
+        }),
+        system: Some(System {
+            user: "system".to_owned(),
+            password: password("system"),
+        }),
         certificates: Certificates::PubSub,
         ..Policy::new(issuers(&member("issuers"))?, ORGANISATION, Memory::new(0))
     })
 }
 
 /// Reads `{"<ou>": "<public key>"}`.
-pub fn issuers(list: &Value) -> Result<Issuers, String> {
+pub(crate) fn issuers(list: &Value) -> Result<Issuers, String> {
     let issuers = list.as_object().ok_or("no issuers")?;
     let keys: Result<Vec<_>, overlay_tokens::KeyError> = issuers
         .iter()
-        .map(|(ou, key)| key.as_str().unwrap_or_default().parse().map(|key| (ou.clone(), key)))
+        .map(|(ou, key)| {
+            key.as_str()
+                .unwrap_or_default()
+                .parse()
+                .map(|key| (ou.clone(), key))
+        })
         .collect();
     Issuers::new(keys.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
 }
@@ -61,7 +81,10 @@ pub fn issuers(list: &Value) -> Result<Issuers, String> {
 /// Applies a setting of the original to our policy.
 fn apply(policy: &mut Policy, setting: &str) -> Result<(), String> {
     let (key, value) = setting.split_once(" = ").unwrap_or((setting, ""));
-    match (key.strip_prefix("plugin.choria.network.").unwrap_or(key), value) {
+    match (
+        key.strip_prefix("plugin.choria.network.").unwrap_or(key),
+        value,
+    ) {
         ("client_hosts", hosts) if !hosts.is_empty() => policy.certificates = Certificates::Node,
         ("deny_server_connections", value) => policy.silence_nodes = value == "true",
         ("provisioning.provisioner_without_token", value) => {
@@ -122,7 +145,11 @@ fn log_in(case: &Value, policy: &Policy, now: UnixTime) -> Result<Login, String>
     };
     let recorded_nonce = connect["nonce_of_the_run"].as_str().unwrap_or(NONCE);
     let attempt = Attempt {
-        kind: if text(case, "listener") == "leaf" { Kind::Leaf } else { Kind::Client },
+        kind: if text(case, "listener") == "leaf" {
+            Kind::Leaf
+        } else {
+            Kind::Client
+        },
         tls,
         host: "127.0.0.1",
         name: text(case, "name"),
@@ -131,7 +158,11 @@ fn log_in(case: &Value, policy: &Policy, now: UnixTime) -> Result<Login, String>
         password: Hidden(text(connect, "pass")),
         token: Hidden::token(text(connect, "auth_token")),
         // The broker hands on its nonce only when something was signed.
-        nonce: if signature.is_empty() { "" } else { recorded_nonce },
+        nonce: if signature.is_empty() {
+            ""
+        } else {
+            recorded_nonce
+        },
         signature: &signature,
     };
     match decide(&attempt, policy, now) {
@@ -141,12 +172,18 @@ fn log_in(case: &Value, policy: &Policy, now: UnixTime) -> Result<Login, String>
 }
 
 fn signing_seed(connect: &Value) -> Option<&str> {
-    connect["nonce_signed_with_seed"].as_str().or_else(|| connect["signed_with_seed"].as_str())
+    connect["nonce_signed_with_seed"]
+        .as_str()
+        .or_else(|| connect["signed_with_seed"].as_str())
 }
 
 /// How the connection was secured; nothing when its handshake must have failed.
 fn tls(connect: &Value) -> Option<Tls> {
-    match (&connect["tls"], &connect["client_certificate"], &connect["verified_client_certificate"]) {
+    match (
+        &connect["tls"],
+        &connect["client_certificate"],
+        &connect["verified_client_certificate"],
+    ) {
         (Value::Bool(false), _, _) => Some(Tls::None),
         (_, Value::String(whose), _) if whose.contains("trusts") => Some(Tls::Verified),
         (_, Value::String(_), _) => None,
@@ -173,13 +210,21 @@ fn compare(expect: &Value, login: &Login) -> Result<(), String> {
             .filter(|(subject, verdict)| may(subject) != (*verdict == "allowed"))
             .map(|(subject, verdict)| format!("{subject} ({verdict} due)"))
             .collect();
-        if wrong.is_empty() { Ok(()) } else { Err(format!("{list}: {}", wrong.join(", "))) }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{list}: {}", wrong.join(", ")))
+        }
     };
-    subjects("publish", &|subject| matcher::may_publish(&login.permissions, subject))?;
-    subjects("subscribe", &|subject| matcher::may_subscribe(&login.permissions, subject))
+    subjects("publish", &|subject| {
+        matcher::may_publish(&login.permissions, subject)
+    })?;
+    subjects("subscribe", &|subject| {
+        matcher::may_subscribe(&login.permissions, subject)
+    })
 }
 
 /// A text member, or nothing of it.
-pub fn text<'a>(object: &'a Value, member: &str) -> &'a str {
+pub(crate) fn text<'a>(object: &'a Value, member: &str) -> &'a str {
     object[member].as_str().unwrap_or_default()
 }

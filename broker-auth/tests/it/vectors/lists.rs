@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::broker::text;
 use super::rules;
 
-pub fn permission_lists(file: &Value, _loader: &Loader) -> Outcome {
+pub(crate) fn permission_lists(file: &Value, _loader: &Loader) -> Outcome {
     for_cases(file, check)
 }
 
@@ -46,7 +46,10 @@ fn permissions(token: &str, user: &str) -> Result<Permissions, String> {
         }
         Purpose::Server => {
             let claims: ServerClaims = claims(token)?;
-            Ok(Permissions::server(&claims, &names(&claims)?, claims.ou().unwrap_or_default()).permissions)
+            Ok(
+                Permissions::server(&claims, &names(&claims)?, claims.ou().unwrap_or_default())
+                    .permissions,
+            )
         }
         Purpose::Provisioning => Ok(Permissions::unprovisioned()),
         Purpose::Unknown(purpose) => Err(format!("purpose {purpose}")),
@@ -60,25 +63,45 @@ fn claims<C: Claims>(token: &str) -> Result<C, String> {
 
 fn names(claims: &ServerClaims) -> Result<NodeNames, String> {
     let identity = Identity::new(claims.identity.as_str()).map_err(|error| error.to_string())?;
-    let collectives: Result<_, _> = claims.collectives.iter().map(|name| Collective::new(name.as_str())).collect();
-    Ok(NodeNames { identity, collectives: collectives.map_err(|error| error.to_string())? })
+    let collectives: Result<_, _> = claims
+        .collectives
+        .iter()
+        .map(|name| Collective::new(name.as_str()))
+        .collect();
+    Ok(NodeNames {
+        identity,
+        collectives: collectives.map_err(|error| error.to_string())?,
+    })
 }
 
 /// An absent list of the original means "everything" on its side, which ours says aloud; subjects that the broker would
 /// not take are not in ours.
 fn compare(what: &str, recorded: &Value, ours: &Side) -> Result<(), String> {
     let set = |list: &Value| -> BTreeSet<String> {
-        let subjects = list.as_array().into_iter().flatten().filter_map(Value::as_str);
-        subjects.filter(|subject| is_valid_permission(subject)).map(str::to_owned).collect()
+        let subjects = list
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        subjects
+            .filter(|subject| is_valid_permission(subject))
+            .map(str::to_owned)
+            .collect()
     };
     let (mut allow, deny) = (set(&recorded["allow"]), set(&recorded["deny"]));
     if allow.is_empty() && deny.is_empty() {
         allow.insert(">".to_owned());
     }
-    let own = |list: &[overlay_broker_auth::Subject]| list.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    let own = |list: &[overlay_broker_auth::Subject]| {
+        list.iter()
+            .map(ToString::to_string)
+            .collect::<BTreeSet<_>>()
+    };
     if (own(ours.allow()), own(ours.deny())) == (allow.clone(), deny.clone()) {
         Ok(())
     } else {
-        Err(format!("{what}: {ours:?}, due are allow {allow:?} deny {deny:?}"))
+        Err(format!(
+            "{what}: {ours:?}, due are allow {allow:?} deny {deny:?}"
+        ))
     }
 }

@@ -8,17 +8,17 @@ use overlay_tokens::Key;
 use serde_json::Value;
 
 /// What a case presents, as far as the rules look at it.
-pub struct Presented<'a> {
-    pub listener: &'a str,
-    pub token: &'a str,
-    pub user: &'a str,
-    pub signing_seed: Option<&'a str>,
-    pub client_sees: &'a Value,
+pub(crate) struct Presented<'a> {
+    pub(crate) listener: &'a str,
+    pub(crate) token: &'a str,
+    pub(crate) user: &'a str,
+    pub(crate) signing_seed: Option<&'a str>,
+    pub(crate) client_sees: &'a Value,
 }
 
 /// What a rule makes of a case.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// We refuse what was allowed.
     Refused,
     /// The limit is the broker's own, and ours is configured higher: we allow what was refused.
@@ -26,7 +26,7 @@ pub enum Verdict {
 }
 
 /// The rule that applies to a case, if one does.
-pub fn of(case: &Presented<'_>) -> Option<Verdict> {
+pub(crate) fn of(case: &Presented<'_>) -> Option<Verdict> {
     let claims = claims(case.token).unwrap_or_default();
     if case.listener == "leaf"
         || has_time_as_text(&claims)
@@ -40,22 +40,32 @@ pub fn of(case: &Presented<'_>) -> Option<Verdict> {
 }
 
 /// The claims of a token, unproved.
-pub fn claims(token: &str) -> Option<Value> {
+pub(crate) fn claims(token: &str) -> Option<Value> {
     let claims = token.split('.').nth(1)?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
 }
 
 /// A time claim is a text: not a number, so not a time.
 fn has_time_as_text(claims: &Value) -> bool {
-    ["exp", "nbf", "iat", "issexp"].iter().any(|claim| claims[claim].is_string())
+    ["exp", "nbf", "iat", "issexp"]
+        .iter()
+        .any(|claim| claims[claim].is_string())
 }
 
 /// A node's identity or collective would reach into others' subjects.
-pub fn is_wild_node(claims: &Value) -> bool {
-    let collectives = claims["collectives"].as_array().cloned().unwrap_or_default();
+pub(crate) fn is_wild_node(claims: &Value) -> bool {
+    let collectives = claims["collectives"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     claims["purpose"] == "choria_server"
-        && (claims["identity"].as_str().is_some_and(|identity| Identity::new(identity).is_err())
-            || collectives.iter().filter_map(Value::as_str).any(|name| Collective::new(name).is_err()))
+        && (claims["identity"]
+            .as_str()
+            .is_some_and(|identity| Identity::new(identity).is_err())
+            || collectives
+                .iter()
+                .filter_map(Value::as_str)
+                .any(|name| Collective::new(name).is_err()))
 }
 
 /// A provisioner presents a token whose key did not sign the nonce.
@@ -64,15 +74,22 @@ fn is_unproved_provisioner(case: &Presented<'_>, claims: &Value) -> bool {
         .signing_seed
         .and_then(|seed| Key::from_seed_text(seed.as_bytes()).ok())
         .map(|key| key.public().to_string());
-    case.user == "provisioner" && !case.token.is_empty() && signer.as_deref() != claims["public_key"].as_str()
+    case.user == "provisioner"
+        && !case.token.is_empty()
+        && signer.as_deref() != claims["public_key"].as_str()
 }
 
 /// A provisioner's token is of another organisation than the cell.
 fn is_foreign_provisioner(case: &Presented<'_>, claims: &Value) -> bool {
-    case.user == "provisioner" && !case.token.is_empty() && claims["ou"] != super::broker::ORGANISATION
+    case.user == "provisioner"
+        && !case.token.is_empty()
+        && claims["ou"] != super::broker::ORGANISATION
 }
 
 /// The original's listener cut the connection off for the length of its CONNECT.
 fn is_long_connect(case: &Presented<'_>) -> bool {
-    case.client_sees.to_string().to_ascii_lowercase().contains("maximum control line")
+    case.client_sees
+        .to_string()
+        .to_ascii_lowercase()
+        .contains("maximum control line")
 }
