@@ -27,11 +27,13 @@ const REPLY_BUFFER: usize = 128 * 1024;
 const TRY_TIMEOUT: Duration = Duration::from_secs(4);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// The limit for the broker to confirm that it has what was sent.
+/// The limit for what was sent to leave.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Objections of the broker follow its confirmation by a moment.
-const OBJECTION_TIMEOUT: Duration = Duration::from_millis(100);
+/// The limit for an answer of the broker itself.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Objections take another way through this program than answers do.
+const OBJECTION_TIME: Duration = Duration::from_millis(50);
 
 /// What the broker may object to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,9 +106,9 @@ pub enum BrokerError {
     /// The connection is closed.
     #[error("the connection to the broker is closed")]
     Closed,
-    /// The broker did not confirm in time.
-    #[error("the broker did not confirm within {FLUSH_TIMEOUT:?}")]
-    NotConfirmed,
+    /// The broker does not read.
+    #[error("the broker did not take what was sent within {FLUSH_TIMEOUT:?}")]
+    NotTaken,
     /// A message is too large for the broker.
     #[error("the message has {bytes} bytes, the broker takes {limit}")]
     TooLarge {
@@ -164,11 +166,11 @@ impl Connection {
         self.notices.take()
     }
 
-    /// Subscribes and waits until the broker has read the subscription.
+    /// Subscribes. The broker knows of it before it gets anything that is published later.
     ///
     /// # Errors
     ///
-    /// The broker does not answer. That it does not allow it is said later: see
+    /// The broker does not read. That it does not allow it is said later: see
     /// [`Connection::hear_objection`].
     pub async fn subscribe(&self, subject: String) -> Result<Subscriber, BrokerError> {
         let subscriber = self
@@ -176,27 +178,33 @@ impl Connection {
             .subscribe(subject)
             .await
             .map_err(|_| BrokerError::Closed)?;
-        self.confirm().await?;
+        self.flush().await?;
         Ok(subscriber)
     }
 
-    /// Waits a moment for the broker to object to a publication or a subscription.
+    /// Waits until the broker has read everything up to now, and for its objections.
     ///
     /// # Errors
     ///
-    /// It does.
+    /// It does not allow something of that kind.
     pub async fn hear_objection(&self, to: Objection) -> Result<(), BrokerError> {
         let word = match to {
             Objection::Publish => "Publish",
             Objection::Subscribe => "Subscription",
         };
-        match timeout(OBJECTION_TIMEOUT, self.notices.refusal(word)).await {
-            Ok(refusal) => Err(BrokerError::NotAllowed(refusal)),
-            Err(_) => Ok(()),
+        let all_read = async {
+            // A caller who may not even ask who it is waits for the limit.
+            let question = self.nats.request(subject::USER_INFO, Bytes::new());
+            drop(timeout(ANSWER_TIMEOUT, question).await);
+            sleep(OBJECTION_TIME).await;
+        };
+        tokio::select! {
+            refusal = self.notices.refusal(word) => Err(BrokerError::NotAllowed(refusal)),
+            () = all_read => Ok(()),
         }
     }
 
-    /// Hands a message to the connection; [`Connection::confirm`] makes sure that it left.
+    /// Hands a message to the connection; [`Connection::flush`] makes sure that it left.
     ///
     /// # Errors
     ///
@@ -215,16 +223,16 @@ impl Connection {
             .map_err(|_| BrokerError::Closed)
     }
 
-    /// Waits until the broker has everything that was published.
+    /// Waits until everything that was published has left: no faster than the broker reads.
     ///
     /// # Errors
     ///
-    /// It does not say so in time.
-    pub async fn confirm(&self) -> Result<(), BrokerError> {
+    /// The broker does not read.
+    pub async fn flush(&self) -> Result<(), BrokerError> {
         match timeout(FLUSH_TIMEOUT, self.nats.flush()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(BrokerError::Closed),
-            Err(_) => Err(BrokerError::NotConfirmed),
+            Err(_) => Err(BrokerError::NotTaken),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::connection::{BrokerError, Collected, Connection, Objection};
 use crate::gather::{Arrival, Gather};
 use crate::message::{Answer, Draft, Trust};
 
-/// After so many requests the broker has to confirm: nodes and broker are not flooded.
+/// After so many requests all of them must have left: nodes and broker are not flooded.
 const PACE: usize = 256;
 /// Replies that are doubtful wait so long for a better one of the same name.
 const DOUBT: Duration = Duration::from_millis(300);
@@ -227,7 +227,7 @@ async fn publish(
         for subject in portion {
             connection.publish(subject.clone(), payload.clone()).await?;
         }
-        connection.confirm().await?;
+        connection.flush().await?;
     }
     Ok(())
 }

@@ -84,7 +84,7 @@ impl Fleet {
         self.connection()
             .publish(subject::broadcast_agent(&collective, &agent), sealed)
             .await?;
-        self.connection().confirm().await?;
+        self.connection().flush().await?;
 
         let mut hearing = Hearing {
             id: draft.id.to_string(),
