@@ -90,7 +90,7 @@ impl Output {
             self.warn("replies came faster than they could be read; some are lost");
         }
         if notices.disconnects > 0 {
-            self.warn("the connection to the broker was lost for a while; replies may be missing");
+            self.warn("the connection to the broker was lost; what came meanwhile is missing");
         }
     }
 

@@ -1,5 +1,7 @@
 //! `overlay events`: what starts, stops, lives, and who is refused, as it happens.
 
+use std::time::Duration;
+
 use overlay_client::{Events, Seen};
 use overlay_protocol::lifecycle::{Event, EventKind};
 use time::macros::format_description;
@@ -8,6 +10,9 @@ use crate::app::App;
 use crate::error::Failure;
 use crate::output::Color;
 use crate::text::visible;
+
+/// How often a lost connection is looked for.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -38,15 +43,19 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<(), Failure> {
         app.output.note("Waiting for events, Ctrl-C ends");
     }
     let mut seen = 0;
+    let mut look_around = tokio::time::interval(LOOK_AROUND);
     while args.count.is_none_or(|count| seen < count) {
         let next = tokio::select! {
             next = events.next() => next,
             _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = look_around.tick() => {
+                app.output.warn_of(&fleet.connection().take_notices());
+                continue;
+            }
         };
         let Some(next) = next else {
             return Err(Failure::new("the connection to the broker is closed"));
         };
-        app.output.warn_of(&fleet.connection().take_notices());
         if args.shows(&next) {
             show(app, &next)?;
             seen += 1;

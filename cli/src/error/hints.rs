@@ -138,7 +138,7 @@ fn broker(error: &BrokerError, hints: &mut Vec<String>) {
         BrokerError::TooLarge { .. } => {
             hints.push("send less, or raise max_payload on the broker".to_owned());
         }
-        BrokerError::Closed | BrokerError::NotConfirmed => {
+        BrokerError::Closed | BrokerError::NotTaken => {
             hints.push("the broker went away; try again".to_owned());
         }
     }
