@@ -22,6 +22,10 @@ async fn a_node_comes_back_after_the_broker_was_away() {
     let mut stage = Stage::new("", "");
     let node = stage.node().await;
     stage.pong().await;
+    // The file may still be the one from before the first connection.
+    stage
+        .status_where(|status| status["connected_server"] != "")
+        .await;
     stage.broker.kill();
     stage
         .status_where(|status| status["connected_server"] == "")
