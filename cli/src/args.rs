@@ -83,4 +83,7 @@ pub(crate) enum Command {
     Jwt(commands::jwt::Args),
     /// Print a script that completes commands in a shell
     Completion(commands::completion::Args),
+    /// Print the help of every command as one page
+    #[command(hide = true)]
+    HelpMarkdown,
 }

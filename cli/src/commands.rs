@@ -5,6 +5,7 @@ pub(crate) mod completion;
 pub(crate) mod events;
 pub(crate) mod facts;
 pub(crate) mod find;
+pub(crate) mod help_markdown;
 pub(crate) mod inventory;
 pub(crate) mod jwt;
 pub(crate) mod ping;
@@ -28,5 +29,6 @@ pub(crate) async fn run(command: Command, app: &App) -> Result<(), Failure> {
         Command::Cell(args) => cell::run(args, app).await,
         Command::Jwt(args) => jwt::run(args, app).await,
         Command::Completion(args) => completion::run(&args, app),
+        Command::HelpMarkdown => help_markdown::run(app),
     }
 }
