@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use answers::Answers;
 use probe::Probe;
 use publisher::Publisher;
-use reconciler::Reconciler;
+use reconciler::{Candidacy, Reconciler};
 use teller::Telling;
 
 /// Queue group of all workers of all instances.
@@ -102,17 +102,16 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
             cx.tasks
                 .spawn("publisher", publisher.run(cx.shutdown.clone()));
             if streams.manage {
-                let leadership = election::start(
-                    client.clone(),
-                    Reconciler::election(&config.broker.name),
-                    election::Metrics::register(&cx.registry).context("register metrics")?,
-                    &cx.tasks,
-                    cx.shutdown.clone(),
-                );
+                let candidacy = Candidacy {
+                    name: config.broker.name.clone(),
+                    metrics: election::Metrics::register(&cx.registry)
+                        .context("register metrics")?,
+                    tasks: cx.tasks.clone(),
+                };
                 let reconciler =
                     Reconciler::new(streams.clone(), client, metrics.clone(), &cx.readiness);
                 cx.tasks
-                    .spawn("streams", reconciler.run(leadership, cx.shutdown.clone()));
+                    .spawn("streams", reconciler.run(candidacy, cx.shutdown.clone()));
             }
             Some(outbox)
         }

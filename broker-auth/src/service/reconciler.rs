@@ -1,12 +1,13 @@
 //! Makes and keeps in order the system streams: the elected instance acts, all look.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::Client;
 use overlay_protocol::subject::stream;
 use overlay_runtime::nats::election::{self, Caution, Leadership};
-use overlay_runtime::{CancellationToken, Part, Readiness, err_chain, nats};
+use overlay_runtime::{CancellationToken, Part, Readiness, Tasks, err_chain, nats};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -21,6 +22,10 @@ const LIMIT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(500);
 /// How soon is looked again when not all was well.
 const AFTER_FAULT: Duration = Duration::from_secs(5);
+/// How often a candidate tries: a new cell waits for its streams only so long.
+const CANDIDATE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long another instance has to act before it is told of.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Key of the election, in the bucket that the elections of all components share.
 const ELECTION: &str = "broker_auth_streams";
 /// Code of the broker's stream API: there is no such stream.
@@ -33,6 +38,23 @@ pub(super) struct Reconciler {
     client: Client,
     metrics: Metrics,
     parts: Vec<(SystemStream, Settings, Part)>,
+    troubles: BTreeMap<SystemStream, Trouble>,
+}
+
+/// How long a stream has not been as it must be.
+#[derive(Debug)]
+struct Trouble {
+    since: Instant,
+    /// What was told of it last.
+    told: Option<String>,
+}
+
+/// Takes part in the election of the instance that acts.
+#[derive(Debug)]
+pub(super) struct Candidacy {
+    pub(super) name: String,
+    pub(super) metrics: election::Metrics,
+    pub(super) tasks: Tasks,
 }
 
 /// Who acts on what is found.
@@ -99,15 +121,23 @@ impl Reconciler {
             client,
             metrics,
             parts,
+            troubles: BTreeMap::new(),
         }
     }
 
     /// Looks at the start, at each reconnect, when it is elected, and from time to time.
     pub(super) async fn run(
-        self,
-        leadership: Leadership,
+        mut self,
+        candidacy: Candidacy,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
+        // The bucket of elections is among the streams: the first look makes it, whoever looks.
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(()),
+            _well = self.look(Mode::Look) => {}
+        }
+        let leadership = candidacy.start(self.client.clone(), &shutdown);
         let mut seen = None;
         let mut next = Instant::now();
         let mut ticks = tokio::time::interval(TICK);
@@ -143,32 +173,22 @@ impl Reconciler {
         }
     }
 
-    /// The election of the instance that acts. Two that act at the same time do no harm: each brings the streams to the
-    /// same state.
-    pub(super) fn election(candidate: &str) -> election::Settings {
-        election::Settings {
-            caution: Caution::None,
-            ..election::Settings::new(ELECTION, candidate)
-        }
-    }
-
     /// Looks at each stream; one that fails keeps none of the others from being looked at.
-    async fn look(&self, mode: Mode) -> bool {
+    async fn look(&mut self, mode: Mode) -> bool {
         let mut all_well = true;
         for (stream, settings, part) in &self.parts {
             let outcome = self.reconcile(*stream, *settings, mode).await;
             self.metrics.stream_ok(*stream).set(outcome.is_ok().into());
             match outcome {
-                Ok(()) => part.up(),
+                Ok(()) => {
+                    part.up();
+                    self.troubles.remove(stream);
+                }
                 Err(error) => {
                     all_well = false;
-                    let error = err_chain(&error);
-                    tracing::warn!(
-                        stream = stream.name(),
-                        error,
-                        "a stream is not as it must be"
-                    );
-                    part.down(error);
+                    part.down(err_chain(&error));
+                    let trouble = self.troubles.entry(*stream).or_insert_with(Trouble::new);
+                    trouble.tell(*stream, &error);
                 }
             }
         }
@@ -182,7 +202,7 @@ impl Reconciler {
         mode: Mode,
     ) -> Result<(), StreamError> {
         let outcome = self.act(stream, settings, mode).await;
-        if outcome.is_err() {
+        if outcome.as_ref().is_err_and(|error| !error.is_for_another()) {
             self.metrics.stream_change(StreamChange::Failed).inc();
         }
         outcome
@@ -247,5 +267,66 @@ impl Reconciler {
                 code: error.err_code,
             }),
         }
+    }
+}
+
+impl Candidacy {
+    /// Two that act at the same time do no harm, for each brings the streams to the same state: so a new leader need not
+    /// wait until a former one knows that it is none any more.
+    fn start(self, client: Client, shutdown: &CancellationToken) -> Leadership {
+        let settings = election::Settings {
+            caution: Caution::None,
+            candidate_interval: Some(CANDIDATE_INTERVAL),
+            ..election::Settings::new(ELECTION, self.name)
+        };
+        election::start(
+            client,
+            settings,
+            self.metrics,
+            &self.tasks,
+            shutdown.clone(),
+        )
+    }
+}
+
+impl StreamError {
+    /// Whether there is nothing to be done here but to wait.
+    fn is_for_another(&self) -> bool {
+        match self {
+            Self::Waiting { .. } | Self::Absent => true,
+            Self::Request(_) | Self::Answer(_) | Self::Refused { .. } | Self::Conflict { .. } => {
+                false
+            }
+        }
+    }
+}
+
+impl Trouble {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            told: None,
+        }
+    }
+
+    /// Tells of a trouble once, and of what is another's to mend only when that takes long.
+    fn tell(&mut self, stream: SystemStream, error: &StreamError) {
+        let text = err_chain(error);
+        if self.told.as_ref() == Some(&text)
+            || (error.is_for_another() && self.since.elapsed() < PATIENCE)
+        {
+            tracing::debug!(
+                stream = stream.name(),
+                error = text,
+                "a stream is not as it must be"
+            );
+            return;
+        }
+        tracing::warn!(
+            stream = stream.name(),
+            error = text,
+            "a stream is not as it must be"
+        );
+        self.told = Some(text);
     }
 }

@@ -328,3 +328,29 @@ async fn a_clock_that_is_wrong_by_minutes_is_told_and_refusals_name_the_cause() 
         nats.drain().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_the_broker_does_not_take_is_told_as_a_fault_of_the_configuration() {
+    let cell = Cell::with(|builder| builder, "[accounts]\nchoria = \"nowhere\"\n");
+    cell.login(&client(&cell.parts.organisation, fleet()))
+        .map(|_| ())
+        .unwrap_err();
+    cell.service
+        .wait_for_metric("overlay_broker_auth_answers_not_taken_total", 1.0)
+        .await;
+    // Our own refusals are heard of, too, and are no such fault.
+    cell.login(&Connect::named()).map(|_| ()).unwrap_err();
+    cell.service
+        .wait_for_metric(
+            "overlay_broker_auth_logins_refused_total{reason=\"nothing_presented\"}",
+            1.0,
+        )
+        .await;
+    assert_eq!(
+        cell.service
+            .metric("overlay_broker_auth_answers_not_taken_total"),
+        1.0
+    );
+    let log = cell.service.process.stderr();
+    assert!(log.contains("did not take our answer"), "{log}");
+}
