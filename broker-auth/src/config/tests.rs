@@ -187,3 +187,23 @@ fn secrets_are_read_and_compared_with_the_brokers_keys() {
     ];
     assert_eq!(keys, wanted);
 }
+
+#[test]
+fn the_files_of_every_overlay_are_taken() {
+    let overlays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../overlays");
+    let base = overlays.join("base/config/broker-auth.toml");
+    for overlay in std::fs::read_dir(&overlays).unwrap() {
+        let site = overlay.unwrap().path().join("config/broker-auth.toml");
+        if !site.is_file() {
+            continue;
+        }
+        // A site's file has only what differs; it is read after the base.
+        let files = [base.clone(), site.clone()];
+        if let Err(faults) =
+            config::load::<Config>("broker-auth", &files, &config::Environment::new())
+        {
+            panic!("{}: {faults:?}", site.display());
+        }
+    }
+    assert!(base.is_file());
+}
