@@ -8,7 +8,7 @@ use regex::{Regex, RegexBuilder};
 const MAX_LENGTH: usize = 4_096;
 
 /// Most memory of one compiled expression, and again of its search cache, in bytes.
-const MAX_COMPILED: usize = 1 << 20;
+const MAX_COMPILED: usize = 256 << 10;
 
 /// Deepest nesting of groups.
 const MAX_NESTING: u32 = 100;
