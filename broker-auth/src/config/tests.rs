@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use overlay_runtime::config::{self, Loaded};
+use overlay_runtime::nats::Reconnect;
 
 use super::*;
 
@@ -113,7 +114,7 @@ fn everything_that_can_be_set_is_set() {
     let streams = config.streams.as_ref().unwrap();
     assert_eq!(
         (streams.plan.events.retention, streams.plan.events.replicas),
-        (2 * DAY, 5)
+        (Duration::from_secs(48 * 3600), 5)
     );
     assert_eq!(
         (
