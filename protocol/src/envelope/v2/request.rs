@@ -72,7 +72,7 @@ impl Request {
             Some(_) => {
                 let filter: Filter = object.required("filter")?;
                 filter
-                    .check()
+                    .check_wire()
                     .map_err(|error| object.bad("filter", error))?;
                 Some(filter)
             }
