@@ -9,7 +9,7 @@
 //!
 //! What must hold:
 //!
-//! * Everything is refused that no rule of [`decide`] lets in; no unverified token ever yields a permission.
+//! * Everything is refused that no rule of [`decide()`] lets in; no unverified token ever yields a permission.
 //! * No side of a [`Permissions`] is without a list: to the broker that would mean "everything".
 //! * Each request is answered at most once, within the two seconds that clients wait, or not at all.
 //! * Every refusal says why: to the log, to the metrics, and as an event; a storm of them slows no login down.

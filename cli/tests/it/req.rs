@@ -309,7 +309,14 @@ fn nobody_found_is_a_failure() {
 #[test]
 fn replies_can_be_filtered() {
     let desk = Desk::new(vec![node("a"), node("b").fact("site", "ams")]);
-    let args = ["req", "rpcutil", "get_fact", "fact=site", "--json", "--filter-replies"];
+    let args = [
+        "req",
+        "rpcutil",
+        "get_fact",
+        "fact=site",
+        "--json",
+        "--filter-replies",
+    ];
     let filtered = |expression| desk.run(&[args.as_slice(), &[expression]].concat());
     let json = filtered("ok() && data('value') == 'ams'").ok().json();
     assert_eq!(json["replies"][0]["sender"], "b");
@@ -317,6 +324,9 @@ fn replies_can_be_filtered() {
     assert_eq!(json["request_stats"]["ok"], 2);
     assert_eq!(json["summaries"], json!({"value": {"ams": 1}}));
     let json = filtered("data('value') == 'x'").ok().json();
-    assert_eq!((&json["replies"], &json["summaries"]), (&json!([]), &json!({"value": {}})));
+    assert_eq!(
+        (&json["replies"], &json["summaries"]),
+        (&json!([]), &json!({"value": {}}))
+    );
     filtered("nosuch()").fails(1, "could not parse the reply filter");
 }

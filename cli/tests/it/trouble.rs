@@ -165,19 +165,47 @@ fn an_interrupted_request_shows_what_has_come() {
         fleet::node("b").habit(fleet::Habit::Silent),
     ]);
     let mut command = desk::command(desk.dir());
-    command.args(["req", "rpcutil", "ping", "-I", "a", "-I", "b", "--timeout", "60"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command.args([
+        "req",
+        "rpcutil",
+        "ping",
+        "-I",
+        "a",
+        "-I",
+        "b",
+        "--timeout",
+        "60",
+    ]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let limit = Duration::from_secs(20);
     eventually_blocking(limit, Duration::from_millis(10), || {
         let seen = desk.fleet.seen().len();
-        if seen == 2 { Ok(()) } else { Err(format!("{seen} requests")) }
+        if seen == 2 {
+            Ok(())
+        } else {
+            Err(format!("{seen} requests"))
+        }
     });
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     // The signal may come before the reply of `a` is read, never before the handler is there.
     kill_process(pid, Signal::INT).unwrap();
     let (mut stdout, mut stderr) = (String::new(), String::new());
-    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut stdout)
+        .unwrap();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut stderr)
+        .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{stderr}");
     assert!(stdout.contains(" / 2 hosts in "), "{stdout}");
     assert!(stderr.contains("error: interrupted"), "{stderr}");

@@ -6,5 +6,9 @@ const HANDLERS: &[(&str, Handler)] = &[("tokens/jwt-cli.json", crate::jwt_cli::r
 
 #[test]
 fn vectors_replay() {
-    replay(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"), HANDLERS).assert_passed();
+    replay(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"),
+        HANDLERS,
+    )
+    .assert_passed();
 }

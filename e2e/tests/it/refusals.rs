@@ -10,7 +10,7 @@ fn a_stranger_is_refused_and_the_refusal_is_published_with_its_reason() {
     let world = World::new(1, &[]);
     let _up = world.up();
     world.wait_for_nodes(1);
-    let mut events = Process::builder(Process::locate("overlay").unwrap())
+    let events = Process::builder(Process::locate("overlay").unwrap())
         .args(["events", "--json"])
         .env("OVERLAY_CONFIG", world.dir().join("operator/client.toml"))
         .start();
