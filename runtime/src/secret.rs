@@ -92,6 +92,17 @@ impl Secrets {
         Self { credentials }
     }
 
+    /// Whether systemd guards the file: it lies in the credential directory, links followed.
+    ///
+    /// Credentials have mode 0440 there, and systemd alone decides who may enter the directory.
+    pub fn guards(&self, path: &Path) -> bool {
+        self.credentials.as_ref().is_some_and(|dir| {
+            let dir = std::fs::canonicalize(dir);
+            let path = std::fs::canonicalize(path);
+            matches!((dir, path), (Ok(dir), Ok(path)) if path.starts_with(&dir))
+        })
+    }
+
     /// Reads the secret of a configured path.
     ///
     /// A credential with the same file name comes first; systemd guards its directory. Else the
@@ -194,6 +205,26 @@ mod tests {
         let secrets = Secrets::new(Some(credentials.path().to_owned()));
         assert_eq!(secrets.read(&path).unwrap().expose(), b"from systemd");
         assert_eq!(secrets.read(&other).unwrap().expose(), b"from the file");
+    }
+
+    #[test]
+    fn only_files_below_the_credential_directory_are_guarded() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("credentials");
+        let beside = root.path().join("credentials-not");
+        fs::create_dir(&dir).unwrap();
+        fs::create_dir(&beside).unwrap();
+        let credential = file(&dir, "seed", "SUAX", 0o440);
+        let elsewhere = file(&beside, "seed", "SUAX", 0o440);
+        let link = dir.join("link");
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        let secrets = Secrets::new(Some(dir.clone()));
+        assert!(secrets.guards(&credential));
+        assert!(!secrets.guards(&elsewhere));
+        assert!(!secrets.guards(&dir.join("../credentials-not/seed")));
+        assert!(!secrets.guards(&link));
+        assert!(!secrets.guards(&dir.join("absent")));
+        assert!(!Secrets::default().guards(&credential));
     }
 
     #[test]

@@ -277,8 +277,8 @@ impl FileConfig for Config {
         compat::has_extension(path).then(|| compat::read_table(path))
     }
 
-    fn inspect(&self, _secrets: &Secrets) -> Vec<Fault> {
-        inspect::files(self)
+    fn inspect(&self, secrets: &Secrets) -> Vec<Fault> {
+        inspect::files(self, secrets)
     }
 }
 

@@ -2,19 +2,21 @@
 
 use std::path::Path;
 
-use overlay_runtime::Fault;
+use overlay_runtime::{Fault, Secrets};
 use overlay_tokens::file;
 
 use super::{Config, Tls};
 
-pub(super) fn files(config: &Config) -> Vec<Fault> {
+pub(super) fn files(config: &Config, secrets: &Secrets) -> Vec<Fault> {
     let mut faults = Vec::new();
     if let Err(error) = file::read_token(&config.token_file) {
         faults.push(Fault::new("token_file", overlay_runtime::err_chain(&error)));
     }
     if let Err(error) = file::read_seed(&config.seed_file) {
         faults.push(Fault::new("seed_file", overlay_runtime::err_chain(&error)));
-    } else if let Ok(Some(exposed)) = file::exposure(&config.seed_file) {
+    } else if !secrets.guards(&config.seed_file)
+        && let Ok(Some(exposed)) = file::exposure(&config.seed_file)
+    {
         let mode = exposed.mode;
         let fault = Fault::new(
             "seed_file",

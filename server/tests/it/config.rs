@@ -1,9 +1,13 @@
 //! The configuration: the reference, faults, and Choria's own files.
 
-use overlay_runtime::FileConfig;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use overlay_runtime::config::{Environment, load, load_text};
+use overlay_runtime::{FileConfig, Secrets};
 use overlay_server::Config;
 use overlay_server::config::{Authorization, Tls};
+use overlay_tokens::{Key, file};
 
 fn faults(text: &str) -> Vec<String> {
     match load_text::<Config>(text) {
@@ -58,6 +62,50 @@ fn all_faults_are_told_in_one_run() {
             "{key} is not in {found:?}"
         );
     }
+}
+
+/// Faults of a node whose token and seed lie in `dir`, the seed with `mode`.
+fn faults_of_files(dir: &Path, mode: u32, secrets: &Secrets) -> Vec<String> {
+    let (token, seed) = (dir.join("server.jwt"), dir.join("server.seed"));
+    file::write_token(&token, "a.b.c").unwrap();
+    let key = Key::from_seed([7; 32]);
+    file::write_seed(&seed, &key, file::Overwrite::Yes).unwrap();
+    std::fs::set_permissions(&seed, std::fs::Permissions::from_mode(mode)).unwrap();
+    let text = format!(
+        "identity = \"a\"\ntoken_file = {token:?}\nseed_file = {seed:?}\n[issuers]\n\
+         choria = \"03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8\"\n\
+         [broker]\nservers = [\"nats://127.0.0.1:4222\"]\ntls = false\n"
+    );
+    let config = load_text::<Config>(&text).unwrap().config;
+    let faults = config.inspect(secrets);
+    faults.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_seed_that_others_may_read_is_a_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let credentials = tempfile::tempdir().unwrap();
+    for secrets in [
+        Secrets::default(),
+        Secrets::new(Some(credentials.path().to_owned())),
+    ] {
+        let faults = faults_of_files(dir.path(), 0o640, &secrets);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].contains("seed_file"), "{faults:?}");
+        assert!(faults[0].contains("0640"), "{faults:?}");
+        assert_eq!(
+            faults_of_files(dir.path(), 0o600, &secrets),
+            Vec::<String>::new()
+        );
+    }
+}
+
+#[test]
+fn a_seed_that_systemd_hands_over_is_guarded_by_its_directory() {
+    let credentials = tempfile::tempdir().unwrap();
+    let secrets = Secrets::new(Some(credentials.path().to_owned()));
+    let faults = faults_of_files(credentials.path(), 0o440, &secrets);
+    assert_eq!(faults, Vec::<String>::new());
 }
 
 #[test]
