@@ -6,6 +6,9 @@
 //! `OVERLAY_VECTORS=DIR` makes the same handlers replay `DIR/<key>`; a file that is absent there is
 //! skipped. A relative `DIR` is taken from the root of the workspace.
 //!
+//! Some files cannot be kept in the tree. Their handlers are given to [`replay_with_brought`]: they replay what
+//! is under `OVERLAY_VECTORS`, and nothing without it. Their keys may have one `*`, as `rpc/ddl/*.json`.
+//!
 //! `OVERLAY_VECTORS_REPORT=FILE` appends one JSON line per file
 //! (`{"crate","key","passed","failed","failures"}`) and one with all keys of the crate
 //! (`{"crate","handles"}`), so that a caller can sum up over crates and find unhandled files.
@@ -94,9 +97,24 @@ pub fn for_cases_of(
 ///
 /// When `OVERLAY_VECTORS` is not a directory, or the report cannot be written.
 pub fn replay(root: impl AsRef<Path>, handlers: &[(&str, Handler)]) -> Summary {
+    replay_with_brought(root, handlers, &[])
+}
+
+/// Replays as [`replay`] does, and files that are only ever brought with `OVERLAY_VECTORS`.
+///
+/// A key of `brought` may have one `*`, which stands for any text without a slash.
+///
+/// # Panics
+///
+/// As [`replay`].
+pub fn replay_with_brought(
+    root: impl AsRef<Path>,
+    handlers: &[(&str, Handler)],
+    brought: &[(&str, Handler)],
+) -> Summary {
     let overlay =
         crate::env::var("OVERLAY_VECTORS").map(|dir| crate::env::workspace_root().join(dir));
-    let summary = replay_from(root.as_ref(), overlay.as_deref(), handlers);
+    let summary = replay_from(root.as_ref(), overlay.as_deref(), handlers, brought);
     summary.print();
     if let Some(report) = crate::env::var("OVERLAY_VECTORS_REPORT") {
         summary.append_to(&crate::env::workspace_root().join(report));
@@ -104,12 +122,17 @@ pub fn replay(root: impl AsRef<Path>, handlers: &[(&str, Handler)]) -> Summary {
     summary
 }
 
-/// Replays as [`replay`] does, without looking at the environment or printing.
+/// Replays as [`replay_with_brought`] does, without looking at the environment or printing.
 ///
 /// # Panics
 ///
 /// When `overlay` is given and is not a directory.
-pub fn replay_from(root: &Path, overlay: Option<&Path>, handlers: &[(&str, Handler)]) -> Summary {
+pub fn replay_from(
+    root: &Path,
+    overlay: Option<&Path>,
+    handlers: &[(&str, Handler)],
+    brought: &[(&str, Handler)],
+) -> Summary {
     if let Some(dir) = overlay {
         assert!(
             dir.is_dir(),
@@ -117,24 +140,47 @@ pub fn replay_from(root: &Path, overlay: Option<&Path>, handlers: &[(&str, Handl
             dir.display()
         );
     }
-    let mut summary = Summary::new(crate_name(root), handlers);
+    let keys = handlers.iter().chain(brought).map(|(key, _)| *key);
+    let mut summary = Summary::new(crate_name(root), keys);
     for (key, handler) in handlers {
-        let loader = Loader::new(root, overlay, key);
         let file = overlay.unwrap_or(root).join(key);
         if overlay.is_some() && !file.exists() {
             continue;
         }
-        let outcome = replay_file(&file, *handler, &loader);
-        summary.add(key, outcome);
+        let loader = Loader::new(root, overlay, key);
+        summary.add(key, replay_file(&file, *handler, &loader));
     }
-    if overlay.is_none() {
-        for key in json_files(root) {
-            if !handlers.iter().any(|(handled, _)| *handled == key) {
-                summary.add(&key, fault("the file has no handler".to_owned()));
+    match overlay {
+        Some(dir) if !brought.is_empty() => {
+            for key in json_files(dir) {
+                let handler = brought.iter().find(|(pattern, _)| covers(pattern, &key));
+                if let Some((_, handler)) = handler {
+                    let loader = Loader::new(root, overlay, &key);
+                    summary.add(&key, replay_file(&dir.join(&key), *handler, &loader));
+                }
+            }
+        }
+        Some(_) => {}
+        None => {
+            for key in json_files(root) {
+                if !handlers.iter().any(|(handled, _)| *handled == key) {
+                    summary.add(&key, fault("the file has no handler".to_owned()));
+                }
             }
         }
     }
     summary
+}
+
+/// Whether a handler's key, perhaps with one `*`, covers the key of a file.
+fn covers(pattern: &str, key: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == key,
+        Some((before, after)) => key
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after))
+            .is_some_and(|name| !name.contains('/')),
+    }
 }
 
 fn replay_file(file: &Path, handler: Handler, loader: &Loader) -> Outcome {

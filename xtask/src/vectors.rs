@@ -108,7 +108,7 @@ impl Summary {
         for line in text.lines() {
             let value: Value =
                 serde_json::from_str(line).context("parse a line of the vectors' report")?;
-            for key in value["handled"]
+            for key in value["handles"]
                 .as_array()
                 .into_iter()
                 .flatten()
@@ -167,12 +167,22 @@ impl Summary {
                     .unwrap_or(&path)
                     .to_string_lossy()
                     .into_owned();
-                if key.ends_with(".json") && !self.known.contains(&key) {
+                if key.ends_with(".json") && !self.knows(&key) {
                     found.push(key);
                 }
             }
         }
         found.sort();
         Ok(found)
+    }
+
+    /// A known key may have one `*`, for any text without a slash.
+    fn knows(&self, key: &str) -> bool {
+        let fits = |known: &String| {
+            let (before, after) = known.split_once('*')?;
+            let name = key.strip_prefix(before)?.strip_suffix(after)?;
+            (!name.contains('/')).then_some(())
+        };
+        self.known.contains(key) || self.known.iter().any(|known| fits(known).is_some())
     }
 }

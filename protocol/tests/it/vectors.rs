@@ -3,13 +3,14 @@
 //! Where a rule of ours differs from the original, it is stated in `docs/conformance/protocol.md`.
 
 mod agents;
+mod ddl;
 mod events;
 mod filters;
 mod requests;
 mod subjects;
 
 use overlay_protocol::envelope::Limits;
-use overlay_testkit::vectors::{Handler, replay};
+use overlay_testkit::vectors::{Handler, replay_with_brought};
 use serde_json::Value;
 
 const HANDLERS: &[(&str, Handler)] = &[
@@ -25,11 +26,15 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("rpc/subjects.json", subjects::subjects),
 ];
 
+/// Descriptions that belong to others are not kept in the tree.
+const BROUGHT: &[(&str, Handler)] = &[("rpc/ddl/*.json", ddl::descriptions)];
+
 #[test]
 fn every_vector_holds() {
-    replay(
+    replay_with_brought(
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"),
         HANDLERS,
+        BROUGHT,
     )
     .assert_passed();
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Handler, Outcome};
+use super::Outcome;
 
 /// Failures printed per file; the report holds them all.
 const PRINTED_FAILURES: usize = 10;
@@ -32,10 +32,10 @@ pub struct FileResult {
 }
 
 impl Summary {
-    pub(super) fn new(crate_name: String, handlers: &[(&str, Handler)]) -> Self {
+    pub(super) fn new<'a>(crate_name: String, keys: impl Iterator<Item = &'a str>) -> Self {
         Self {
             crate_name,
-            handles: handlers.iter().map(|(key, _)| (*key).to_owned()).collect(),
+            handles: keys.map(str::to_owned).collect(),
             files: Vec::new(),
         }
     }
