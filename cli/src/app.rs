@@ -1,12 +1,12 @@
 //! What every command gets: global flags, environment, output.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use overlay_client::config::Environment;
-use overlay_client::{Config, Fleet, Stop};
+use overlay_client::{Config, ExposedKey, Fleet, Stop};
 use tokio::time::Instant;
 
 use crate::args::Global;
@@ -61,10 +61,18 @@ impl App {
 
     /// Connects to the fleet.
     pub(crate) async fn fleet(&self, config: Config, purpose: &str) -> Result<Fleet, Failure> {
+        self.warn_of_exposed_key(&config.seed_file);
         let spinner = self.output.spinner("connecting to the broker");
         let fleet = Fleet::connect(config, purpose).await;
         drop(spinner);
         Ok(fleet?)
+    }
+
+    /// Warns when others may read or change a key that is about to be used.
+    pub(crate) fn warn_of_exposed_key(&self, path: &Path) {
+        if let Some(exposed) = ExposedKey::at(path) {
+            self.output.warn(exposed);
+        }
     }
 
     /// Runs a question; Ctrl-C ends its waiting, and what has come by then is its answer. A second one

@@ -1,6 +1,7 @@
 //! Who calls: the token and the key that proves it.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use overlay_tokens::claims::ClientClaims;
 use overlay_tokens::own::{self, Holder, OwnError};
@@ -13,6 +14,17 @@ use crate::config::Config;
 pub struct Credentials {
     holder: Holder,
     can_sign: bool,
+}
+
+/// A key file that others on this machine may read or change.
+///
+/// A caller's key is used all the same, as Choria does; whoever uses it should be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExposedKey {
+    /// The file.
+    pub path: PathBuf,
+    /// Its permission bits.
+    pub mode: u32,
 }
 
 /// Why the caller's own token or key is of no use.
@@ -50,6 +62,29 @@ pub enum CredentialsError {
         /// The seed's file.
         seed: PathBuf,
     },
+}
+
+impl ExposedKey {
+    /// Looks at a key file; `None` when its owner alone may read it, or when it cannot be looked at.
+    #[must_use]
+    pub fn at(path: &Path) -> Option<Self> {
+        let exposure = overlay_tokens::file::exposure(path).ok().flatten()?;
+        Some(Self {
+            path: path.to_owned(),
+            mode: exposure.mode,
+        })
+    }
+}
+
+impl fmt::Display for ExposedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, mode } = self;
+        write!(
+            f,
+            "the key file {} has mode {mode:04o}, others may read or change it; chmod 0600",
+            path.display()
+        )
+    }
 }
 
 impl Credentials {

@@ -26,7 +26,7 @@ mod window;
 
 pub use config::Config;
 pub use connection::{ConnectError, Connection};
-pub use credentials::{Credentials, CredentialsError};
+pub use credentials::{Credentials, CredentialsError, ExposedKey};
 pub use events::{Events, Seen};
 pub use fleet::{Batches, Call, CallError, Fleet, Heard, Outcome, Question, Stop, Target};
 pub use gather::{Arrival, Gather};

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -80,6 +81,20 @@ fn a_token_for_another_key_is_told_before_connecting() {
     .unwrap();
     let run = desk::run(dir.path(), &["ping"], None).fails(1, "is for another key than");
     assert_shown!("trouble_other_key", run.stderr);
+}
+
+#[test]
+fn a_key_that_others_may_read_is_warned_of_and_used() {
+    let dir = tempfile::tempdir().unwrap();
+    desk::configure(dir.path(), "nats://127.0.0.1:1", &Organisation::new());
+    let seed = dir.path().join("client.seed");
+    for (mode, is_warned) in [(0o600, false), (0o640, true), (0o604, true)] {
+        fs::set_permissions(&seed, fs::Permissions::from_mode(mode)).unwrap();
+        let run = desk::run(dir.path(), &["ping"], None).fails(1, "no broker reached");
+        let warning = format!("client.seed has mode {mode:04o}, others may read or change it");
+        assert_eq!(run.stderr.contains(&warning), is_warned, "{run:?}");
+        assert_eq!(run.stderr.contains("warning"), is_warned, "{run:?}");
+    }
 }
 
 #[test]

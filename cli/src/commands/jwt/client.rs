@@ -95,7 +95,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, app: &App) -> Result<(), Failure> {
-    let key = material::signer(&args.signing_key)?;
+    let key = material::signer(&args.signing_key, app)?;
     let holder = args
         .public_key
         .as_deref()

@@ -37,7 +37,8 @@ pub(super) fn verifier(text: &str) -> Result<VerifyKey, Failure> {
 }
 
 /// The key that signs.
-pub(super) fn signer(path: &Path) -> Result<PrivateKey, Failure> {
+pub(super) fn signer(path: &Path, app: &App) -> Result<PrivateKey, Failure> {
+    app.warn_of_exposed_key(path);
     file::read_private_key(path)
         .hint("the signing key is a seed of 64 hexadecimal digits without a line end, or an RSA key as PEM")
 }

@@ -90,7 +90,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<(), Failure> {
             .hint("add `--urls HOST:PORT` or `--srv DOMAIN`"));
     }
     let token = args.secret()?;
-    let key = material::signer(&args.signing_key)?;
+    let key = material::signer(&args.signing_key, app)?;
     let claims = ProvisioningToken {
         token,
         secure: args.no_insecure,

@@ -65,7 +65,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<(), Failure> {
         Collective::new(collective.as_str())
             .map_err(|error| Failure::usage(format!("collective {collective:?}: {error}")))?;
     }
-    let key = material::signer(&args.signing_key)?;
+    let key = material::signer(&args.signing_key, app)?;
     let token = ServerToken {
         identity: args.identity,
         collectives: args.collectives,
