@@ -11,7 +11,7 @@ use crate::tools;
 ///
 /// When the build or the benchmark fails.
 pub(crate) fn run(name: &str, flags: &[String]) -> Result<()> {
-    let nats_server = tools::nats_server(tools::NEWEST)?;
+    let nats_server = tools::newest()?;
     let out = target_dir().join("bench");
     std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
     say("building for release");

@@ -1,11 +1,24 @@
-//! Replays the fuzz corpora on the stable compiler.
+//! The `fuzz` workspace on the stable compiler: its checks, and the replay of its corpora.
 
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{root, say, shown, target_dir};
+use crate::run::{check, root, say, shown, target_dir};
 use crate::test::Counts;
+
+/// Runs a command of cargo in the `fuzz` workspace, which the checks of the main one do not reach.
+///
+/// # Errors
+///
+/// When it fails.
+pub(crate) fn checked(args: &[&str]) -> Result<Counts> {
+    check(&mut cargo(args))?;
+    Ok(Counts {
+        passed: 1,
+        failed: 0,
+    })
+}
 
 /// Runs the replay program of the `fuzz` workspace, with `mutate` more inputs a target.
 ///
@@ -13,11 +26,7 @@ use crate::test::Counts;
 ///
 /// When an input makes a target fail, or when there was none.
 pub(crate) fn run(mutate: u64) -> Result<Counts> {
-    let mut command = Command::new(env!("CARGO"));
-    command
-        .args(["run", "--quiet", "--locked", "--bin", "replay", "--"])
-        .current_dir(root().join("fuzz"))
-        .env("CARGO_TARGET_DIR", target_dir());
+    let mut command = cargo(&["run", "--quiet", "--locked", "--bin", "replay", "--"]);
     if mutate > 0 {
         command.args(["--mutate", &mutate.to_string()]);
     }
@@ -46,4 +55,14 @@ pub(crate) fn run(mutate: u64) -> Result<Counts> {
         passed: inputs,
         failed: 0,
     })
+}
+
+/// A cargo command in the `fuzz` workspace, which shares what the main one builds.
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(args)
+        .current_dir(root().join("fuzz"))
+        .env("CARGO_TARGET_DIR", target_dir());
+    command
 }

@@ -9,6 +9,8 @@ mod docs;
 mod fuzz;
 mod overlays;
 mod run;
+mod skips;
+mod system;
 mod test;
 mod tools;
 mod vectors;
@@ -73,7 +75,7 @@ enum Task {
     },
     /// Check the shipped configuration and systemd units
     Overlays,
-    /// Fetch the pinned nats-server versions that tests and demo use
+    /// Find or fetch the nats-server versions that tests and demo use
     Tools,
 }
 
@@ -86,7 +88,7 @@ fn main() -> ExitCode {
         Task::Deps => deps::run(),
         Task::Docs { check } => docs::run(check),
         Task::Fuzz { mutate } => fuzz::run(mutate).map(drop),
-        Task::Overlays => overlays::run(),
+        Task::Overlays => overlays::run().map(drop),
         Task::Tools => tools::run(),
     };
     match result {

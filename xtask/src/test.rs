@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::run::{cargo, check, in_ci, say, shown, target_dir, took};
-use crate::{deps, docs, fuzz, overlays, tools, vectors};
+use crate::{deps, docs, fuzz, overlays, skips, tools, vectors};
 
 /// What a step counted.
 #[derive(Debug, Default, Clone, Copy)]
@@ -23,6 +23,7 @@ type Step = (&'static str, fn() -> Result<Counts>);
 const STEPS: &[Step] = &[
     ("fetch", || checked(&["fetch", "--locked"])),
     ("format", || checked(&["fmt", "--all", "--check"])),
+    ("fuzz format", || fuzz::checked(&["fmt", "--check"])),
     ("deps", || deps::run().map(|()| PASSED)),
     ("clippy", || {
         checked(&[
@@ -35,7 +36,17 @@ const STEPS: &[Step] = &[
             "warnings",
         ])
     }),
-    ("tools", || tools::run().map(|()| PASSED)),
+    ("fuzz clippy", || {
+        fuzz::checked(&[
+            "clippy",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ])
+    }),
+    ("tools", tools::for_tests),
     ("build", || checked(&["build", "--workspace", "--locked"])),
     ("tests", || {
         tests(&[
@@ -52,7 +63,7 @@ const STEPS: &[Step] = &[
     ("vectors", vectors::last),
     ("fuzz corpora", || fuzz::run(0)),
     ("reference", || docs::run(true).map(|()| PASSED)),
-    ("overlays", || overlays::run().map(|()| PASSED)),
+    ("overlays", overlays::run),
     ("documentation", documentation),
 ];
 
@@ -73,7 +84,7 @@ const PASSED: Counts = Counts {
 pub(crate) fn run(only: Option<&str>) -> Result<()> {
     let begin = Instant::now();
     fs::create_dir_all(target_dir()).context("make the target directory")?;
-    for file in [skips_file(), vectors::report_file()] {
+    for file in [skips::file(), vectors::report_file()] {
         if file.exists() {
             fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
         }
@@ -102,7 +113,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
         }
         say(&format!("==> {name}: {}", took(start.elapsed())));
     }
-    let skipped = skips()?;
+    let skipped = skips::read()?;
     for line in &skipped {
         say(line);
     }
@@ -125,30 +136,6 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Where tests write what they skipped, one JSON line each.
-pub(crate) fn skips_file() -> std::path::PathBuf {
-    target_dir().join("skipped.jsonl")
-}
-
-fn skips() -> Result<Vec<String>> {
-    let path = skips_file();
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let line = |line: &str| {
-        let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-        let part = |key: &str| value[key].as_str().unwrap_or("?").to_owned();
-        format!(
-            "skipped {}: {}; install with: {}",
-            part("test"),
-            part("why"),
-            part("install")
-        )
-    };
-    Ok(text.lines().map(line).collect())
-}
-
 fn checked(args: &[&str]) -> Result<Counts> {
     check(&mut cargo(args)).map(|()| PASSED)
 }
@@ -169,9 +156,13 @@ fn documentation() -> Result<Counts> {
 fn tests(args: &[&str]) -> Result<Counts> {
     let mut command = cargo(args);
     command
-        .env("OVERLAY_SKIPS", skips_file())
+        .env("OVERLAY_SKIPS", skips::file())
         .env("OVERLAY_VECTORS_REPORT", vectors::report_file())
         .stdout(Stdio::piped());
+    if let Some(path) = tools::given() {
+        // Tests run in their crates' directories: a relative path would lead nowhere.
+        command.env("OVERLAY_NATS_SERVER", path);
+    }
     let mut child = command
         .spawn()
         .with_context(|| format!("start {}", shown(&command)))?;
