@@ -20,7 +20,7 @@ pub(super) fn files(config: &Config, secrets: &Secrets) -> Vec<Fault> {
         let mode = exposed.mode;
         let fault = Fault::new(
             "seed_file",
-            format!("has mode {mode:04o}, others may read it"),
+            format!("has mode {mode:04o}, others may read or change it"),
         );
         faults.push(fault.remedy("chmod 0600"));
     }

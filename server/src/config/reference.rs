@@ -18,7 +18,9 @@ identity = "n1.example.net"
 # The collectives the node belongs to, and the one of its inbox. Default of the latter: the first.
 collectives = ["choria"]
 # main_collective = "choria"
-# The node's token and the seed of its key. Both are read at every connection: a renewed token needs no restart.
+# The node's token and the seed of its key. Both are read at every connection: a renewed token needs no restart. Where
+# systemd hands them over (LoadCredential=, as the shipped unit does) they are copies made at the start, and it does.
+# The seed must be readable by its owner alone, or be such a credential.
 # Default of the seed: the token's path ending in .key.
 token_file = "/etc/overlay/server.jwt"
 seed_file = "/etc/overlay/server.seed"
