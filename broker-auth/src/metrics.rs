@@ -21,12 +21,15 @@ pub(crate) struct Metrics {
     told: IntCounterVec,
     stream_ok: IntGaugeVec,
     stream_changes: IntCounterVec,
+    restarts: IntCounterVec,
     /// Time from a request's arrival at its worker to its answer.
     pub(crate) decision_seconds: Histogram,
     /// Subjects of tokens that were left out.
     pub(crate) dropped_subjects: GenericCounter<AtomicU64>,
     /// Answers that the broker did not take.
     pub(crate) answers_not_taken: GenericCounter<AtomicU64>,
+    /// Requests that came unsealed although there is a key to seal them to.
+    pub(crate) unsealed: GenericCounter<AtomicU64>,
     /// Seconds by which the broker's clock is behind ours, as of the last request.
     pub(crate) clock_difference: IntGauge,
     /// Whether this instance looks after the streams.
@@ -156,6 +159,11 @@ impl Metrics {
             "Looks at streams that did not find all well",
             "what",
         )?;
+        let restarts = counters(
+            "helper_restarts_total",
+            "Helpers that ended and began anew, which none ever should",
+            "helper",
+        )?;
         let stream_ok = IntGaugeVec::new(
             Opts::new(
                 "overlay_broker_auth_stream_ok",
@@ -190,6 +198,7 @@ impl Metrics {
             told,
             stream_ok,
             stream_changes,
+            restarts,
             decision_seconds,
             dropped_subjects: counter(
                 "subjects_dropped_total",
@@ -198,6 +207,10 @@ impl Metrics {
             answers_not_taken: counter(
                 "answers_not_taken_total",
                 "Answers that the broker refused to take",
+            )?,
+            unsealed: counter(
+                "requests_unsealed_total",
+                "Requests that came unsealed although a curve key is configured here",
             )?,
             clock_difference: gauge(
                 "clock_difference_seconds",
@@ -253,6 +266,12 @@ impl Metrics {
     #[must_use]
     pub(crate) fn stream_change(&self, what: StreamChange) -> GenericCounter<AtomicU64> {
         self.stream_changes.with_label_values(&[what.label()])
+    }
+
+    /// New beginnings of one helper.
+    #[must_use]
+    pub(crate) fn restarts(&self, helper: &str) -> GenericCounter<AtomicU64> {
+        self.restarts.with_label_values(&[helper])
     }
 
     /// Whether one stream is as it must be.

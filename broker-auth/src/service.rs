@@ -13,13 +13,14 @@ mod answers;
 mod probe;
 mod publisher;
 mod reconciler;
+mod streams_user;
+mod supervise;
 mod teller;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use async_nats::jetstream;
 use overlay_protocol::subject;
 use overlay_runtime::Context;
 use overlay_runtime::nats::election;
@@ -31,8 +32,9 @@ use crate::metrics::Metrics;
 
 use answers::Answers;
 use probe::Probe;
-use publisher::Publisher;
+use publisher::{Outbox, Publisher};
 use reconciler::{Candidacy, Reconciler};
+use streams_user::StreamsUser;
 use teller::Telling;
 
 /// Queue group of all workers of all instances.
@@ -42,7 +44,8 @@ pub const QUEUE_GROUP: &str = "overlay-broker-auth";
 ///
 /// # Errors
 ///
-/// When a secret, the broker or the metrics fail at the start.
+/// When a secret, the callout user's connection or the metrics fail at the start, or when the broker asks nobody about
+/// logins. Whatever else fails shows in readiness, and logins are answered all the while.
 pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
     let keys = Keys::load(&config, &cx.secrets).map_err(StartError::keys)?;
     tracing::info!(
@@ -55,7 +58,15 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
     let metrics = Metrics::register(&cx.registry).context("register metrics")?;
     let nats = cx.broker()?;
 
-    let (teller, telling) = Telling::new(config.refusals, cx.clock.clone(), metrics.clone());
+    // The streams' user may take long to connect when the broker is busy with everybody else's logins: until then events
+    // wait in the outbox.
+    let outbox = streams(&config, &cx, &metrics)?;
+    let (teller, telling) =
+        Telling::new(config.refusals, outbox, cx.clock.clone(), metrics.clone());
+    cx.tasks.spawn(
+        "teller",
+        supervise::keep(telling, metrics.clone(), cx.shutdown.clone()),
+    );
     let probe = Probe::new();
     let answers = Arc::new(Answers::new(
         keys.policy,
@@ -86,44 +97,54 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
     nats.flush().await.context("subscribe to callouts")?;
     tracing::info!(workers, "answering callouts");
 
-    // Logins go on while the streams' connection is waited for: the streams' user is none of them, but the broker may be
-    // busy with all the others.
-    let outbox = match &config.streams {
-        None => None,
-        Some(streams) => {
-            let client = cx
-                .connector
-                .connect(&streams.broker)
-                .await
-                .context("connect as the streams' user")?;
-            let context = jetstream::new(client.clone());
-            let name = config.broker.name.clone();
-            let (outbox, publisher) = Publisher::new(context, name, metrics.clone());
-            cx.tasks
-                .spawn("publisher", publisher.run(cx.shutdown.clone()));
-            if streams.manage {
-                let candidacy = Candidacy {
-                    name: config.broker.name.clone(),
-                    metrics: election::Metrics::register(&cx.registry)
-                        .context("register metrics")?,
-                    tasks: cx.tasks.clone(),
-                };
-                let reconciler =
-                    Reconciler::new(streams.clone(), client, metrics.clone(), &cx.readiness);
-                cx.tasks
-                    .spawn("streams", reconciler.run(candidacy, cx.shutdown.clone()));
-            }
-            Some(outbox)
-        }
-    };
-    cx.tasks
-        .spawn("teller", telling.run(outbox, cx.shutdown.clone()));
-
     if config.callout.self_check {
-        probe.run(&config.broker, &cx.shutdown).await?;
+        let part = cx.readiness.part("self-check");
+        probe.run(&config.broker, &part, &cx.shutdown).await?;
     }
     cx.started.release();
     Ok(())
+}
+
+/// Starts what needs the streams' user, if there is one.
+fn streams(config: &Config, cx: &Context, metrics: &Metrics) -> anyhow::Result<Option<Outbox>> {
+    let Some(streams) = &config.streams else {
+        return Ok(None);
+    };
+    let (outbox, publisher) = Publisher::new(config.broker.name.clone(), metrics.clone());
+    let reconciler = if streams.manage {
+        let candidacy = Candidacy {
+            name: candidate(&config.broker.name),
+            metrics: election::Metrics::register(&cx.registry).context("register metrics")?,
+            tasks: cx.tasks.clone(),
+        };
+        Some(Reconciler::new(
+            streams.clone(),
+            candidacy,
+            metrics.clone(),
+            &cx.readiness,
+        ))
+    } else {
+        None
+    };
+    let user = StreamsUser {
+        settings: streams.clone(),
+        connector: cx.connector.clone(),
+        part: cx.readiness.part(format!("broker:{}", streams.broker.name)),
+        publisher,
+        reconciler,
+        metrics: metrics.clone(),
+    };
+    cx.tasks.spawn("streams", user.run(cx.shutdown.clone()));
+    Ok(Some(outbox))
+}
+
+/// What the key of the election shows of this instance: its name and its host.
+fn candidate(name: &str) -> String {
+    let host = rustix::system::uname();
+    match host.nodename().to_string_lossy() {
+        host if host.is_empty() || name.contains(&*host) => name.to_owned(),
+        host => format!("{name}@{host}"),
+    }
 }
 
 fn workers(configured: Option<NonZeroUsize>) -> NonZeroUsize {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
-use overlay_runtime::{CancellationToken, err_chain, nats};
+use overlay_runtime::{CancellationToken, Part, err_chain, nats};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -65,7 +65,7 @@ impl Probe {
         }
     }
 
-    /// Tries until a trial comes through, or the shutdown.
+    /// Tries until a trial comes through, however long that takes, or the shutdown.
     ///
     /// # Errors
     ///
@@ -73,6 +73,7 @@ impl Probe {
     pub(super) async fn run(
         &self,
         broker: &nats::Settings,
+        part: &Part,
         shutdown: &CancellationToken,
     ) -> Result<(), StartError> {
         let mut by_others = 0;
@@ -88,17 +89,20 @@ impl Probe {
                     tracing::info!(
                         "a trial login was asked about, read and refused: callouts work"
                     );
+                    part.up();
                     return Ok(());
                 }
                 Trial::AnsweredByAnother if by_others >= TRIALS_OF_OTHERS => {
                     tracing::info!(
                         "trial logins are answered by other instances; callouts work there"
                     );
+                    part.up();
                     return Ok(());
                 }
                 Trial::AnsweredByAnother => by_others += 1,
                 Trial::LetIn => return Err(StartError::NoCallout),
                 Trial::Unanswered(reason) => {
+                    part.down(reason.clone());
                     if !told {
                         tracing::error!(
                             reason,

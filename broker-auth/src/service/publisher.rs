@@ -12,6 +12,7 @@ use overlay_protocol::subject;
 use overlay_runtime::{CancellationToken, err_chain};
 use tokio::sync::mpsc;
 
+use super::supervise::Helper;
 use crate::metrics::{Metrics, Told};
 
 /// Events that may wait while the broker or the stream is away.
@@ -30,9 +31,16 @@ pub(super) struct Outbox {
     metrics: Metrics,
 }
 
-/// Publishes what was put into the outbox.
+/// The other end of the outbox, which waits for a connection.
 #[derive(Debug)]
 pub(super) struct Publisher {
+    queue: mpsc::Receiver<Event>,
+    metrics: Metrics,
+}
+
+/// Publishes what was put into the outbox.
+#[derive(Debug)]
+pub(super) struct Publishing {
     streams: jetstream::Context,
     queue: mpsc::Receiver<Event>,
     metrics: Metrics,
@@ -53,12 +61,8 @@ impl Outbox {
 }
 
 impl Publisher {
-    /// Makes both ends; `streams` is the connection of the streams' user, `name` that of this instance.
-    pub(super) fn new(
-        streams: jetstream::Context,
-        name: String,
-        metrics: Metrics,
-    ) -> (Outbox, Self) {
+    /// Makes both ends; `name` is that of this instance.
+    pub(super) fn new(name: String, metrics: Metrics) -> (Outbox, Self) {
         let (sender, queue) = mpsc::channel(QUEUE);
         (
             Outbox {
@@ -66,23 +70,41 @@ impl Publisher {
                 name,
                 metrics: metrics.clone(),
             },
-            Self {
-                streams,
-                queue,
-                metrics,
-            },
+            Self { queue, metrics },
         )
     }
 
+    /// Publishes from now on, over the connection of the streams' user.
+    pub(super) fn over(self, streams: jetstream::Context) -> Publishing {
+        Publishing {
+            streams,
+            queue: self.queue,
+            metrics: self.metrics,
+        }
+    }
+
+    /// Counts what there never was a connection for, until every outbox is gone.
+    pub(super) async fn give_up(mut self) {
+        while self.queue.recv().await.is_some() {
+            self.metrics.told(Told::Logged).inc();
+        }
+    }
+}
+
+impl Helper for Publishing {
+    const NAME: &'static str = "publisher";
+
     /// Publishes until every outbox is gone; after the shutdown each event is tried once.
-    pub(super) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    async fn work(&mut self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         while let Some(event) = self.queue.recv().await {
-            let how = self.publish(&event, &shutdown).await;
+            let how = self.publish(&event, shutdown).await;
             self.metrics.told(how).inc();
         }
         Ok(())
     }
+}
 
+impl Publishing {
     async fn publish(&self, event: &Event, shutdown: &CancellationToken) -> Told {
         let bytes = Bytes::from(event.to_cloudevent_json());
         for attempt in 1..=TRIES {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::supervise::Helper;
 use crate::config::Streams;
 use crate::metrics::{Metrics, StreamChange};
 use crate::streams::{Action, Settings, SystemStream};
@@ -31,14 +32,26 @@ const ELECTION: &str = "broker_auth_streams";
 /// Code of the broker's stream API: there is no such stream.
 const NOT_FOUND: u64 = 10059;
 
-/// Keeps the system streams in order.
+/// Will keep the system streams in order, once there is a connection.
 #[derive(Debug)]
 pub(super) struct Reconciler {
+    settings: Streams,
+    candidacy: Candidacy,
+    metrics: Metrics,
+    parts: Vec<(SystemStream, Settings, Part)>,
+}
+
+/// Keeps the system streams in order.
+#[derive(Debug)]
+pub(super) struct Reconciling {
     settings: Streams,
     client: Client,
     metrics: Metrics,
     parts: Vec<(SystemStream, Settings, Part)>,
     troubles: BTreeMap<SystemStream, Trouble>,
+    candidacy: Candidacy,
+    /// From the first look on: an instance takes part once only.
+    leadership: Option<Leadership>,
 }
 
 /// How long a stream has not been as it must be.
@@ -101,7 +114,7 @@ struct ApiError {
 impl Reconciler {
     pub(super) fn new(
         settings: Streams,
-        client: Client,
+        candidacy: Candidacy,
         metrics: Metrics,
         readiness: &Readiness,
     ) -> Self {
@@ -118,26 +131,41 @@ impl Reconciler {
             .collect();
         Self {
             settings,
-            client,
+            candidacy,
             metrics,
             parts,
-            troubles: BTreeMap::new(),
         }
     }
 
+    /// Looks from now on, over the connection of the streams' user.
+    pub(super) fn over(self, client: Client) -> Reconciling {
+        Reconciling {
+            settings: self.settings,
+            client,
+            metrics: self.metrics,
+            parts: self.parts,
+            troubles: BTreeMap::new(),
+            candidacy: self.candidacy,
+            leadership: None,
+        }
+    }
+}
+
+impl Helper for Reconciling {
+    const NAME: &'static str = "streams";
+
     /// Looks at the start, at each reconnect, when it is elected, and from time to time.
-    pub(super) async fn run(
-        mut self,
-        candidacy: Candidacy,
-        shutdown: CancellationToken,
-    ) -> anyhow::Result<()> {
+    async fn work(&mut self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         // The bucket of elections is among the streams: the first look makes it, whoever looks.
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(()),
             _well = self.look(Mode::Look) => {}
         }
-        let leadership = candidacy.start(self.client.clone(), &shutdown);
+        let leadership = self
+            .leadership
+            .get_or_insert_with(|| self.candidacy.start(self.client.clone(), shutdown))
+            .clone();
         let mut seen = None;
         let mut next = Instant::now();
         let mut ticks = tokio::time::interval(TICK);
@@ -172,7 +200,9 @@ impl Reconciler {
             next = Instant::now() + wait;
         }
     }
+}
 
+impl Reconciling {
     /// Looks at each stream; one that fails keeps none of the others from being looked at.
     async fn look(&mut self, mode: Mode) -> bool {
         let mut all_well = true;
@@ -273,16 +303,16 @@ impl Reconciler {
 impl Candidacy {
     /// Two that act at the same time do no harm, for each brings the streams to the same state: so a new leader need not
     /// wait until a former one knows that it is none any more.
-    fn start(self, client: Client, shutdown: &CancellationToken) -> Leadership {
+    fn start(&self, client: Client, shutdown: &CancellationToken) -> Leadership {
         let settings = election::Settings {
             caution: Caution::None,
             candidate_interval: Some(CANDIDATE_INTERVAL),
-            ..election::Settings::new(ELECTION, self.name)
+            ..election::Settings::new(ELECTION, self.name.clone())
         };
         election::start(
             client,
             settings,
-            self.metrics,
+            self.metrics.clone(),
             &self.tasks,
             shutdown.clone(),
         )

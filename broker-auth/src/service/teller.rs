@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::publisher::Outbox;
+use super::supervise::Helper;
 use crate::config::Refusals;
 use crate::metrics::{Metrics, Told};
 use crate::reason::Reason;
@@ -48,8 +49,13 @@ impl Teller {
 }
 
 impl Telling {
-    /// Makes both ends.
-    pub(super) fn new(settings: Refusals, clock: Clock, metrics: Metrics) -> (Teller, Self) {
+    /// Makes both ends; events go to `outbox`, if there is one.
+    pub(super) fn new(
+        settings: Refusals,
+        outbox: Option<Outbox>,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> (Teller, Self) {
         let (sender, queue) = mpsc::channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let teller = Teller {
@@ -61,7 +67,7 @@ impl Telling {
             teller,
             Self {
                 settings,
-                outbox: None,
+                outbox,
                 clock,
                 metrics,
                 queue,
@@ -69,14 +75,13 @@ impl Telling {
             },
         )
     }
+}
 
-    /// Tells until the shutdown, and then what is left; events go to `outbox`, if there is one.
-    pub(super) async fn run(
-        mut self,
-        outbox: Option<Outbox>,
-        shutdown: CancellationToken,
-    ) -> anyhow::Result<()> {
-        self.outbox = outbox;
+impl Helper for Telling {
+    const NAME: &'static str = "teller";
+
+    /// Tells until the shutdown, and then what is left.
+    async fn work(&mut self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         let mut valve = Valve::new(self.settings.per_second);
         let mut last = Instant::now();
         let mut summaries = tokio::time::interval(self.settings.summary);
@@ -97,7 +102,9 @@ impl Telling {
         self.sum_up(&mut valve);
         Ok(())
     }
+}
 
+impl Telling {
     fn hear(&self, tale: Tale, valve: &mut Valve, last: &mut Instant) {
         let now = Instant::now();
         let passed = now.duration_since(std::mem::replace(last, now));

@@ -130,9 +130,19 @@ listen = "127.0.0.1:{admin}"
     }
 
     pub(crate) fn start_service(&self, brokers: &[u16], more: &str) -> Service {
+        self.start_changed(brokers, more, |config| config)
+    }
+
+    /// Starts a service whose configuration is changed before.
+    pub(crate) fn start_changed(
+        &self,
+        brokers: &[u16],
+        more: &str,
+        change: impl FnOnce(String) -> String,
+    ) -> Service {
         let admin = free_port();
         let path = self.dir.path().join(format!("broker-auth-{admin}.toml"));
-        std::fs::write(&path, self.config(brokers, admin, more)).unwrap();
+        std::fs::write(&path, change(self.config(brokers, admin, more))).unwrap();
         Service {
             process: start(&path),
             admin,

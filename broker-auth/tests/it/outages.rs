@@ -102,6 +102,70 @@ fn after_a_restart_of_the_broker_the_service_is_back_before_its_clients() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_are_answered_while_the_streams_user_is_kept_out_and_events_wait_for_it() {
+    let parts = Parts::new();
+    let broker = Broker::builder()
+        .tls(&parts.tls)
+        .callout(&parts.keys)
+        .start();
+    let stranger = overlay_tokens::broker_jwt::UserKey::generate().unwrap();
+    let seed = parts.secret("late.nk", &stranger.seed().unwrap());
+    let streams = format!("[streams]\nseed_file = {:?}\n", seed.display().to_string());
+    let mut service = parts.start_changed(&[broker.port()], &streams, |config| {
+        config.replace("[callout]", "connect_limit = \"1s\"\n[callout]")
+    });
+    let part = format!("broker:broker-auth-{}-streams", service.admin);
+    let status = |readiness: &serde_json::Value| readiness["parts"][&part].clone();
+    let limit_is_over = "no broker reached";
+    eventually_blocking(SOON, OFTEN, || {
+        let text = overlay_testkit::http_get(service.admin, "/ready").map(|(_, text)| text);
+        match text {
+            Ok(text) if text.contains(limit_is_over) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    let connect = client(&parts.organisation, fleet());
+    parts.login(broker.port(), &connect).unwrap();
+    assert!(parts.login(broker.port(), &Connect::default()).is_err());
+    let (code, readiness) = service.readiness();
+    assert_eq!(
+        (code, &status(&readiness)["status"]),
+        (503, &serde_json::json!("down")),
+        "{readiness}"
+    );
+    assert!(service.process.has_ended().is_none());
+
+    parts.secret("late.nk", &parts.keys.streams.seed().unwrap());
+    service.wait_until_ready();
+    service
+        .wait_for_metric(
+            "overlay_broker_auth_refusals_told_total{how=\"published\"}",
+            1.0,
+        )
+        .await;
+}
+
+#[test]
+fn requests_that_come_unsealed_are_answered_and_counted() {
+    let parts = Parts::new();
+    let broker = Broker::builder()
+        .tls(&parts.tls)
+        .jetstream()
+        .max_control_line(65_536)
+        .config(parts.keys.config_unsealed())
+        .start();
+    let service = parts.service(&[broker.port()], "");
+    let unsealed = "overlay_broker_auth_requests_unsealed_total";
+    let before = service.metric(unsealed);
+    assert!(before >= 1.0, "the trial login is the first");
+    let connect = client(&parts.organisation, fleet());
+    parts.login(broker.port(), &connect).unwrap();
+    assert_eq!(service.metric(unsealed), before + 1.0);
+    let log = service.process.stderr();
+    assert_eq!(log.matches("come unsealed").count(), 1, "{log}");
+}
+
 #[test]
 fn case_45_a_long_token_needs_a_longer_control_line_than_the_default() {
     let policy = "x".repeat(7_000);

@@ -145,7 +145,10 @@ async fn a_wrong_curve_key_keeps_the_service_from_being_ready_and_says_so() {
     process.wait_for_line("trial login was not answered", SOON);
     process.wait_for_line("request not read", SOON);
     let service = cell::Service { process, admin };
-    assert_eq!(service.readiness().0, 503);
+    let (_, text) = overlay_testkit::http_get(admin, "/ready").unwrap();
+    let (code, readiness) = service.readiness();
+    assert_eq!(code, 503);
+    assert_eq!(readiness["parts"]["self-check"]["status"], "down", "{text}");
 }
 
 #[test]
