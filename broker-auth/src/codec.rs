@@ -56,6 +56,12 @@ impl Codec {
         }
     }
 
+    /// Whether requests are expected to be sealed: a curve key is configured here.
+    #[must_use]
+    pub fn seals(&self) -> bool {
+        self.curve.is_some()
+    }
+
     /// Opens, if `sealer` says that it was sealed, and verifies a request.
     ///
     /// # Errors

@@ -10,10 +10,11 @@ use overlay_runtime::{CancellationToken, Clock, err_chain};
 use overlay_tokens::UnixTime;
 use overlay_tokens::broker_jwt::CalloutRequest;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::probe::Probe;
 use super::teller::Teller;
-use crate::age::Ages;
+use crate::age::{Ages, Moment};
 use crate::attempt::Attempt;
 use crate::codec::Codec;
 use crate::decide::{Decision, decide};
@@ -46,12 +47,14 @@ const ANSWER_FAULTS: [&str; 6] = [
 pub(super) struct Answers {
     policy: Policy,
     codec: Codec,
-    max_age: Duration,
     clock: Clock,
+    /// Where the steady clock begins.
+    began: Instant,
     metrics: Metrics,
     teller: Teller,
     probe: Probe,
     ages: Mutex<Ages>,
+    unsealed: Seldom,
     unreadable: Seldom,
     stale: Seldom,
     clocks: Seldom,
@@ -75,12 +78,13 @@ impl Answers {
         Self {
             policy,
             codec,
-            max_age,
             clock,
+            began: Instant::now(),
             metrics,
             teller,
             probe,
-            ages: Mutex::default(),
+            ages: Mutex::new(Ages::new(max_age + ROUNDING)),
+            unsealed: Seldom::default(),
             unreadable: Seldom::default(),
             stale: Seldom::default(),
             clocks: Seldom::default(),
@@ -114,7 +118,7 @@ impl Answers {
     }
 
     async fn serve(&self, request: Message, broker: &Client) {
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         // A fault of ours in one request must not take the logins of a whole cell with it.
         let answered = catch_unwind(AssertUnwindSafe(|| self.answer(&request)));
         let answered = answered.unwrap_or_else(|_panic| {
@@ -158,6 +162,7 @@ impl Answers {
                 }
                 Unanswered::Unreadable
             })?;
+        self.check_sealed(sealer, &request, now);
         self.check_age(&request, now)?;
         let attempt = Attempt::from(&request);
         let decision = decide(&attempt, &self.policy, now);
@@ -172,11 +177,29 @@ impl Answers {
         Ok((reply, answer))
     }
 
+    /// Tells of requests that somebody could have read on their way.
+    fn check_sealed(&self, sealer: Option<&str>, request: &CalloutRequest, now: UnixTime) {
+        if sealer.is_some() || !self.codec.seals() {
+            return;
+        }
+        self.metrics.unsealed.inc();
+        if self.unsealed.passes(now) {
+            tracing::warn!(
+                broker = request.server_id.name,
+                "requests with passwords and tokens come unsealed: set xkey of auth_callout in the broker's configuration"
+            );
+        }
+    }
+
     /// Drops requests whose client is gone.
     fn check_age(&self, request: &CalloutRequest, now: UnixTime) -> Result<(), Unanswered> {
         let server = &request.server_id;
         let mut ages = self.ages.lock().unwrap_or_else(PoisonError::into_inner);
-        let age = ages.note(&server.id, request.iat, now);
+        let moment = Moment {
+            day: now,
+            steady: self.began.elapsed(),
+        };
+        let age = ages.note(&server.id, request.iat, moment);
         drop(ages);
         self.metrics.clock_difference.set(age.behind);
         if age.behind.abs() > CLOCK_TOLERANCE && self.clocks.passes(now) {
@@ -186,7 +209,7 @@ impl Answers {
                 "the clocks of a broker and of this host differ; tokens are judged by the clock of this host"
             );
         }
-        if age.waited > self.max_age + ROUNDING {
+        if age.stale {
             if self.stale.passes(now) {
                 tracing::warn!(broker = server.name, waited = ?age.waited, "requests come late; their clients are gone");
             }
