@@ -23,13 +23,15 @@ pub enum SystemStream {
     Election,
 }
 
-/// Retention and replicas of one stream.
+/// Retention, replicas and size of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// How long messages are kept; zero means that the stream is not looked after.
     pub retention: Duration,
     /// On how many servers it is kept, at least. More is never taken back.
     pub replicas: u8,
+    /// How many bytes a new one holds before its oldest messages go; zero: any number.
+    pub max_bytes: u64,
 }
 
 /// Settings of all streams.
@@ -67,6 +69,11 @@ pub enum Action {
         setting: &'static str,
     },
 }
+
+/// The largest message of most streams, in bytes: no event comes near it.
+const MESSAGE: u32 = 64 << 10;
+/// The largest event of a job, which may carry output: as much as the broker takes at all.
+const JOB_MESSAGE: u32 = 1 << 20;
 
 /// Settings that a broker cannot change on a stream that exists.
 const FIXED: [&str; 2] = ["storage", "retention"];
@@ -136,6 +143,21 @@ impl SystemStream {
         list
     }
 
+    /// What a new stream is bounded by; those of one that exists are the operator's. The election bucket has bounds of
+    /// its own: one small value for each election.
+    fn bounds(self, settings: Settings) -> Vec<(&'static str, Value)> {
+        let message = match self {
+            Self::Events | Self::Machine | Self::Advisories => MESSAGE,
+            Self::Executor => JOB_MESSAGE,
+            Self::Election => return Vec::new(),
+        };
+        let mut list = vec![("max_msg_size", json!(message))];
+        if settings.max_bytes > 0 {
+            list.push(("max_bytes", json!(settings.max_bytes)));
+        }
+        list
+    }
+
     /// Says what is to be done, given the configuration that the broker has for the stream, if it has it.
     #[must_use]
     pub fn reconcile(self, settings: Settings, current: Option<&Map<String, Value>>) -> Action {
@@ -144,8 +166,9 @@ impl SystemStream {
         let Some(current) = current else {
             let mut config = unlimited(self.name(), replicas);
             config.extend(
-                wanted
+                self.bounds(settings)
                     .into_iter()
+                    .chain(wanted)
                     .map(|(setting, value)| (setting.to_owned(), value)),
             );
             return Action::Create(Value::Object(config));

@@ -17,6 +17,7 @@ use crate::policy::Accounts;
 use crate::streams::{self, Plan};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const GIB: u64 = 1 << 30;
 /// Whoever restarts must be back before those who wait for it: short, and not growing.
 const RECONNECT_WAIT: Duration = Duration::from_millis(100);
 const MOST_REPLICAS: u8 = 5;
@@ -183,6 +184,12 @@ pub(super) fn check_streams(
     faults: &mut Vec<Fault>,
 ) -> Option<Streams> {
     let replicas = raw.replicas.unwrap_or(1);
+    let max_bytes = raw.max_bytes.unwrap_or(GIB);
+    if raw.election.max_bytes.is_some() {
+        let fault = Fault::new("streams.election.max_bytes", "is not bounded in bytes");
+        faults
+            .push(fault.remedy("leave it out: the bucket holds one small value for each election"));
+    }
     let mut settings = |key: &str, raw: RawStream, retention: Duration| {
         let replicas = raw.replicas.unwrap_or(replicas);
         if !(1..=MOST_REPLICAS).contains(&replicas) {
@@ -199,6 +206,7 @@ pub(super) fn check_streams(
         streams::Settings {
             retention,
             replicas,
+            max_bytes: raw.max_bytes.unwrap_or(max_bytes),
         }
     };
     let plan = Plan {

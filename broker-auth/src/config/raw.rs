@@ -117,6 +117,7 @@ pub(super) struct RawStreams {
     pub(super) manage: Option<bool>,
     pub(super) interval: Option<Period>,
     pub(super) replicas: Option<u8>,
+    pub(super) max_bytes: Option<u64>,
     pub(super) events: RawStream,
     pub(super) machine: RawStream,
     pub(super) advisories: RawStream,
@@ -129,6 +130,7 @@ pub(super) struct RawStreams {
 pub(super) struct RawStream {
     pub(super) retention: Option<Period>,
     pub(super) replicas: Option<u8>,
+    pub(super) max_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,6 +4,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const EVENTS: Settings = Settings {
     retention: DAY,
     replicas: 1,
+    max_bytes: 1 << 30,
 };
 
 fn created(stream: SystemStream, settings: Settings) -> Map<String, Value> {
@@ -14,14 +15,49 @@ fn created(stream: SystemStream, settings: Settings) -> Map<String, Value> {
 }
 
 #[test]
-fn a_stream_that_does_not_exist_is_made_as_choria_makes_it() {
+fn a_stream_that_does_not_exist_is_made_as_choria_makes_it_but_bounded() {
     let config = created(SystemStream::Events, EVENTS);
     let wanted = json!({
         "name": "CHORIA_EVENTS", "subjects": ["choria.lifecycle.>"], "retention": "limits", "storage": "file",
         "max_age": 86_400_000_000_000_u64, "discard": "old", "num_replicas": 1, "max_consumers": -1,
-        "max_msgs": -1, "max_bytes": -1, "max_msgs_per_subject": -1, "max_msg_size": -1,
+        "max_msgs": -1, "max_bytes": 1_073_741_824, "max_msgs_per_subject": -1, "max_msg_size": 65_536,
     });
     assert_eq!(Value::Object(config), wanted);
+}
+
+#[test]
+fn every_stream_that_tokens_can_write_to_is_bounded_in_bytes_and_message_size() {
+    for stream in SystemStream::ALL {
+        let config = created(stream, EVENTS);
+        let (bytes, message) = match stream {
+            SystemStream::Election => (-1, 1024),
+            SystemStream::Executor => (1 << 30, 1 << 20),
+            SystemStream::Events | SystemStream::Machine | SystemStream::Advisories => {
+                (1 << 30, 64 << 10)
+            }
+        };
+        assert_eq!(
+            (&config["max_bytes"], &config["max_msg_size"]),
+            (&json!(bytes), &json!(message)),
+            "{stream:?}"
+        );
+    }
+    let unbounded = Settings {
+        max_bytes: 0,
+        ..EVENTS
+    };
+    assert_eq!(created(SystemStream::Events, unbounded)["max_bytes"], -1);
+}
+
+#[test]
+fn bounds_of_a_stream_that_exists_are_the_operators() {
+    let mut config = created(SystemStream::Events, EVENTS);
+    config.insert("max_bytes".into(), json!(-1));
+    config.insert("max_msg_size".into(), json!(-1));
+    assert_eq!(
+        SystemStream::Events.reconcile(EVENTS, Some(&config)),
+        Action::Keep
+    );
 }
 
 #[test]
@@ -29,6 +65,7 @@ fn the_election_bucket_is_the_one_that_choria_clients_know() {
     let ttl = Settings {
         retention: Duration::from_secs(60),
         replicas: 3,
+        ..EVENTS
     };
     let config = created(SystemStream::Election, ttl);
     let wanted = json!({
@@ -132,7 +169,7 @@ fn a_shortened_age_takes_the_duplicate_window_along() {
     config.insert("duplicate_window".into(), json!(120_000_000_000_u64));
     let minute = Settings {
         retention: Duration::from_secs(60),
-        replicas: 1,
+        ..EVENTS
     };
     let Action::Update { config, .. } = SystemStream::Election.reconcile(minute, Some(&config))
     else {
@@ -145,7 +182,7 @@ fn a_shortened_age_takes_the_duplicate_window_along() {
 fn streams_without_retention_are_not_looked_after_but_elections_are() {
     let none = Settings {
         retention: Duration::ZERO,
-        replicas: 1,
+        ..EVENTS
     };
     let plan = Plan {
         events: none,

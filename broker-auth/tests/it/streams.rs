@@ -81,14 +81,16 @@ async fn all_streams_are_made_as_choria_makes_them() {
                 &config["max_age"],
                 &config["storage"],
                 &config["retention"],
-                &config["num_replicas"]
+                &config["num_replicas"],
+                config["max_bytes"].as_i64().unwrap() > 0,
             ),
             (
                 &json!([subject]),
                 &json!(age),
                 &json!("file"),
                 &json!("limits"),
-                &json!(1)
+                &json!(1),
+                name != "KV_CHORIA_LEADER_ELECTION",
             ),
             "{name}"
         );
