@@ -268,7 +268,12 @@ async fn case_36_events_of_unprovisioned_nodes_are_stored_with_the_fleets() {
     let streams = cell.streams().await;
     let mut events = streams.subscribe("choria.lifecycle.>").await.unwrap();
     cell::settle(&streams).await;
-    bare.send("PUB choria.lifecycle.event.startup.provision_mode_server 2\r\n{}\r\n");
+    // What it says of others stays where it is.
+    for component in ["server", "broker_auth", "provision_mode_server"] {
+        bare.send(&format!(
+            "PUB choria.lifecycle.event.startup.{component} 2\r\n{{}}\r\n"
+        ));
+    }
     bare.told();
     let event = tokio::time::timeout(SOON, futures_util::StreamExt::next(&mut events))
         .await

@@ -114,10 +114,16 @@ accounts {{
       {{ service: "$JS.API.STREAM.INFO.KV_CHORIA_LEADER_ELECTION", accounts: [ provisioning ], response_type: singleton }}
       {{ service: "$KV.CHORIA_LEADER_ELECTION.provisioner", accounts: [ provisioning ], response_type: singleton }}
     ]
-    imports: [ {{ stream: {{ account: provisioning, subject: "choria.lifecycle.>" }} }} ]
+    imports: [
+      {{ stream: {{ account: provisioning, subject: "choria.lifecycle.event.*.provision_mode_server" }} }}
+      {{ stream: {{ account: provisioning, subject: "choria.lifecycle.event.*.provisioner" }} }}
+    ]
   }}
   provisioning {{
-    exports: [ {{ stream: "choria.lifecycle.>", accounts: [ choria ] }} ]
+    exports: [
+      {{ stream: "choria.lifecycle.event.*.provision_mode_server", accounts: [ choria ] }}
+      {{ stream: "choria.lifecycle.event.*.provisioner", accounts: [ choria ] }}
+    ]
     imports: [
       {{ service: {{ account: choria, subject: "$JS.API.STREAM.INFO.KV_CHORIA_LEADER_ELECTION" }}
         to: "choria.streams.STREAM.INFO.KV_CHORIA_LEADER_ELECTION" }}
