@@ -8,9 +8,10 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Auth, ConnectErrorKind, ConnectOptions, ServerAddr, Subscriber};
+use async_nats::{Auth, AuthError, ConnectErrorKind, ConnectOptions, ServerAddr, Subscriber};
 use bytes::Bytes;
 use overlay_protocol::subject;
+use overlay_tokens::Nonce;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use self::notice::Notices;
@@ -70,6 +71,14 @@ pub enum ConnectError {
         /// Who wanted in.
         caller: String,
         /// The broker's answer.
+        source: async_nats::ConnectError,
+    },
+    /// What the broker offers to be signed is no nonce, so nothing was signed and no token shown.
+    #[error("the broker at {servers} cannot be logged in to")]
+    NotANonce {
+        /// The URLs tried.
+        servers: String,
+        /// What is wrong with it.
         source: async_nats::ConnectError,
     },
     /// The broker's certificate is not trusted.
@@ -250,10 +259,11 @@ fn options(credentials: Arc<Credentials>, notices: Notices, config: &Config) -> 
         let credentials = Arc::clone(&credentials);
         let login = login.clone();
         async move {
+            let nonce = Nonce::offered(&nonce).map_err(AuthError::new)?;
             let mut auth = Auth::new();
             auth.token = Some(credentials.token().to_owned());
             auth.jwt = Some(credentials.token().to_owned());
-            auth.signature = Some(credentials.key().sign(&nonce).to_vec());
+            auth.signature = Some(nonce.sign(credentials.key()).to_vec());
             if let Some(login) = login {
                 auth.username = Some(login.user);
                 auth.password = Some(login.password);
@@ -296,6 +306,10 @@ async fn connect(
                     source,
                 });
             }
+            // Another one of several may offer a nonce.
+            Ok(Err(source)) if offers_no_nonce(&source) && servers.len() == 1 => {
+                return Err(gave_up(names, within, Some(source)));
+            }
             Ok(Err(source)) => {
                 tracing::debug!(error = %source, "no connection yet");
                 last = Some(source);
@@ -315,6 +329,12 @@ fn gave_up(
     within: Duration,
     last: Option<async_nats::ConnectError>,
 ) -> ConnectError {
+    let last = match last {
+        Some(source) if offers_no_nonce(&source) => {
+            return ConnectError::NotANonce { servers, source };
+        }
+        other => other,
+    };
     let texts = last.as_ref().map(chain).unwrap_or_default();
     if texts.to_lowercase().contains("authentication timeout") {
         return ConnectError::Undecided { servers, within };
@@ -324,6 +344,11 @@ fn gave_up(
         within,
         source: last,
     }
+}
+
+/// Whether the login ended on this side, which only the broker's offer makes happen.
+fn offers_no_nonce(error: &async_nats::ConnectError) -> bool {
+    error.kind() == ConnectErrorKind::Authentication
 }
 
 /// Whether trying again cannot help because the broker shows a certificate that is not trusted.

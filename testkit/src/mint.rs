@@ -215,8 +215,13 @@ impl Chain {
 
 impl Login {
     /// The signature over the broker's nonce.
+    ///
+    /// # Panics
+    ///
+    /// When it is no nonce.
+    #[track_caller]
     pub fn sign_nonce(&self, nonce: &str) -> String {
-        overlay_tokens::sign_nonce(&self.key, nonce)
+        overlay_tokens::sign_nonce(&self.key, nonce).expect("the broker offers a nonce")
     }
 
     /// Writes `<stem>.jwt` and `<stem>.seed` into `dir`, readable by the owner alone.

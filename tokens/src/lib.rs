@@ -11,6 +11,7 @@
 //! * The algorithm never chooses the key: an ed25519 key verifies EdDSA and an RSA key verifies RS256/384/512, or nothing.
 //! * Signatures are checked over the bytes received; nothing is serialised again in order to be checked.
 //! * In a chain both signatures count: the organisation's over the chain issuer, the chain issuer's over the token.
+//! * A broker has nothing signed but a nonce: the same key signs requests, and no signature says what it was made for.
 //! * No clock, no environment; the time is an argument. Only [`mod@file`] touches the disk.
 //! * No foreign bytes panic; texts are bounded in length and depth. Secrets are masked when shown and wiped when dropped.
 #![warn(missing_docs)]
@@ -35,7 +36,7 @@ mod verify;
 pub use cache::{TokenError, VerifiedCache};
 pub use issuers::{Issuers, IssuersError};
 pub use key::{Key, KeyError, PublicKey};
-pub use nonce::{Nonce, NonceError, sign_nonce, verify_nonce};
+pub use nonce::{MAX_NONCE_BYTES, Nonce, NonceError, OfferError, sign_nonce, verify_nonce};
 pub use secret::SecretText;
 pub use time::UnixTime;
 pub use token::{

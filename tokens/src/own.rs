@@ -7,7 +7,7 @@ use crate::UnixTime;
 use crate::claims::Purpose;
 use crate::claims::read::{self, claim_set};
 use crate::key::{Key, KeyError, PublicKey};
-use crate::nonce::sign_nonce;
+use crate::nonce::{OfferError, sign_nonce};
 use crate::token::{self, DecodeError, Token};
 
 /// Clocks may differ by this much, in seconds, when a program looks at its own token. Receivers give none.
@@ -42,6 +42,9 @@ pub enum OwnError {
         /// Public half of the key at hand, in hexadecimal.
         key: String,
     },
+    /// What the broker offers is not to be signed.
+    #[error(transparent)]
+    Offer(#[from] OfferError),
 }
 
 /// Checks the time of one's own token with five seconds of leeway; its signature is for others to check.
@@ -156,10 +159,14 @@ impl Holder {
     }
 
     /// Signs a broker's nonce, unless the token has expired or has no expiry: the broker would refuse it anyway.
+    ///
+    /// # Errors
+    ///
+    /// The token has expired, or what is offered is [no nonce](crate::Nonce::offered).
     pub fn sign_nonce(&self, nonce: &str, now: UnixTime) -> Result<String, OwnError> {
         if self.expires_at.is_none_or(|expires| now.is_past(expires)) {
             return Err(OwnError::Expired);
         }
-        Ok(sign_nonce(&self.key, nonce))
+        Ok(sign_nonce(&self.key, nonce)?)
     }
 }

@@ -132,7 +132,7 @@ impl Try {
             user: String::new(),
             password: String::new(),
             token: token.into(),
-            signature: sign_nonce(&holder(), NONCE),
+            signature: sign_nonce(&holder(), NONCE).unwrap(),
             nonce: NONCE.to_owned(),
         }
     }

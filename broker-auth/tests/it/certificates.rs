@@ -128,7 +128,8 @@ fn case_40_a_leaf_node_with_a_token_is_refused() {
     let sig = overlay_tokens::sign_nonce(
         connect.key.as_ref().unwrap(),
         info["nonce"].as_str().unwrap(),
-    );
+    )
+    .unwrap();
     let json = serde_json::json!({
         "name": "leaf", "server_id": "NLEAF", "auth_token": connect.token, "sig": sig, "user": "u", "pass": "p",
         "headers": true, "jetstream": false, "version": "2.15.1",

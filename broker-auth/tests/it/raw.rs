@@ -166,7 +166,7 @@ impl Raw {
             connect
                 .key
                 .as_ref()
-                .map(|key| sign_nonce(key, self.nonce()))
+                .map(|key| sign_nonce(key, self.nonce()).unwrap())
         });
         let mut json = json!({
             "verbose": false, "pedantic": false, "tls_required": true, "name": connect.name, "lang": connect.lang,

@@ -65,6 +65,12 @@ fn connect(error: &ConnectError, hints: &mut Vec<String>) {
                     .to_owned(),
             );
         }
+        ConnectError::NotANonce { .. } => {
+            hints.push(
+                "nothing was signed and no token shown: see whether the address is that of a broker of a cell"
+                    .to_owned(),
+            );
+        }
         ConnectError::Untrusted { .. } => {
             hints.push("set broker.ca_file (Choria: plugin.security.choria.ca) to the certificate that signed the broker's".to_owned());
             hints.push(

@@ -8,6 +8,8 @@ use overlay_testkit::mint::{self, Authority, Organisation};
 use overlay_testkit::{Broker, eventually};
 use overlay_tokens::UnixTime;
 use overlay_tokens::issue::ClientToken;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::cell::{self, load, load_text};
@@ -42,6 +44,45 @@ async fn a_refused_login_is_an_error_at_once() {
         "{error:?}"
     );
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+/// Offers `nonce` to everybody, and hears what the first one says to it until the end.
+async fn offer(listener: TcpListener, nonce: &str) -> String {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let info = serde_json::json!({
+        "server_id": "x", "version": "2.12.0", "headers": true, "max_payload": 1_048_576, "nonce": nonce,
+    });
+    stream
+        .write_all(format!("INFO {info}\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    said
+}
+
+#[tokio::test]
+async fn a_broker_has_nothing_signed_but_a_nonce() {
+    for (offered, why) in [
+        ("", "offers no nonce"),
+        (
+            r#"{"protocol":"io.choria.protocol.v2.request"}"#,
+            "not a nonce",
+        ),
+        ("eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9.e30", "not a nonce"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let dir = with_login();
+        let config = load(dir.path(), &url, "");
+        let (said, opened) =
+            tokio::join!(offer(listener, offered), Connection::open(&config, "test"));
+        assert_eq!(said, "");
+        let error = opened.unwrap_err();
+        assert!(matches!(error, ConnectError::NotANonce { .. }), "{error:?}");
+        let told = format!("{:#}", anyhow::Error::from(error));
+        assert!(told.contains(&url) && told.contains(why), "{told}");
+    }
 }
 
 #[tokio::test]
@@ -132,6 +173,7 @@ async fn own_files_that_nobody_would_accept_are_told_before_connecting() {
         | ConnectError::Refused { .. }
         | ConnectError::Untrusted { .. }
         | ConnectError::Undecided { .. }
+        | ConnectError::NotANonce { .. }
         | ConnectError::Unreachable { .. }) => panic!("{other:?}"),
     };
 

@@ -127,7 +127,12 @@ impl Caller {
             async move {
                 let mut auth = async_nats::Auth::new();
                 auth.token = Some(shown);
-                auth.signature = Some(signer.sign(&nonce).to_vec());
+                auth.signature = Some(
+                    overlay_tokens::Nonce::offered(&nonce)
+                        .map_err(async_nats::AuthError::new)?
+                        .sign(&signer)
+                        .to_vec(),
+                );
                 Ok(auth)
             }
         })

@@ -10,7 +10,7 @@ use async_nats::{Auth, AuthError, Client, ConnectError, ConnectOptions, Event};
 use overlay_protocol::id::md5_hex;
 use overlay_protocol::subject;
 use overlay_runtime::{Backoff, Clock, SecretError, Secrets};
-use overlay_tokens::UnixTime;
+use overlay_tokens::{Nonce, UnixTime};
 use tokio::sync::mpsc;
 
 use super::{Once, tls};
@@ -143,7 +143,7 @@ impl Connector {
     }
 }
 
-/// Reads the files and signs the nonce as the broker sent it, without decoding it.
+/// Reads the files and signs the nonce as the broker sent it, without decoding it. Nothing but a nonce is signed.
 fn show(
     credentials: &Credentials,
     nonce: &[u8],
@@ -153,15 +153,11 @@ fn show(
     let holder = credentials
         .read(now)
         .map_err(|error| overlay_runtime::err_chain(&error))?;
-    if nonce.is_empty() {
-        return Err(
-            "the broker sent no nonce: it has no nkey user in its configuration".to_owned(),
-        );
-    }
+    let nonce = Nonce::offered(nonce).map_err(|error| error.to_string())?;
     link.presented(holder.expires_at());
     let mut auth = Auth::new();
     auth.token = Some(holder.text().to_owned());
-    auth.signature = Some(holder.key().sign(nonce).to_vec());
+    auth.signature = Some(nonce.sign(holder.key()).to_vec());
     Ok(auth)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use overlay_testkit::{TlsFiles, eventually};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
@@ -199,14 +199,30 @@ async fn a_renewed_token_is_shown_at_the_next_connection() {
 
 #[tokio::test]
 async fn a_broker_without_a_nonce_is_not_logged_in_to() {
-    let fake = FakeBroker::start("").await;
+    not_logged_in("", "offers no nonce").await;
+}
+
+#[tokio::test]
+async fn a_broker_that_wants_a_request_signed_gets_nothing() {
+    let request = r#"{"protocol":"io.choria.protocol.v2.request"}"#;
+    not_logged_in(request, "not a nonce").await;
+}
+
+#[tokio::test]
+async fn a_broker_that_wants_a_token_signed_gets_nothing() {
+    not_logged_in("eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9.e30", "not a nonce").await;
+}
+
+async fn not_logged_in(offered: &'static str, why: &str) {
+    let fake = FakeBroker::start(offered).await;
     let stage = Stage::new("", "");
-    let mut node = stage.start_at(&format!("[\"nats://{}\"]", fake.address));
+    let url = format!("nats://{}", fake.address);
+    let mut node = stage.start_at(&format!("[\"{url}\"]"));
     let status = stage
         .status_where(|status| status["overlay"]["last_error"].is_string())
         .await;
     let error = status["overlay"]["last_error"].as_str().unwrap();
-    assert!(error.contains("sent no nonce"), "{error}");
+    assert!(error.contains(why) && error.contains(&url), "{error}");
     assert!(fake.connects().is_empty());
     node.shutdown();
     node.ended().await;
@@ -318,9 +334,10 @@ impl FakeBroker {
         task.spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let info = format!(
-                    "INFO {{\"server_id\":\"x\",\"version\":\"2.12.0\",\"headers\":true,\"max_payload\":1048576,\"nonce\":\"{nonce}\"}}\r\n"
-                );
+                let info = json!({
+                    "server_id": "x", "version": "2.12.0", "headers": true, "max_payload": 1_048_576, "nonce": nonce,
+                });
+                let info = format!("INFO {info}\r\n");
                 stream.write_all(info.as_bytes()).await.unwrap();
                 let (reading, mut writing) = stream.split();
                 let mut lines = BufReader::new(reading).lines();

@@ -8,6 +8,9 @@ use crate::nats_server::{self, NatsServer};
 
 use super::{Broker, Cluster};
 
+/// A trusted key that nobody has: it makes the broker offer a nonce to everybody, as that of a cell does.
+const NOBODY: &str = "UB5BATDDWTX2EUP3IYENVYPYK7FQK6DSUXXUD36A5BAKH4M6DPSLD325";
+
 /// Ports of a broker on 127.0.0.1; -1 in the file lets the system choose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ports {
@@ -192,6 +195,7 @@ impl Builder {
         line(format_args!("ports_file_dir: {}", quoted(dir)));
         line(format_args!("debug: {}", self.debug));
         line(format_args!("logtime: true"));
+        line(format_args!("proxies {{ trusted: [ {{ key: {NOBODY} }} ] }}"));
         if let Some(bytes) = self.max_control_line {
             line(format_args!("max_control_line: {bytes}"));
         }

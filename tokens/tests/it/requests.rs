@@ -115,7 +115,7 @@ fn rpc_case_01_the_known_signature_verifies_and_covers_every_byte() {
     );
     let nonce =
         "v0-iwrZ_Kmbe-0EzbQxLmT2o4-Mc06IxY8ViAYWMtfEWKkWeme0SsD2ymOYfT7GNky_qLpimiyW3ZLn0ZPBtBw";
-    assert_eq!(sign_nonce(&key, "S2Fub25jZQ"), nonce);
+    assert_eq!(sign_nonce(&key, "S2Fub25jZQ").unwrap(), nonce);
 
     let token = signed(&fleet_user(), &org());
     let good = sign_request(request("up=rip"), &user(), &token);

@@ -225,7 +225,7 @@ fn a_node_must_sign_the_nonce() {
         (Reason::NonceNotSigned, Some("ginkgo.example.net"))
     );
     Try {
-        signature: sign_nonce(&org(), NONCE),
+        signature: sign_nonce(&org(), NONCE).unwrap(),
         ..good
     }
     .refused_for(Reason::NonceSignatureWrong);

@@ -96,7 +96,7 @@ fn a_provisioner_proves_that_it_holds_its_key() {
     }
     .refused_for(Reason::NonceNotSigned);
     Try {
-        signature: sign_nonce(&org(), NONCE),
+        signature: sign_nonce(&org(), NONCE).unwrap(),
         ..good
     }
     .refused_for(Reason::NonceSignatureWrong);

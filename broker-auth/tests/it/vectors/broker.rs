@@ -139,7 +139,7 @@ fn log_in(case: &Value, policy: &Policy, now: UnixTime) -> Result<Login, String>
     let signature = match signing_seed(connect) {
         Some(seed) => {
             let key = Key::from_seed_text(seed.as_bytes()).map_err(|error| error.to_string())?;
-            sign_nonce(&key, NONCE)
+            sign_nonce(&key, NONCE).map_err(|error| error.to_string())?
         }
         None => text(connect, "sig").to_owned(),
     };

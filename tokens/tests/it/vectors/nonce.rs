@@ -1,5 +1,7 @@
 //! Signatures over the broker's nonce, alone and as real programs sent them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use overlay_protocol::id::Collective;
 use overlay_testkit::vectors::{Loader, Outcome, for_cases};
 use overlay_tokens::claims::{unique_id, unique_id_sha256};
@@ -57,7 +59,10 @@ pub(super) fn nonces(file: &Value, loader: &Loader) -> Outcome {
             expect["sign_error"].as_str(),
         ) {
             (Err(OwnError::Expired), Some(theirs)) if theirs.contains("expired") => Ok(()),
-            (Ok(ours), None) => {
+            (Err(OwnError::Offer(_)), None) if !is_a_nonce(nonce) => {
+                same("verifies", &theirs_verifies(key, nonce, expect)?, &true)
+            }
+            (Ok(ours), None) if is_a_nonce(nonce) => {
                 same(
                     "signature",
                     &ours.as_str(),
@@ -65,17 +70,31 @@ pub(super) fn nonces(file: &Value, loader: &Loader) -> Outcome {
                 )?;
                 let hex = hex::encode(key.sign(nonce.as_bytes()));
                 same("signature", &hex.as_str(), &text(expect, "signature_hex")?)?;
-                let verifies =
-                    expect["verifies"].as_bool().unwrap_or_default() && !nonce.is_empty();
                 same(
                     "verifies",
                     &verify_nonce(&key.public(), nonce, &ours).is_ok(),
-                    &verifies,
+                    &expect["verifies"].as_bool().unwrap_or_default(),
                 )
             }
             (ours, theirs) => Err(format!("{ours:?} where the original says {theirs:?}")),
         }
     })
+}
+
+/// The rule that decides what is signed: the original signs every text.
+fn is_a_nonce(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=64).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// Whether the original's signature over a text that we do not sign is the key's, and is accepted unless it is over
+/// the empty text, which proves nothing fresh.
+fn theirs_verifies(key: &Key, nonce: &str, expect: &Value) -> Result<bool, String> {
+    let theirs = text(expect, "sig_on_the_wire")?;
+    let is_the_keys = URL_SAFE_NO_PAD.encode(key.sign(nonce.as_bytes())) == theirs;
+    let is_accepted = verify_nonce(&key.public(), nonce, theirs).is_ok();
+    let is_said_good = expect["verifies"].as_bool().unwrap_or_default();
+    Ok(is_the_keys && is_accepted == (is_said_good && !nonce.is_empty()))
 }
 
 /// Ours alone: a holder must have the key that its token names. Provisioning tokens name none.
@@ -88,7 +107,7 @@ fn names_another_key(token: &str, key: &Key) -> bool {
     !public.eq_ignore_ascii_case(&key.public().to_string())
 }
 
-/// A broker that sends no nonce is sent a signature over the empty text; we make it, and never accept it.
+/// The original sends a broker without a nonce a signature over the empty text; we neither make nor accept it.
 pub(super) fn connect(file: &Value, loader: &Loader) -> Outcome {
     let keys = match Keys::load(file, loader) {
         Ok(keys) => keys,
@@ -121,12 +140,18 @@ pub(super) fn connect(file: &Value, loader: &Loader) -> Outcome {
             case["nonce"].as_str().unwrap_or_default(),
             text(line, "sig")?,
         );
-        same("signature", &sign_nonce(key, nonce).as_str(), &sig)?;
+        same(
+            "signature",
+            &URL_SAFE_NO_PAD.encode(key.sign(nonce.as_bytes())).as_str(),
+            &sig,
+        )?;
+        let signed = is_a_nonce(nonce).then_some(sig);
+        same("signed", &sign_nonce(key, nonce).ok().as_deref(), &signed)?;
         let at = UnixTime::from_secs(holder.expires_at().unwrap_or_default() - 1);
         same(
             "signature",
             &holder.sign_nonce(nonce, at).ok().as_deref(),
-            &Some(sig),
+            &signed,
         )?;
         same(
             "verifies",
