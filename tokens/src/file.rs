@@ -1,6 +1,6 @@
 //! Key and token files in Choria's forms: the one place of this crate that touches the disk.
 //!
-//! A seed or token that others on the machine may read is reported, not refused: Choria reads it too, and secrets that
+//! A seed or token that others on the machine may read or write is reported, not refused: Choria reads it too, and secrets that
 //! an orchestrator mounts often have such a mode. Whoever loads it logs the [`Exposure`].
 
 use std::fs::{self, File, OpenOptions};
@@ -101,7 +101,7 @@ pub enum Overwrite {
     No,
 }
 
-/// A secret file that more than its owner may read.
+/// A secret file that more than its owner may read or write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exposure {
     /// Permission bits of the file.
@@ -117,14 +117,14 @@ pub fn read_seed(path: &Path) -> Result<Key, FileError> {
     })
 }
 
-/// Tells whether a file of secrets may be read by others than its owner.
+/// Tells whether a file of secrets may be read, or replaced by other ones, by others than its owner.
 pub fn exposure(path: &Path) -> Result<Option<Exposure>, FileError> {
     let metadata = fs::metadata(path).map_err(|source| FileError::Read {
         path: path.to_owned(),
         source,
     })?;
     let mode = metadata.mode() & 0o7777;
-    Ok((mode & 0o044 != 0).then_some(Exposure { mode }))
+    Ok((mode & 0o066 != 0).then_some(Exposure { mode }))
 }
 
 /// Writes a seed as 64 lower-case digits without a line end, mode 0600, all or nothing.

@@ -63,13 +63,17 @@ fn a_token_replaces_another_and_loses_its_line_end() {
 }
 
 #[test]
-fn a_seed_that_others_may_read_is_reported_and_still_read() {
+fn a_seed_that_others_may_read_or_write_is_reported_and_still_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("seed");
     write_seed(&path, &user(), Overwrite::No).unwrap();
     assert_eq!(exposure(&path).unwrap(), None);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     assert_eq!(exposure(&path).unwrap().unwrap().mode, 0o640);
+    for mode in [0o620, 0o602] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(exposure(&path).unwrap().unwrap().mode, mode);
+    }
     read_seed(&path).unwrap();
 }
 
