@@ -31,7 +31,8 @@ pub use verdict::{FilterKind, Mismatch, Verdict};
 /// Most entries that one filter may hold in all its lists together, identities not counted.
 pub const MAX_ENTRIES: usize = 1_000;
 
-/// Most regular expressions that one filter may hold; each costs a compilation on every node.
+/// Most regular expressions that one filter may hold, those in its expressions counted; each costs a compilation on
+/// every node.
 pub const MAX_PATTERNS: usize = 200;
 
 /// Most expressions that one filter may hold.
@@ -213,7 +214,7 @@ impl Filter {
         self.compile().first_fault().map_or(Ok(()), Err)
     }
 
-    /// Checks the counts of [`MAX_ENTRIES`], [`MAX_EXPRESSIONS`] and [`MAX_PATTERNS`].
+    /// Checks the counts, as far as they show without reading expressions, of [`MAX_ENTRIES`], [`MAX_EXPRESSIONS`] and [`MAX_PATTERNS`].
     fn check_size(&self) -> Result<(), FilterError> {
         let count = self.fact.len() + self.cf_class.len() + self.agent.len() + self.compound.len();
         if count > MAX_ENTRIES {
@@ -231,19 +232,7 @@ impl Filter {
                 limit: MAX_EXPRESSIONS,
             });
         }
-        let names = self
-            .cf_class
-            .iter()
-            .chain(&self.agent)
-            .chain(&self.identity);
-        let count = names
-            .filter(|name| pattern::between_slashes(name).is_some())
-            .count()
-            + self
-                .fact
-                .iter()
-                .filter(|entry| entry.operator == Operator::Matches)
-                .count();
+        let count = self.patterns();
         if count > MAX_PATTERNS {
             return Err(FilterError::TooMany {
                 what: "regular expressions",
@@ -252,6 +241,23 @@ impl Filter {
             });
         }
         Ok(())
+    }
+
+    /// Counts the regular expressions of names and facts; those of expressions are counted when they are read.
+    fn patterns(&self) -> usize {
+        let names = self
+            .cf_class
+            .iter()
+            .chain(&self.agent)
+            .chain(&self.identity);
+        names
+            .filter(|name| pattern::between_slashes(name).is_some())
+            .count()
+            + self
+                .fact
+                .iter()
+                .filter(|entry| entry.operator == Operator::Matches)
+                .count()
     }
 
     /// Prepares the filter for many nodes: regular expressions and compound expressions are read once.

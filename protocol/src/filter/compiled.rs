@@ -2,10 +2,10 @@
 
 use std::borrow::{Borrow, Cow};
 
-use super::expr::Program;
+use super::expr::{Budget, Program};
 use super::fact::FactTest;
 use super::name::NameTest;
-use super::{CompoundEntry, Filter, FilterError, FilterKind, NodeView, Verdict};
+use super::{CompoundEntry, Filter, FilterError, FilterKind, MAX_PATTERNS, NodeView, Verdict};
 
 /// A filter read once, for use on many nodes.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub(super) struct CompoundTest<'f> {
 impl<'f> CompiledFilter<'f> {
     pub(super) fn new(filter: &'f Filter) -> Self {
         let size = filter.check_size();
+        let mut patterns = patterns_left(filter);
         // An oversized filter is refused without the cost of reading it.
         let (identity, agent, class, fact, compound) = match &size {
             Ok(()) => (
@@ -55,7 +56,7 @@ impl<'f> CompiledFilter<'f> {
                 filter
                     .compound
                     .iter()
-                    .map(|entry| CompoundTest::new(entry))
+                    .map(|entry| CompoundTest::new(entry, &mut patterns))
                     .collect(),
             ),
             Err(_) => (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new()),
@@ -109,7 +110,8 @@ impl<'f> CompiledFilter<'f> {
 }
 
 impl<'f> CompoundTest<'f> {
-    fn new(entries: &'f [CompoundEntry]) -> Self {
+    /// Reads an expression, taking the regular expressions in it from those that the filter may still have.
+    fn new(entries: &'f [CompoundEntry], patterns: &mut usize) -> Self {
         let text = match entries {
             [
                 CompoundEntry {
@@ -125,13 +127,13 @@ impl<'f> CompoundTest<'f> {
         };
         Self {
             text,
-            program: Program::new(text).map_err(FilterError::from),
+            program: Program::new(text, patterns).map_err(FilterError::from),
         }
     }
 
-    fn matches(&self, node: &NodeView<'_>) -> Result<bool, FilterError> {
+    fn matches(&self, node: &NodeView<'_>, budget: &mut Budget) -> Result<bool, FilterError> {
         match &self.program {
-            Ok(program) => Ok(program.is_true(node)?),
+            Ok(program) => Ok(program.is_true(node, budget)?),
             Err(error) => Err(error.clone()),
         }
     }
@@ -146,11 +148,17 @@ struct Tests<Identity, Agent, Class, Fact, Compound> {
     compound: Compound,
 }
 
+/// Regular expressions that the expressions of a filter may have together.
+fn patterns_left(filter: &Filter) -> usize {
+    MAX_PATTERNS.saturating_sub(filter.patterns())
+}
+
 /// Evaluates a filter on one node, reading no more of it than the verdict needs.
 pub(super) fn judge_once(filter: &Filter, node: &NodeView<'_>) -> Verdict {
     if let Err(error) = filter.check_size() {
         return Verdict::no_match(FilterKind::Filter, "", Some(error));
     }
+    let mut patterns = patterns_left(filter);
     let tests = Tests {
         identity: filter.identity.iter().map(|entry| NameTest::name(entry)),
         agent: filter.agent.iter().map(|entry| NameTest::name(entry)),
@@ -159,7 +167,10 @@ pub(super) fn judge_once(filter: &Filter, node: &NodeView<'_>) -> Verdict {
             .fact
             .iter()
             .map(|entry| FactTest::new(Cow::Borrowed(entry))),
-        compound: filter.compound.iter().map(|entry| CompoundTest::new(entry)),
+        compound: filter
+            .compound
+            .iter()
+            .map(|entry| CompoundTest::new(entry, &mut patterns)),
     };
     judge(filter, tests, node)
 }
@@ -224,9 +235,10 @@ where
         }
     }
     // Every expression must be true. Choria subtracts false ones from true ones, so that two true ones outvote a false one.
+    let mut budget = Budget::default();
     for test in tests.compound {
         let test = test.borrow();
-        match test.matches(node) {
+        match test.matches(node, &mut budget) {
             Ok(true) => {}
             Ok(false) => return Verdict::no_match(FilterKind::Compound, test.text, None),
             Err(error) => return Verdict::no_match(FilterKind::Compound, test.text, Some(error)),

@@ -24,6 +24,7 @@ mod with;
 
 use super::NodeView;
 use ast::Language;
+pub(super) use eval::Budget;
 use eval::Ground;
 
 /// Longest expression, in bytes.
@@ -74,7 +75,8 @@ impl Expression {
     /// # Errors
     /// What is wrong with its form or its types.
     pub fn new(text: &str) -> Result<Self, ExprError> {
-        let root = read(text, Language::Scope)?;
+        let mut patterns = usize::MAX;
+        let root = read(text, Language::Scope, &mut patterns)?;
         Ok(Self {
             text: text.to_owned(),
             root,
@@ -86,25 +88,35 @@ impl Expression {
     /// # Errors
     /// What cannot be evaluated, or is too much work.
     pub fn is_true(&self, scope: &dyn Scope) -> Result<bool, ExprError> {
-        judge(&self.text, &self.root, Ground::Scope(scope))
+        judge(
+            &self.text,
+            &self.root,
+            Ground::Scope(scope),
+            &mut Budget::default(),
+        )
     }
 }
 
 impl<'e> Program<'e> {
-    pub(super) fn new(text: &'e str) -> Result<Self, ExprError> {
+    /// Reads an expression, which takes its regular expressions out of `patterns`.
+    pub(super) fn new(text: &'e str, patterns: &mut usize) -> Result<Self, ExprError> {
         Ok(Self {
             text,
-            root: read(text, Language::Filter)?,
+            root: read(text, Language::Filter, patterns)?,
         })
     }
 
-    /// Evaluates the expression on a node.
-    pub(super) fn is_true(&self, node: &NodeView<'_>) -> Result<bool, ExprError> {
-        judge(self.text, &self.root, Ground::Node(node))
+    /// Evaluates the expression on a node at the cost of `budget`.
+    pub(super) fn is_true(
+        &self,
+        node: &NodeView<'_>,
+        budget: &mut Budget,
+    ) -> Result<bool, ExprError> {
+        judge(self.text, &self.root, Ground::Node(node), budget)
     }
 }
 
-fn read(text: &str, language: Language) -> Result<ast::Node, ExprError> {
+fn read(text: &str, language: Language, patterns: &mut usize) -> Result<ast::Node, ExprError> {
     let refused = |reason: String| ExprError {
         expression: summary(text),
         reason,
@@ -112,13 +124,18 @@ fn read(text: &str, language: Language) -> Result<ast::Node, ExprError> {
     if text.len() > MAX_LENGTH {
         return Err(refused(format!("it is longer than {MAX_LENGTH} bytes")));
     }
-    let root = parser::parse(text, language).map_err(refused)?;
+    let root = parser::parse(text, language, patterns).map_err(refused)?;
     check::check(&root, language).map_err(refused)?;
     Ok(root)
 }
 
-fn judge(text: &str, root: &ast::Node, ground: Ground<'_>) -> Result<bool, ExprError> {
-    eval::is_true(root, ground).map_err(|reason| ExprError {
+fn judge(
+    text: &str,
+    root: &ast::Node,
+    ground: Ground<'_>,
+    budget: &mut Budget,
+) -> Result<bool, ExprError> {
+    eval::is_true(root, ground, budget).map_err(|reason| ExprError {
         expression: summary(text),
         reason,
     })

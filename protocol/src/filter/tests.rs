@@ -176,6 +176,40 @@ fn oversized_filters_match_nothing_and_cost_nothing() {
 }
 
 #[test]
+fn the_regular_expressions_of_all_expressions_count_together() {
+    let forty = vec!["'n1' matches '1'"; 40].join(" and ");
+    let of = |expressions: usize, names: usize| Filter {
+        compound: vec![vec![CompoundEntry::new(forty.as_str())]; expressions],
+        identity: vec!["/n1/".into(); names],
+        ..Filter::default()
+    };
+    assert_eq!(of(5, 0).check(), Ok(()));
+    assert_eq!(explain(&of(5, 0)), Verdict::Match);
+    assert_eq!(explain(&of(4, 40)), Verdict::Match);
+    for filter in [of(6, 0), of(5, 1), of(MAX_EXPRESSIONS, 0)] {
+        assert!(matches!(filter.check(), Err(FilterError::Expr(_))));
+        assert!(!explain(&filter).is_match());
+    }
+}
+
+#[test]
+fn all_expressions_of_a_filter_share_one_measure_of_work() {
+    // Each takes a good part of the work that all may take together.
+    let work = "all(1..20000, # > 0)";
+    let of = |expressions: usize| Filter {
+        compound: vec![vec![CompoundEntry::new(work)]; expressions],
+        ..Filter::default()
+    };
+    assert_eq!(explain(&of(1)), Verdict::Match);
+    let refused = of(MAX_EXPRESSIONS);
+    assert_eq!(refused.check(), Ok(()));
+    let Verdict::NoMatch(mismatch) = explain(&refused) else {
+        panic!("{MAX_EXPRESSIONS} expressions are judged in full");
+    };
+    assert!(mismatch.to_string().contains("too much work"), "{mismatch}");
+}
+
+#[test]
 fn only_objects_with_each_member_once_are_entries() {
     let read = |fact: Value, compound: Value| {
         serde_json::from_value::<Filter>(

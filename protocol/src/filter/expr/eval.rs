@@ -21,15 +21,15 @@ use super::with::With;
 use crate::filter::NodeView;
 use crate::filter::path;
 
-/// Steps that one evaluation may take; a step is a node, an element, or 64 bytes of text.
+/// Steps that the evaluation of all expressions of a filter may take; a step is a node, an element, or 64 bytes of text.
 const MAX_STEPS: usize = 200_000;
 
 /// Steps that a regular expression costs if it is not known beforehand.
 const PATTERN_STEPS: usize = 2_000;
 
 /// What an evaluation may still cost.
-#[derive(Debug)]
-pub(super) struct Budget {
+#[derive(Debug, Clone, Copy)]
+pub(in crate::filter) struct Budget {
     steps: usize,
 }
 
@@ -62,16 +62,21 @@ struct Evaluation<'n> {
 
 type Evaluated = Result<Value, Stop>;
 
-/// Evaluates an expression, which is true only if it is the boolean.
-pub(super) fn is_true(root: &Node, ground: Ground<'_>) -> Result<bool, String> {
-    let budget = Budget { steps: MAX_STEPS };
+/// Evaluates an expression at the cost of `budget`; it is true only if it is the boolean.
+pub(super) fn is_true(
+    root: &Node,
+    ground: Ground<'_>,
+    budget: &mut Budget,
+) -> Result<bool, String> {
     let mut evaluation = Evaluation {
         ground,
-        budget,
+        budget: *budget,
         variables: Vec::new(),
         scopes: Vec::new(),
     };
-    match evaluation.value(root) {
+    let value = evaluation.value(root);
+    *budget = evaluation.budget;
+    match value {
         Ok(Value::Bool(value)) => Ok(value),
         // What is missing is not true, and no fault.
         Ok(Value::Nil) | Err(Stop::ChainEnd) => Ok(false),
@@ -80,6 +85,12 @@ pub(super) fn is_true(root: &Node, ground: Ground<'_>) -> Result<bool, String> {
             other.type_name()
         )),
         Err(Stop::Fault(reason)) => Err(reason),
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { steps: MAX_STEPS }
     }
 }
 

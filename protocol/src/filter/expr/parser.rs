@@ -31,13 +31,14 @@ struct Parser {
     depth: usize,
     predicates: usize,
     patterns: usize,
+    most_patterns: usize,
     language: Language,
 }
 
 type Parsed = Result<Tree, String>;
 
-/// Reads an expression.
-pub(super) fn parse(text: &str, language: Language) -> Result<Node, String> {
+/// Reads an expression; the regular expressions in it are taken out of `patterns`, those of a faulty one too.
+pub(super) fn parse(text: &str, language: Language, patterns: &mut usize) -> Result<Node, String> {
     let tokens = lexer::tokens(text)?.into_iter();
     let mut parser = Parser {
         tokens,
@@ -45,10 +46,13 @@ pub(super) fn parse(text: &str, language: Language) -> Result<Node, String> {
         depth: 0,
         predicates: 0,
         patterns: 0,
+        most_patterns: MAX_PATTERNS.min(*patterns),
         language,
     };
     parser.advance();
-    let tree = parser.sequence()?;
+    let tree = parser.sequence();
+    *patterns = patterns.saturating_sub(parser.patterns);
+    let tree = tree?;
     match parser.current {
         Token::End => Ok(tree.node),
         token => Err(unexpected(&token)),
@@ -288,7 +292,7 @@ impl Parser {
 
     fn count_pattern(&mut self) -> Result<(), String> {
         self.patterns += 1;
-        if self.patterns > MAX_PATTERNS {
+        if self.patterns > self.most_patterns {
             Err("too many regular expressions".to_owned())
         } else {
             Ok(())

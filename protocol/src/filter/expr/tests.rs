@@ -15,8 +15,9 @@ fn evaluate(text: &str) -> Result<bool, String> {
         classes: &classes,
         facts: &facts,
     };
-    Program::new(text)
-        .and_then(|program| program.is_true(&node))
+    let mut patterns = crate::filter::MAX_PATTERNS;
+    Program::new(text, &mut patterns)
+        .and_then(|program| program.is_true(&node, &mut Budget::default()))
         .map_err(|error| error.reason)
 }
 
