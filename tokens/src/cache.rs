@@ -9,6 +9,7 @@ use quick_cache::{Equivalent, Weighter};
 
 use crate::UnixTime;
 use crate::claims::Claims;
+use crate::encoding;
 use crate::issuers::Issuers;
 use crate::key::PublicKey;
 use crate::token::{DecodeError, Unverified};
@@ -29,7 +30,8 @@ pub enum TokenError {
 ///
 /// A token is found by its whole text together with what was trusted when it was verified, so a change of issuers never
 /// finds an old verdict. Expiry, start of validity and the issuer's expiry are checked at each look-up. Refusals are not
-/// remembered: whoever sends them could push out the good ones.
+/// remembered: whoever sends them could push out the good ones. Nor are other spellings of a good token, which anybody
+/// can make of one that was seen: the signature is covered by nothing, and it is read leniently.
 pub struct VerifiedCache<C> {
     tokens: Cache<Place<C>, Arc<Verified<C>>, ByLength>,
 }
@@ -142,6 +144,11 @@ impl<C: Claims> VerifiedCache<C> {
             };
         }
         let token = Arc::new(verify(Unverified::<C>::decode(text)?)?);
+        // What is before the signature has one spelling, the signed one.
+        let signature = text.rsplit('.').next().unwrap_or_default();
+        if !encoding::is_canonical(signature) {
+            return Ok(token);
+        }
         let place = Place {
             trusted: *trusted,
             token: Arc::clone(&token),

@@ -28,6 +28,12 @@ pub(crate) fn decode_segment(text: &str) -> Result<Vec<u8>, base64::DecodeError>
     LENIENT.decode(text)
 }
 
+/// Tells whether the text is the one that encoding gives, among all that decode to the same bytes.
+pub(crate) fn is_canonical(text: &str) -> bool {
+    let mut bytes = Vec::new();
+    URL_SAFE_NO_PAD.decode_vec(text, &mut bytes).is_ok()
+}
+
 /// Encodes bytes as the URL alphabet without padding.
 pub(crate) fn encode(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -46,6 +52,8 @@ mod tests {
     fn line_ends_are_skipped_and_trailing_bits_forgiven() {
         assert_eq!(decode_segment("YW\r\nJj\n").unwrap(), b"abc");
         assert_eq!(decode_segment("YR").unwrap(), b"a");
+        assert!(is_canonical("YQ") && is_canonical("YWJj"));
+        assert!(!is_canonical("YR") && !is_canonical("YW\r\nJj"));
     }
 
     #[test]

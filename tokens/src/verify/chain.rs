@@ -100,25 +100,30 @@ pub(super) fn is_issuer(standard: &Standard, org: &PublicKey) -> bool {
         })
 }
 
-/// A chain issuer as it was proved: who signed, its id and key as the token writes them, the signature.
+/// A chain issuer as it was proved: who signed, its id, its key, the signature; bytes, however a token writes them.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Proved {
     org: [u8; 32],
-    issuer: Box<str>,
-    by_org: Box<str>,
+    id: Box<str>,
+    key: [u8; 32],
+    by_org: [u8; 64],
 }
 
 /// What a proof is looked for by.
 #[derive(Hash)]
 struct Sought<'a> {
     org: &'a [u8; 32],
-    issuer: &'a str,
-    by_org: &'a str,
+    id: &'a str,
+    key: &'a [u8; 32],
+    by_org: &'a [u8; 64],
 }
 
 impl Equivalent<Proved> for Sought<'_> {
     fn equivalent(&self, proved: &Proved) -> bool {
-        *self.org == proved.org && *self.issuer == *proved.issuer && *self.by_org == *proved.by_org
+        *self.org == proved.org
+            && *self.id == *proved.id
+            && *self.key == proved.key
+            && *self.by_org == proved.by_org
     }
 }
 
@@ -129,25 +134,29 @@ fn chain_issuer(
     by_org: &str,
     proved: Option<&Cache<Proved, PublicKey>>,
 ) -> Result<PublicKey, ChainError> {
+    let (id, text) = two_parts(issuer).ok_or(ChainError::Issuer)?;
+    let mut bytes = [0_u8; 32];
+    hex::decode_to_slice(text, &mut bytes).map_err(|_no_key| ChainError::Issuer)?;
+    let signature = signature(by_org).ok_or(ChainError::Signatures)?;
     let sought = Sought {
         org: org.as_bytes(),
-        issuer,
-        by_org,
+        id,
+        key: &bytes,
+        by_org: &signature,
     };
     if let Some(key) = proved.and_then(|cache| cache.get(&sought)) {
         return Ok(key);
     }
-    let (id, key) = two_parts(issuer).ok_or(ChainError::Issuer)?;
-    let key: PublicKey = key.parse().map_err(|_no_key| ChainError::Issuer)?;
-    let signature = signature(by_org).ok_or(ChainError::Signatures)?;
+    let key: PublicKey = text.parse().map_err(|_no_key| ChainError::Issuer)?;
     if !org.verify(format!("{id}.{key}").as_bytes(), &signature) {
         return Err(ChainError::Organisation);
     }
     if let Some(cache) = proved {
         let place = Proved {
             org: *org.as_bytes(),
-            issuer: issuer.into(),
-            by_org: by_org.into(),
+            id: id.into(),
+            key: bytes,
+            by_org: signature,
         };
         cache.insert(place, key);
     }
@@ -165,4 +174,33 @@ fn signature(hex: &str) -> Option<[u8; 64]> {
     let mut bytes = [0_u8; 64];
     hex::decode_to_slice(hex, &mut bytes).ok()?;
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Key;
+
+    #[test]
+    fn a_proof_is_remembered_once_however_it_is_written() {
+        let (org, issuer) = (Key::from_seed([1; 32]), Key::from_seed([2; 32]).public());
+        let key = issuer.to_string();
+        let by_org = hex::encode(org.sign(format!("id.{key}").as_bytes()));
+        let cache = Cache::new(16);
+        for key in [key.clone(), key.to_uppercase()] {
+            for by_org in [by_org.clone(), by_org.to_uppercase()] {
+                let found =
+                    chain_issuer(&org.public(), &format!("id.{key}"), &by_org, Some(&cache));
+                assert_eq!(found, Ok(issuer));
+            }
+        }
+        assert_eq!(cache.len(), 1);
+        let other = chain_issuer(
+            &org.public(),
+            &format!("other.{key}"),
+            &by_org,
+            Some(&cache),
+        );
+        assert_eq!(other, Err(ChainError::Organisation));
+    }
 }

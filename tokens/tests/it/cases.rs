@@ -475,6 +475,36 @@ fn a_remembered_token_is_still_checked_for_time_and_issuers() {
 }
 
 #[test]
+fn other_spellings_of_a_remembered_token_are_good_and_not_remembered() {
+    use overlay_tokens::VerifiedCache;
+    let cache = VerifiedCache::<ClientClaims>::new(16, 1 << 20);
+    let issuers = crate::support::issuers();
+    let token = chain_issued();
+    let kept = cache.verify(&token, &issuers, now()).unwrap();
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut spellings: Vec<String> = (0..=signature.len())
+        .map(|at| {
+            let (before, after) = signature.split_at(at);
+            format!("{signed}.{before}\r\n{after}")
+        })
+        .collect();
+    // 64 bytes leave four bits of the last character unused.
+    let (rest, last) = signature.split_at(signature.len() - 1);
+    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let place = alphabet.find(last).unwrap();
+    spellings.extend((1..16).map(|more| {
+        let other = &alphabet[place + more..=place + more];
+        format!("{signed}.{rest}{other}")
+    }));
+    for spelling in spellings {
+        cache.verify(&spelling, &issuers, now()).unwrap();
+        assert_eq!(cache.len(), 1, "{spelling:?}");
+    }
+    let again = cache.verify(&token, &issuers, now()).unwrap();
+    assert!(std::sync::Arc::ptr_eq(&kept, &again));
+}
+
+#[test]
 fn the_cache_stays_within_its_bytes() {
     use overlay_tokens::VerifiedCache;
     let cache = VerifiedCache::<ClientClaims>::new(8, 8 * 4096);
