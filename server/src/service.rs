@@ -198,11 +198,11 @@ impl Running {
             };
             self.current.send_replace(Some(client.clone()));
             let since = Instant::now();
-            let first = connected.take();
             let end = self
                 .session
                 .hold(&client, &mut events, &url, &shutdown, async {
-                    if let Some(connected) = first {
+                    // Not before the node hears: what a first connection owes is left to the next one if it fails.
+                    if let Some(connected) = connected.take() {
                         self.beat
                             .say(EventKind::Startup {
                                 version: VERSION.to_owned(),

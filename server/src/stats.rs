@@ -22,6 +22,7 @@ pub struct Stats {
     oversized: AtomicU64,
     unsent: AtomicU64,
     unaudited: AtomicU64,
+    panicked: AtomicU64,
     last_message: AtomicI64,
 }
 
@@ -58,6 +59,8 @@ pub enum Count {
     Unsent,
     /// A line could not be written to the audit file.
     Unaudited,
+    /// A message made this node panic while it was judged.
+    Panicked,
 }
 
 /// The counters at one moment.
@@ -94,6 +97,8 @@ pub struct Snapshot {
     pub unsent: u64,
     /// See [`Count::Unaudited`].
     pub unaudited: u64,
+    /// See [`Count::Panicked`].
+    pub panicked: u64,
     /// Unix seconds of the latest message, 0 before the first.
     #[serde(skip)]
     pub last_message: i64,
@@ -129,6 +134,7 @@ impl Stats {
             oversized: read(Count::Oversized),
             unsent: read(Count::Unsent),
             unaudited: read(Count::Unaudited),
+            panicked: read(Count::Panicked),
             last_message: self.last_message.load(Ordering::Relaxed),
         }
     }
@@ -150,6 +156,7 @@ impl Stats {
             Count::Oversized => &self.oversized,
             Count::Unsent => &self.unsent,
             Count::Unaudited => &self.unaudited,
+            Count::Panicked => &self.panicked,
         }
     }
 }

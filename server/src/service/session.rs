@@ -1,6 +1,7 @@
 //! One connection: what the node hears on it.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -226,7 +227,21 @@ impl Session {
         stats.message_at(now.secs);
         let node = Arc::clone(&self.node);
         let view = || node.view();
-        match authorise(&message.payload, &self.receiver, &view, &mut self.seen, now) {
+        let judged =
+            guarded(|| authorise(&message.payload, &self.receiver, &view, &mut self.seen, now));
+        let Some(judged) = judged else {
+            stats.add(Count::Invalid);
+            stats.add(Count::Panicked);
+            if let Some(kept_back) = self.complaints.pass(Instant::now()) {
+                tracing::error!(
+                    kept_back,
+                    subject = %message.subject,
+                    "a message made this node panic, it is refused"
+                );
+            }
+            return;
+        };
+        match judged {
             Ok(accepted) => {
                 stats.add(Count::Passed);
                 self.enqueue(accepted).await;
@@ -253,6 +268,11 @@ impl Session {
     }
 }
 
+/// Judges, or gives nothing after a panic: a fault of ours in one message must not end the node.
+fn guarded<T>(judge: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(judge)).ok()
+}
+
 /// Waits until the broker has taken everything said so far: it takes what one connection says in
 /// order, so a message of one's own comes back only after that. False when none came in time.
 pub(super) async fn hear_oneself(client: &Client) -> bool {
@@ -276,7 +296,68 @@ fn refused_subject(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use overlay_testkit::eventually;
+    use overlay_tokens::Key;
+
     use super::*;
+    use crate::agents::Agents;
+    use crate::config::Config;
+    use crate::link::Link;
+
+    fn session() -> Session {
+        let organisation = Key::from_seed([7; 32]).public();
+        let text = format!(
+            "identity = \"n1.example.net\"\ntoken_file = \"/none/server.jwt\"\nseed_file = \"/none/server.seed\"\n\
+             [issuers]\nchoria = \"{organisation}\"\n\
+             [broker]\nservers = [\"nats://127.0.0.1:4222\"]\ntls = false\n"
+        );
+        let config = overlay_runtime::config::load_text::<Config>(&text)
+            .unwrap()
+            .config;
+        let link = Arc::new(Link::new(Duration::from_secs(2), None));
+        Session::new(
+            Arc::new(Node::new(&config, Agents::builtin(), link, 0)),
+            Receiver::new(&config),
+            Seen::new(16),
+            mpsc::channel(1).0,
+            Clock::system(),
+        )
+    }
+
+    #[tokio::test]
+    async fn what_is_owed_once_the_node_hears_stays_owed_when_subscribing_fails() {
+        let client = async_nats::ConnectOptions::new()
+            .retry_on_initial_connect()
+            .max_reconnects(1)
+            .connect("nats://127.0.0.1:1")
+            .await
+            .unwrap();
+        let limit = Duration::from_secs(20);
+        eventually(limit, Duration::from_millis(20), async || {
+            client.subscribe("any").await.is_err()
+        })
+        .await;
+        let (_events, mut events) = mpsc::channel(1);
+        let mut owed = Some("startup");
+        let end = session()
+            .hold(
+                &client,
+                &mut events,
+                "nats://127.0.0.1:1",
+                &CancellationToken::new(),
+                async { owed = None },
+            )
+            .await;
+        assert_eq!(end, End::Lost);
+        assert_eq!(owed, Some("startup"));
+    }
+
+    #[test]
+    fn a_panic_is_the_end_of_one_judgement_only() {
+        let none: Option<()> = guarded(|| panic!("a fault of ours"));
+        assert_eq!(none, None);
+        assert_eq!(guarded(|| 1), Some(1));
+    }
 
     #[test]
     fn a_refusal_names_its_subject() {
