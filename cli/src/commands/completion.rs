@@ -1,6 +1,6 @@
 //! `overlay completion`: scripts for shells.
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
 use crate::app::App;
@@ -34,6 +34,33 @@ pub(crate) fn run(args: &Args, app: &App) -> Result<(), Failure> {
         }
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "overlay", &mut script);
+    clap_complete::generate(shell, &mut shown(&Cli::command()), "overlay", &mut script);
     app.output.text(String::from_utf8(script)?)
+}
+
+/// The command without what its help does not show either: scripts list hidden subcommands.
+fn shown(command: &Command) -> Command {
+    let mut shown = Command::new(name(command.get_name()))
+        .args(command.get_arguments().cloned())
+        .groups(command.get_groups().cloned())
+        .subcommands(
+            command
+                .get_subcommands()
+                .filter(|one| !one.is_hide_set())
+                .map(shown),
+        )
+        .visible_aliases(command.get_visible_aliases().map(name))
+        .disable_help_subcommand(command.is_disable_help_subcommand_set());
+    if let Some(about) = command.get_about() {
+        shown = shown.about(about.clone());
+    }
+    if let Some(version) = command.get_version() {
+        shown = shown.version(name(version));
+    }
+    shown
+}
+
+/// A name as clap takes it: for as long as the process lives, which is not much longer.
+fn name(text: &str) -> &'static str {
+    String::leak(text.to_owned())
 }

@@ -140,6 +140,13 @@ fn shells_get_a_script() {
     ] {
         let run = desk::run(dir.path(), &["completion", shell], None).ok();
         assert!(run.stdout.contains(text), "{shell}");
+        for known in ["inventory", "status", "--config", "--event-viewer"] {
+            let option = known.trim_start_matches('-');
+            assert!(run.stdout.contains(option), "{shell} {known}");
+        }
+        for hidden in ["exec-child", "help-markdown"] {
+            assert!(!run.stdout.contains(hidden), "{shell} {hidden}");
+        }
     }
     desk::run(dir.path(), &["completion"], None).fails(2, "for which shell?");
 }

@@ -13,8 +13,7 @@ use zeroize::Zeroizing;
 use self::report::{Fate, Report};
 use super::build::{self, Brought, Planned};
 use super::layout::{
-    BROKER_CERT, BROKER_KEY, CA_CERT, CELL, CLOSED_DIR, DIRECTORIES, ISSUER_PUBLIC, Kind, Layout,
-    OPEN_DIR,
+    BROKER_CERT, BROKER_KEY, CA_CERT, CELL, DIRECTORIES, ISSUER_PUBLIC, Kind, Layout, OPEN_DIR,
 };
 use super::settings::{Change, Flags, Settings};
 use super::write::{self, Existing};
@@ -138,8 +137,8 @@ fn create(
     let planned = build::plan(&settings, &Layout::new(root), brought, now)?;
     let parent = root.parent().unwrap_or(Path::new("/"));
     let name = root.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = parent.join(format!(".{name}.{}.making", std::process::id()));
-    write::directory(&temporary, CLOSED_DIR)
+    let temporary = parent.join(format!(".{name}.{:016x}.making", write::random()));
+    write::new_directory(&temporary)
         .hint("make the parent directory first, or choose another place")?;
     let made = write_all(&Layout::new(&temporary), &settings, &planned).and_then(|()| {
         write::set_mode(&temporary, OPEN_DIR)?;

@@ -54,6 +54,20 @@ fn fill(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Makes a directory for its owner alone; one that exists is an error, for whoever made it may look on.
+pub(super) fn new_directory(path: &Path) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make the directory {}", path.display()))
+}
+
+/// A number that nobody can foresee, for names of temporary files.
+pub(super) fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
+
 /// Makes a directory with exactly this mode; one that exists is left as it is.
 pub(super) fn directory(path: &Path, mode: u32) -> anyhow::Result<()> {
     make(path, mode).with_context(|| format!("cannot make the directory {}", path.display()))
@@ -96,6 +110,20 @@ mod tests {
             0o600
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_new_directory_is_its_owners_alone_and_nobody_else_made_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        new_directory(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert!(new_directory(&path).is_err());
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(new_directory(&link).is_err());
+        assert_ne!(random(), random());
     }
 
     #[test]
