@@ -12,6 +12,7 @@ mod fleet;
 mod jwt_cli;
 mod ping;
 mod req;
+mod runs;
 mod show;
 mod trouble;
 mod vectors;

@@ -1,14 +1,18 @@
 //! Replays the vectors that this crate handles.
 
-use overlay_testkit::vectors::{Handler, replay};
+use overlay_testkit::vectors::{Handler, replay_with_brought};
 
 const HANDLERS: &[(&str, Handler)] = &[("tokens/jwt-cli.json", crate::jwt_cli::replay)];
 
+/// The original's output is not kept in the tree.
+const BROUGHT: &[(&str, Handler)] = &[("rpc/cli/runs.json", crate::runs::replay)];
+
 #[test]
 fn vectors_replay() {
-    replay(
+    replay_with_brought(
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"),
         HANDLERS,
+        BROUGHT,
     )
     .assert_passed();
 }
