@@ -43,7 +43,13 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Read this configuration file instead of searching for one
-    #[arg(long, global = true, value_name = "FILE", env = "OVERLAY_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "OVERLAY_CONFIG",
+        hide_env_values = true
+    )]
     pub(crate) config: Option<PathBuf>,
     /// Print JSON on standard output and nothing else
     #[arg(short, long, global = true)]
