@@ -195,7 +195,9 @@ impl Builder {
         line(format_args!("ports_file_dir: {}", quoted(dir)));
         line(format_args!("debug: {}", self.debug));
         line(format_args!("logtime: true"));
-        line(format_args!("proxies {{ trusted: [ {{ key: {NOBODY} }} ] }}"));
+        line(format_args!(
+            "proxies {{ trusted: [ {{ key: {NOBODY} }} ] }}"
+        ));
         if let Some(bytes) = self.max_control_line {
             line(format_args!("max_control_line: {bytes}"));
         }
