@@ -113,7 +113,10 @@ fn streams(config: &Config, cx: &Context, metrics: &Metrics) -> anyhow::Result<O
     let (outbox, publisher) = Publisher::new(config.broker.name.clone(), metrics.clone());
     let reconciler = if streams.manage {
         let candidacy = Candidacy {
-            name: candidate(&config.broker.name),
+            name: candidate(
+                &config.broker.name,
+                &rustix::system::uname().nodename().to_string_lossy(),
+            ),
             metrics: election::Metrics::register(&cx.registry).context("register metrics")?,
             tasks: cx.tasks.clone(),
         };
@@ -139,11 +142,11 @@ fn streams(config: &Config, cx: &Context, metrics: &Metrics) -> anyhow::Result<O
 }
 
 /// What the key of the election shows of this instance: its name and its host.
-fn candidate(name: &str) -> String {
-    let host = rustix::system::uname();
-    match host.nodename().to_string_lossy() {
-        host if host.is_empty() || name.contains(&*host) => name.to_owned(),
-        host => format!("{name}@{host}"),
+fn candidate(name: &str, host: &str) -> String {
+    if host.is_empty() || name.contains(host) {
+        name.to_owned()
+    } else {
+        format!("{name}@{host}")
     }
 }
 
@@ -151,4 +154,20 @@ fn workers(configured: Option<NonZeroUsize>) -> NonZeroUsize {
     configured
         .or_else(|| std::thread::available_parallelism().ok())
         .unwrap_or(NonZeroUsize::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_shows_its_host_once() {
+        for (name, host, shown) in [
+            ("broker-auth", "auth1", "broker-auth@auth1"),
+            ("broker-auth-auth1", "auth1", "broker-auth-auth1"),
+            ("broker-auth", "", "broker-auth"),
+        ] {
+            assert_eq!(candidate(name, host), shown);
+        }
+    }
 }
