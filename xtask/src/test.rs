@@ -47,7 +47,9 @@ const STEPS: &[Step] = &[
         ])
     }),
     ("tools", tools::for_tests),
-    ("build", || checked(&["build", "--workspace", "--locked"])),
+    ("build", || {
+        checked(&["build", "--workspace", "--bins", "--examples", "--locked"])
+    }),
     ("tests", || {
         tests(&[
             "test",
