@@ -163,7 +163,7 @@ fn unproved(attempt: &Attempt<'_>) -> Refusal {
 }
 
 fn client(attempt: &Attempt<'_>, policy: &Policy, now: UnixTime) -> Result<Login, Refusal> {
-    let token = client_token(attempt, policy, now)?;
+    let token = held_client_token(attempt, policy, now)?;
     let Granted {
         permissions,
         dropped,
@@ -344,7 +344,7 @@ fn certificate(attempt: &Attempt<'_>, policy: &Policy) -> Result<Login, Refusal>
     })
 }
 
-/// Verifies a client token and that whoever presents it holds its key.
+/// Does what [`held_client_token`] does, for logins that take no other purpose.
 fn client_token(
     attempt: &Attempt<'_>,
     policy: &Policy,
@@ -354,6 +354,15 @@ fn client_token(
     if purpose != Purpose::Client {
         return Err(Refusal::from(Reason::WrongPurpose).of(purpose, ""));
     }
+    held_client_token(attempt, policy, now)
+}
+
+/// Verifies a client token and that whoever presents it holds its key.
+fn held_client_token(
+    attempt: &Attempt<'_>,
+    policy: &Policy,
+    now: UnixTime,
+) -> Result<Arc<Verified<ClientClaims>>, Refusal> {
     let token = policy
         .memory
         .clients

@@ -142,20 +142,29 @@ impl Keys {
 
 fn account(config: &Config, secrets: &Secrets) -> Result<AccountKey, KeysError> {
     let key = "callout.account_seed_file";
-    let path = &config.callout.account_seed_file;
-    let seed = secrets
-        .read(path)
-        .map_err(|source| KeysError::Read { key, source })?;
-    let text = seed
-        .expose_text()
-        .map_err(|source| KeysError::Read { key, source })?;
-    let account = AccountKey::from_seed(text).map_err(|source| KeysError::Key {
+    let account = from_seed(
         key,
-        path: path.clone(),
-        source,
-    })?;
+        &config.callout.account_seed_file,
+        secrets,
+        AccountKey::from_seed,
+    )?;
     differs(key, account.public(), config.callout.issuer.as_deref())?;
     Ok(account)
+}
+
+fn from_seed<K>(
+    key: &'static str,
+    path: &Path,
+    secrets: &Secrets,
+    parse: impl FnOnce(&str) -> Result<K, NkeyError>,
+) -> Result<K, KeysError> {
+    let unread = |source| KeysError::Read { key, source };
+    let seed = secrets.read(path).map_err(unread)?;
+    parse(seed.expose_text().map_err(unread)?).map_err(|source| KeysError::Key {
+        key,
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn curve(config: &Config, secrets: &Secrets) -> Result<Option<CurveKey>, KeysError> {
@@ -163,17 +172,7 @@ fn curve(config: &Config, secrets: &Secrets) -> Result<Option<CurveKey>, KeysErr
     let Some(path) = &config.callout.curve_seed_file else {
         return Ok(None);
     };
-    let seed = secrets
-        .read(path)
-        .map_err(|source| KeysError::Read { key, source })?;
-    let text = seed
-        .expose_text()
-        .map_err(|source| KeysError::Read { key, source })?;
-    let curve = CurveKey::from_seed(text).map_err(|source| KeysError::Key {
-        key,
-        path: path.clone(),
-        source,
-    })?;
+    let curve = from_seed(key, path, secrets, CurveKey::from_seed)?;
     differs(key, curve.public(), config.callout.xkey.as_deref())?;
     Ok(Some(curve))
 }
