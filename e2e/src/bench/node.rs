@@ -1,6 +1,7 @@
 //! `bench node`: what one fleet node costs its host, and how much it can do.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -100,8 +101,9 @@ async fn measure(
 /// An operator who signs requests for one node.
 struct Caller {
     client: async_nats::Client,
-    key: Key,
+    key: Arc<Key>,
     token: String,
+    callerid: String,
     subject: String,
     inbox: String,
 }
@@ -109,21 +111,19 @@ struct Caller {
 impl Caller {
     async fn connect(cell: &Cell, identity: &str) -> Result<Self> {
         let operator = cell.directory.join("operator");
-        let key =
-            file::read_seed(&operator.join("client.seed")).context("read the operator's seed")?;
+        let key = Arc::new(
+            file::read_seed(&operator.join("client.seed")).context("read the operator's seed")?,
+        );
         let token =
             file::read_token(&operator.join("client.jwt")).context("read the operator's token")?;
         let claims =
             overlay_tokens::Unverified::<overlay_tokens::claims::ClientClaims>::decode(&token)
                 .context("read the operator's token")?;
-        let uid = overlay_protocol::id::md5_hex(&claims.claims_unverified().callerid);
-        let (signer, shown) = (
-            file::read_seed(&operator.join("client.seed"))?,
-            token.clone(),
-        );
-        let signer = std::sync::Arc::new(signer);
+        let callerid = claims.claims_unverified().callerid.clone();
+        let uid = overlay_protocol::id::md5_hex(&callerid);
+        let (signer, shown) = (Arc::clone(&key), token.clone());
         let client = async_nats::ConnectOptions::with_auth_callback(move |nonce| {
-            let (signer, shown) = (std::sync::Arc::clone(&signer), shown.clone());
+            let (signer, shown) = (Arc::clone(&signer), shown.clone());
             async move {
                 let mut auth = async_nats::Auth::new();
                 auth.token = Some(shown);
@@ -146,6 +146,7 @@ impl Caller {
             client,
             key,
             token,
+            callerid,
             subject,
             inbox: format!("choria.reply.{uid}"),
         })
@@ -164,12 +165,7 @@ impl Caller {
             message: br#"{"agent":"rpcutil","action":"ping","data":{}}"#.to_vec(),
             id: id.clone(),
             sender: "bench".to_owned(),
-            caller: overlay_tokens::Unverified::<overlay_tokens::claims::ClientClaims>::decode(
-                &self.token,
-            )?
-            .claims_unverified()
-            .callerid
-            .clone(),
+            caller: self.callerid.clone(),
             collective: "choria".to_owned(),
             agent: "rpcutil".to_owned(),
             ttl: Duration::from_secs(60),
