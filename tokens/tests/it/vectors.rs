@@ -9,7 +9,7 @@ mod verdicts;
 
 use std::collections::BTreeMap;
 
-use overlay_testkit::vectors::{Handler, Loader};
+use overlay_testkit::vectors::{Handler, Loader, Outcome, for_cases};
 use overlay_tokens::rsa::{RsaPrivate, RsaPublic};
 use overlay_tokens::{Key, PublicKey, UnixTime, VerifyKey};
 use serde_json::Value;
@@ -42,6 +42,21 @@ fn every_verdict_of_the_original_is_kept_or_changed_by_a_rule() {
 struct Keys {
     seeds: BTreeMap<String, Key>,
     common: Value,
+}
+
+/// Judges every case of `file` with the keys that it names; without them the file fails as a whole.
+fn with_keys(
+    file: &Value,
+    loader: &Loader,
+    mut judge: impl FnMut(&Value, &Keys) -> Result<(), String>,
+) -> Outcome {
+    match Keys::load(file, loader) {
+        Ok(keys) => for_cases(file, |case| judge(case, &keys)),
+        Err(error) => Outcome {
+            passed: 0,
+            failed: vec![error],
+        },
+    }
 }
 
 impl Keys {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use overlay_protocol::id::Ksuid;
-use overlay_testkit::vectors::{Loader, Outcome, for_cases};
+use overlay_testkit::vectors::{Loader, Outcome};
 use overlay_tokens::claims::{Claims, ClientClaims, ProvisioningClaims, ServerClaims, Standard};
 use overlay_tokens::issue::{
     ClientToken, ProvisioningToken, ServerToken, add_chain_issuer_data, add_org_issuer_data, sign,
@@ -11,24 +11,15 @@ use overlay_tokens::issue::{
 use overlay_tokens::{Key, UnixTime, Unverified, VerifyKey};
 use serde_json::Value;
 
-use super::{Keys, now, same, same_json, text};
+use super::{Keys, now, same, same_json, text, with_keys};
 use crate::support::b64;
 
 pub(super) fn issue(file: &Value, loader: &Loader) -> Outcome {
-    let keys = match Keys::load(file, loader) {
-        Ok(keys) => keys,
-        Err(error) => {
-            return Outcome {
-                passed: 0,
-                failed: vec![error],
-            };
-        }
-    };
-    for_cases(file, |case| match text(case, "op")? {
-        "add_org_issuer_data" => org_issuer(case, &keys),
+    with_keys(file, loader, |case, keys| match text(case, "op")? {
+        "add_org_issuer_data" => org_issuer(case, keys),
         "add_chain_issuer_data" => match case["in"]["claims_before"]["purpose"].as_str() {
-            Some("choria_server") => chain_issuer::<ServerClaims>(case, &keys),
-            _ => chain_issuer::<ClientClaims>(case, &keys),
+            Some("choria_server") => chain_issuer::<ServerClaims>(case, keys),
+            _ => chain_issuer::<ClientClaims>(case, keys),
         },
         "new_claims" => new_claims(case),
         other => Err(format!("unknown operation {other}")),

@@ -9,7 +9,7 @@ use overlay_tokens::rsa::{RsaPrivate, RsaPublic};
 use overlay_tokens::{Algorithm, Key, PublicKey, Unverified, VerifyKey};
 use serde_json::Value;
 
-use super::{Keys, now, same, text};
+use super::{Keys, now, same, text, with_keys};
 
 pub(super) fn keys(file: &Value, _loader: &Loader) -> Outcome {
     let mut outcome = for_cases(file, |case| {
@@ -49,16 +49,7 @@ fn pem_forms(name: &str, forms: &Value, keys: &Keys) -> Result<(), String> {
 }
 
 pub(super) fn key_files(file: &Value, loader: &Loader) -> Outcome {
-    let keys = match Keys::load(file, loader) {
-        Ok(keys) => keys,
-        Err(error) => {
-            return Outcome {
-                passed: 0,
-                failed: vec![error],
-            };
-        }
-    };
-    for_cases(file, |case| {
+    with_keys(file, loader, |case, keys| {
         let expect = &case["expect"];
         if let Some(theirs) = expect["is_encoded_key"].as_bool() {
             return same(
@@ -73,7 +64,7 @@ pub(super) fn key_files(file: &Value, loader: &Loader) -> Outcome {
         if case.get("token").is_some() {
             public_file(case, &content)
         } else {
-            private_file(expect, &content, &keys)
+            private_file(expect, &content, keys)
         }
     })
 }

@@ -3,25 +3,16 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use overlay_protocol::id::Collective;
-use overlay_testkit::vectors::{Loader, Outcome, for_cases};
+use overlay_testkit::vectors::{Loader, Outcome};
 use overlay_tokens::claims::{unique_id, unique_id_sha256};
 use overlay_tokens::own::{Holder, OwnError};
 use overlay_tokens::{Key, Token, UnixTime, sign_nonce, verify_nonce};
 use serde_json::Value;
 
-use super::{Keys, now, same, text};
+use super::{now, same, text, with_keys};
 
 pub(super) fn nonces(file: &Value, loader: &Loader) -> Outcome {
-    let keys = match Keys::load(file, loader) {
-        Ok(keys) => keys,
-        Err(error) => {
-            return Outcome {
-                passed: 0,
-                failed: vec![error],
-            };
-        }
-    };
-    for_cases(file, |case| {
+    with_keys(file, loader, |case, keys| {
         let expect = &case["expect"];
         if let Some(id) = case["id"].as_str() {
             same("md5", &unique_id(id).as_str(), &text(expect, "md5")?)?;
@@ -109,16 +100,7 @@ fn names_another_key(token: &str, key: &Key) -> bool {
 
 /// The original sends a broker without a nonce a signature over the empty text; we neither make nor accept it.
 pub(super) fn connect(file: &Value, loader: &Loader) -> Outcome {
-    let keys = match Keys::load(file, loader) {
-        Ok(keys) => keys,
-        Err(error) => {
-            return Outcome {
-                passed: 0,
-                failed: vec![error],
-            };
-        }
-    };
-    for_cases(file, |case| {
+    with_keys(file, loader, |case, keys| {
         let Some(line) = case["expect"].get("connect") else {
             return same(
                 "connected",

@@ -4,26 +4,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::envelope::v2::{Reply, SecureReply, Transport};
-use overlay_testkit::vectors::{Loader, Outcome, for_cases};
+use overlay_testkit::vectors::{Loader, Outcome};
 use overlay_tokens::claims::ServerClaims;
 use overlay_tokens::request::{ReplyTrust, VerifiedReply, verify_reply};
 use overlay_tokens::{Issuers, Unverified, VerifyKey};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde_json::{Value, json};
 
-use super::{Keys, now, same, text};
+use super::{now, same, text, with_keys};
 
 pub(super) fn replies(file: &Value, loader: &Loader) -> Outcome {
-    let keys = match Keys::load(file, loader) {
-        Ok(keys) => keys,
-        Err(error) => {
-            return Outcome {
-                passed: 0,
-                failed: vec![error],
-            };
-        }
-    };
-    for_cases(file, |case| {
+    with_keys(file, loader, |case, keys| {
         let expect = &case["expect"];
         // Strict validation fails in the original only because its schema names the constant of a request.
         let theirs =

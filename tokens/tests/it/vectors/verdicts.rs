@@ -1,6 +1,6 @@
 //! Tokens and what the original says of them.
 
-use overlay_testkit::vectors::{Loader, Outcome, for_cases};
+use overlay_testkit::vectors::{Loader, Outcome};
 use overlay_tokens::claims::{Claims, ClientClaims, ProvisioningClaims, Purpose, ServerClaims};
 use overlay_tokens::own::{OwnError, check_own};
 use overlay_tokens::{
@@ -9,7 +9,7 @@ use overlay_tokens::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Keys, now, rules, same, same_json, text};
+use super::{Keys, now, rules, same, same_json, text, with_keys};
 use crate::support::b64;
 
 /// A kind of reason for a refusal, as fine as both sides tell it.
@@ -50,46 +50,19 @@ impl Reason {
 }
 
 pub(super) fn verdicts(file: &Value, loader: &Loader) -> Outcome {
-    let keys = match Keys::load(file, loader) {
-        Ok(keys) => keys,
-        Err(error) => {
-            return Outcome {
-                passed: 0,
-                failed: vec![error],
-            };
-        }
-    };
-    for_cases(file, |case| {
-        judge(case, text(case, "token")?, &case["expect"], &keys)
+    with_keys(file, loader, |case, keys| {
+        judge(case, text(case, "token")?, &case["expect"], keys)
     })
 }
 
 pub(super) fn library_differences(file: &Value, loader: &Loader) -> Outcome {
-    let keys = match Keys::load(file, loader) {
-        Ok(keys) => keys,
-        Err(error) => {
-            return Outcome {
-                passed: 0,
-                failed: vec![error],
-            };
-        }
-    };
-    for_cases(file, |case| {
-        judge(case, text(case, "token")?, &case["expect"]["v0.0.4"], &keys)
+    with_keys(file, loader, |case, keys| {
+        judge(case, text(case, "token")?, &case["expect"]["v0.0.4"], keys)
     })
 }
 
 pub(super) fn huge(file: &Value, loader: &Loader) -> Outcome {
-    let keys = match Keys::load(file, loader) {
-        Ok(keys) => keys,
-        Err(error) => {
-            return Outcome {
-                passed: 0,
-                failed: vec![error],
-            };
-        }
-    };
-    for_cases(file, |case| {
+    with_keys(file, loader, |case, keys| {
         let number = |member: &str| case[member].as_u64().and_then(|n| usize::try_from(n).ok());
         let filling = match (case["by_letter"].as_str(), number("by_nested_lists")) {
             (Some(letter), _) => letter.repeat(number("times").ok_or("no times")?),
@@ -106,7 +79,7 @@ pub(super) fn huge(file: &Value, loader: &Loader) -> Outcome {
             &hex::encode(Sha256::digest(&token)).as_str(),
             &text(case, "token_sha256")?,
         )?;
-        judge(case, &token, &case["expect"], &keys)
+        judge(case, &token, &case["expect"], keys)
     })
 }
 
