@@ -20,6 +20,10 @@ const TABLE: &[(&str, &[&str])] = &[
         &["overlay-protocol", "overlay-tokens", "overlay-runtime"],
     ),
     (
+        "overlay-provisioner",
+        &["overlay-protocol", "overlay-tokens", "overlay-runtime"],
+    ),
+    (
         "overlay-server",
         &["overlay-protocol", "overlay-tokens", "overlay-runtime"],
     ),
@@ -41,6 +45,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "overlay-runtime",
             "overlay-client",
             "overlay-broker-auth",
+            "overlay-provisioner",
             "overlay-server",
             "overlay-testkit",
         ],
@@ -55,6 +60,7 @@ const DEV_TABLE: &[(&str, &[&str])] = &[
     ("overlay-runtime", &["overlay-testkit"]),
     ("overlay-client", &["overlay-testkit"]),
     ("overlay-broker-auth", &["overlay-testkit"]),
+    ("overlay-provisioner", &["overlay-testkit"]),
     ("overlay-server", &["overlay-testkit"]),
     ("overlay-cli", &["overlay-testkit"]),
 ];
