@@ -23,6 +23,10 @@ pub enum Layer {
     Ddl,
     /// Lifecycle event.
     Event,
+    /// What the provisioner remembers of a node, or of itself.
+    NodeRecord,
+    /// What the provisioner decided about a node.
+    AuditRecord,
 }
 
 /// Bytes that are no message of the kind they should be.
@@ -117,6 +121,8 @@ impl Layer {
             Self::RpcReply => "rpc reply",
             Self::Ddl => "agent description",
             Self::Event => "event",
+            Self::NodeRecord => "record of a node",
+            Self::AuditRecord => "audit record",
         }
     }
 }

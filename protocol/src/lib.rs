@@ -19,9 +19,12 @@ pub mod filter;
 pub mod id;
 pub mod json;
 pub mod lifecycle;
+pub mod provisioning;
 pub mod rpc;
 pub mod subject;
 
 mod b64;
+mod secret;
 
 pub use error::{DecodeError, Layer};
+pub use secret::SecretText;

@@ -17,6 +17,8 @@ pub const SOURCE: &str = "io.choria.lifecycle";
 pub const COMPONENT_SERVER: &str = "server";
 /// Component name of a node that is not provisioned yet.
 pub const COMPONENT_PROVISION_MODE: &str = "provision_mode_server";
+/// Component name of the provisioner.
+pub const COMPONENT_PROVISIONER: &str = "provisioner";
 /// Component name of the login service.
 pub const COMPONENT_BROKER_AUTH: &str = "broker_auth";
 

@@ -3,9 +3,11 @@
 use crate::id::{AgentName, Collective, Identity, Ksuid};
 
 pub mod permission;
+mod provisioning;
 pub mod stream;
 mod target;
 
+pub use provisioning::*;
 pub use target::{RequestKind, TargetError, target};
 
 /// Subjects on which all lifecycle events go.

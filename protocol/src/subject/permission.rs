@@ -79,7 +79,7 @@ const SERVER_STREAMS_API: [&str; 10] = [
     "CONSUMER.MSG.NEXT.*.*",
 ];
 
-/// What an unprovisioned node may subscribe to.
+/// What an unprovisioned node may subscribe to in the original: the requests to all of them.
 pub const UNPROVISIONED_SUBSCRIBE: [&str; 5] = [
     "provisioning.node.>",
     "provisioning.broadcast.agent.discovery",
@@ -87,11 +87,90 @@ pub const UNPROVISIONED_SUBSCRIBE: [&str; 5] = [
     "provisioning.broadcast.agent.choria_util",
     "provisioning.broadcast.agent.choria_provision",
 ];
-/// What an unprovisioned node may publish.
+/// What an unprovisioned node may publish in the original: replies to anybody, and events as whoever it likes.
 pub const UNPROVISIONED_PUBLISH: [&str; 3] = [
     super::LIFECYCLE,
     "provisioning.reply.>",
     "provisioning.registration.>",
+];
+
+/// Requests to any unprovisioned node, for nodes that connect under another name than their own.
+pub const UNPROVISIONED_ANY_NODE: &str = "provisioning.node.>";
+/// Replies to any provisioner, for provisioners that send no reply subject of the broker.
+pub const UNPROVISIONED_ANY_REPLY: &str = "provisioning.reply.>";
+/// What every unprovisioned node may subscribe to, beside the requests to itself.
+pub const UNPROVISIONED_BROADCASTS: [&str; 4] = [
+    "provisioning.broadcast.agent.discovery",
+    "provisioning.broadcast.agent.rpcutil",
+    "provisioning.broadcast.agent.choria_util",
+    "provisioning.broadcast.agent.choria_provision",
+];
+/// What an unprovisioned node may publish, beside the replies to what it was asked.
+pub const UNPROVISIONED_EVENTS: [&str; 6] = [
+    "choria.lifecycle.event.startup.provision_mode_server",
+    "choria.lifecycle.event.alive.provision_mode_server",
+    "choria.lifecycle.event.provisioned.provision_mode_server",
+    "choria.lifecycle.event.upgraded.provision_mode_server",
+    "choria.lifecycle.event.shutdown.provision_mode_server",
+    super::PROVISIONING_REGISTRATION,
+];
+
+/// What a provisioner may subscribe to.
+pub const PROVISIONER_SUBSCRIBE: [&str; 6] = [
+    "provisioning.reply.>",
+    super::PROVISIONING_EVENTS,
+    "provisioning.registration.>",
+    "_INBOX.>",
+    super::PROVISIONER_SERVICE,
+    super::MEMBER_STARTUP,
+];
+/// What a provisioner may publish, beside the requests about its own streams; see [`provisioner_publish`].
+pub const PROVISIONER_PUBLISH: [&str; 13] = [
+    "provisioning.node.>",
+    "provisioning.broadcast.agent.>",
+    super::VETTED_EVENTS,
+    "choria.lifecycle.event.*.provisioner",
+    super::stream::IMPORT_ELECTION_INFO,
+    super::stream::IMPORT_PROVISIONER_ELECTION,
+    "choria.streams.DIRECT.GET.KV_CHORIA_LEADER_ELECTION.$KV.CHORIA_LEADER_ELECTION.provisioner",
+    super::stream::EXPORT_PROVISIONER_ELECTION,
+    super::FLEET_PROBES,
+    "*.reply.>",
+    super::PROVISIONING_AUDIT,
+    "$JS.API.INFO",
+    super::USER_INFO,
+];
+/// Streams that a provisioner makes and keeps, those of its buckets included.
+pub const PROVISIONER_STREAMS: [&str; 6] = [
+    super::stream::PROVISIONING_EVENTS,
+    super::stream::PROVISIONING_AUDIT,
+    "KV_PROVISIONING_CLAIMS",
+    "KV_PROVISIONING_NODES",
+    "KV_PROVISIONING_CONTROL",
+    "KV_PROVISIONING_TOKENS",
+];
+/// Buckets that a provisioner writes.
+pub const PROVISIONER_BUCKETS: [&str; 4] = [
+    super::stream::PROVISIONING_CLAIMS_BUCKET,
+    super::stream::PROVISIONING_NODES_BUCKET,
+    super::stream::PROVISIONING_CONTROL_BUCKET,
+    super::stream::PROVISIONING_TOKENS_BUCKET,
+];
+/// What a provisioner may ask about each of its streams; `@` stands for the name. Neither to delete nor to empty one.
+const PROVISIONER_STREAM_API: [&str; 13] = [
+    "$JS.API.STREAM.INFO.@",
+    "$JS.API.STREAM.CREATE.@",
+    "$JS.API.STREAM.UPDATE.@",
+    "$JS.API.STREAM.MSG.GET.@",
+    "$JS.API.DIRECT.GET.@",
+    "$JS.API.DIRECT.GET.@.>",
+    "$JS.API.CONSUMER.CREATE.@",
+    "$JS.API.CONSUMER.CREATE.@.>",
+    "$JS.API.CONSUMER.DURABLE.CREATE.@.*",
+    "$JS.API.CONSUMER.INFO.@.*",
+    "$JS.API.CONSUMER.MSG.NEXT.@.*",
+    "$JS.API.CONSUMER.DELETE.@.*",
+    "$JS.FC.@.>",
 ];
 
 /// What a connection with a verified certificate but no token may neither publish nor subscribe to.
@@ -191,5 +270,30 @@ pub fn server_streams_publish(ou: &str) -> Vec<String> {
         .iter()
         .map(|part| format!("{prefix}.{part}"))
         .chain(JETSTREAM_FLOW.map(str::to_owned))
+        .collect()
+}
+
+/// Returns what an unprovisioned node may subscribe to: requests to itself and to all.
+#[must_use]
+pub fn unprovisioned_subscribe(identity: &Identity) -> Vec<String> {
+    std::iter::once(super::unprovisioned_node(identity))
+        .chain(UNPROVISIONED_BROADCASTS.map(str::to_owned))
+        .collect()
+}
+
+/// Returns what a provisioner may publish.
+#[must_use]
+pub fn provisioner_publish() -> Vec<String> {
+    let streams = PROVISIONER_STREAMS.iter().flat_map(|stream| {
+        PROVISIONER_STREAM_API
+            .iter()
+            .map(|request| request.replace('@', stream))
+    });
+    PROVISIONER_PUBLISH
+        .map(str::to_owned)
+        .into_iter()
+        .chain(streams)
+        .chain(PROVISIONER_BUCKETS.map(|bucket| format!("$KV.{bucket}.>")))
+        .chain([format!("$JS.ACK.{}.>", super::stream::PROVISIONING_EVENTS)])
         .collect()
 }

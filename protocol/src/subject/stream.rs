@@ -36,6 +36,27 @@ pub const ELECTION_SUBJECTS: &str = "$KV.CHORIA_LEADER_ELECTION.>";
 /// Request for the state of [`ELECTION`].
 pub const ELECTION_INFO: &str = "$JS.API.STREAM.INFO.KV_CHORIA_LEADER_ELECTION";
 
+/// Stream of the events of nodes that are not enrolled, in their account.
+pub const PROVISIONING_EVENTS: &str = "PROVISIONING_EVENTS";
+/// Subjects of [`PROVISIONING_EVENTS`].
+pub const PROVISIONING_EVENTS_SUBJECTS: &str = super::PROVISIONING_EVENTS;
+/// Durable consumer of [`PROVISIONING_EVENTS`] that all instances of the provisioner share.
+pub const PROVISIONING_EVENTS_CONSUMER: &str = "provisioner";
+/// Stream of the provisioner's decisions.
+pub const PROVISIONING_AUDIT: &str = "PROVISIONING_AUDIT";
+/// Subjects of [`PROVISIONING_AUDIT`].
+pub const PROVISIONING_AUDIT_SUBJECTS: &str = super::PROVISIONING_AUDIT;
+/// Bucket of claims: an instance that holds one for a node is the only one that works on it.
+pub const PROVISIONING_CLAIMS_BUCKET: &str = "PROVISIONING_CLAIMS";
+/// Bucket of what is remembered of each node.
+pub const PROVISIONING_NODES_BUCKET: &str = "PROVISIONING_NODES";
+/// Bucket of what operators said, and of instances that are alive.
+pub const PROVISIONING_CONTROL_BUCKET: &str = "PROVISIONING_CONTROL";
+/// Bucket of one-time tokens that were used.
+pub const PROVISIONING_TOKENS_BUCKET: &str = "PROVISIONING_TOKENS";
+/// Key of a pause in [`PROVISIONING_CONTROL_BUCKET`].
+pub const CONTROL_PAUSED: &str = "paused";
+
 /// Prefix of the stream API.
 pub const API_PREFIX: &str = "$JS.API";
 /// Prefix of the stream API as other accounts and organisations see it.
@@ -81,4 +102,21 @@ pub fn bucket(name: &AgentName) -> String {
 #[must_use]
 pub fn bucket_subjects(name: &AgentName) -> String {
     format!("$KV.{name}.>")
+}
+
+/// Returns the key of an instance that is alive, in [`PROVISIONING_CONTROL_BUCKET`].
+#[must_use]
+pub fn control_instance(instance: &AgentName) -> String {
+    format!("instance.{instance}")
+}
+
+/// Returns the key of a used token in [`PROVISIONING_TOKENS_BUCKET`].
+///
+/// `token` is its id, or the hexadecimal hash of its text when it has none; nothing if it cannot stand in a key.
+#[must_use]
+pub fn token_used(token: &str) -> Option<String> {
+    let plain = !token.is_empty()
+        && token.len() <= 128
+        && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    plain.then(|| format!("used.{token}"))
 }

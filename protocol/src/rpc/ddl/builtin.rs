@@ -3,9 +3,11 @@ use std::sync::LazyLock;
 use super::{Ddl, decode};
 use crate::json::Limits;
 
-const TEXTS: [&str; 2] = [
+const TEXTS: [&str; 4] = [
     include_str!("../../../ddl/rpcutil.json"),
     include_str!("../../../ddl/choria_util.json"),
+    include_str!("../../../ddl/choria_provision.json"),
+    include_str!("../../../ddl/provisioner.json"),
 ];
 
 // a description that does not decode is left out here and found by a test
