@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod broker;
+pub mod emulated;
 mod env;
 mod eventually;
 mod http;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod broker;
+mod emulated;
 mod mint;
 mod process;
 mod proxy;
