@@ -3,6 +3,7 @@
 mod answer;
 mod enrol;
 mod entropy;
+mod helper;
 mod policy;
 mod question;
 mod reason;
@@ -15,6 +16,7 @@ pub use enrol::{
     IssuedToken, NameState, Note, Outcome, TokenUse, Why,
 };
 pub use entropy::Entropy;
+pub use helper::{HelperKind, HelperSettings, HelperStartError};
 pub use policy::{
     Calls, Conflict, Features, HelperRules, Issue, Names, Pki, Placement, Policy, Quarantine,
     Retry, Upgrades,
