@@ -1,6 +1,7 @@
 //! Enrols new nodes: finds them, judges them, asks the helper, issues their token, configures and restarts them.
 
 mod answer;
+mod config;
 mod enrol;
 mod entropy;
 mod helper;
@@ -11,6 +12,10 @@ mod record;
 mod time;
 
 pub use answer::{Answer, AnswerError, HelperFault, WantedClaims};
+pub use config::{
+    Config, Keys, KeysError, Leader, Limits, Login, Rate, RawConfig, Scan, SecretSource, Stream,
+    Streams,
+};
 pub use enrol::{
     Action, Admission, Call, CallFault, CallId, Command, Enrolment, Finished, Found, Input,
     IssuedToken, NameState, Note, Outcome, TokenUse, Why,

@@ -18,10 +18,10 @@ pub struct Policy {
     pub denied_tokens: BTreeSet<String>,
     /// Where this provisioner works, for tokens that do not say where their nodes are.
     pub site: Option<String>,
-    /// This instance, for records.
+    /// Who this provisioner is, for records.
+    pub provisioner: String,
+    /// Which of its instances, for records.
     pub instance: String,
-    /// The caller that this provisioner is, for records.
-    pub caller: String,
     /// Component in the events of nodes that wait.
     pub component: String,
     /// Tries and limits of calls.
