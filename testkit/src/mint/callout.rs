@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use overlay_tokens::broker_jwt::{AccountKey, CurveKey, UserKey};
 
+/// The broker's configuration as cells get it.
+const OVERLAY: &str = include_str!("../../../overlays/base/broker/nats-server.conf");
+
 /// Keys of a broker whose logins a service decides (auth callout), with the accounts of a cell.
 #[derive(Debug)]
 pub struct CalloutKeys {
@@ -80,6 +83,46 @@ impl CalloutKeys {
     /// The same without sealing.
     pub fn config_unsealed(&self) -> String {
         self.text("")
+    }
+
+    /// Accounts and callout exactly as `overlay cell init` writes them, from the file that is delivered, with these of
+    /// its sections (such as `vetted_events`); besides, [`Self::system`] may enter the system account.
+    ///
+    /// # Panics
+    ///
+    /// When the file is not of the shape that this knows.
+    pub fn cell_config(&self, sections: &[&str]) -> String {
+        let (_, accounts) = OVERLAY
+            .split_once("\nauthorization {")
+            .expect("the file has an authorization block");
+        let mut text = "authorization {".to_owned();
+        let mut wanted = true;
+        for line in accounts.lines() {
+            if let Some(section) = line.strip_prefix("#@if ") {
+                wanted = sections.contains(&section.trim());
+            } else if line.starts_with("#@end") {
+                wanted = true;
+            } else if wanted {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        let system = self.system.public();
+        let auth_users = format!("auth_users: [ \"{system}\",");
+        let system_account = format!("system {{ users: [ {{ nkey: \"{system}\" }} ] }}");
+        for (placeholder, value) in [
+            ("@ACCOUNT_PUBLIC@", self.account.public()),
+            ("@CALLOUT_PUBLIC@", self.callout.public()),
+            ("@CURVE_PUBLIC@", self.curve.public()),
+            ("auth_users: [", auth_users.as_str()),
+            ("system { }", system_account.as_str()),
+            ("@STREAMS_PUBLIC@", self.streams.public()),
+        ] {
+            assert!(text.contains(placeholder), "no {placeholder} in the file");
+            text = text.replace(placeholder, &value);
+        }
+        assert!(!text.contains('@'), "a placeholder is left: {text}");
+        text
     }
 
     fn text(&self, xkey: &str) -> String {

@@ -100,3 +100,17 @@ async fn the_streams_user_reaches_jetstream() {
     })
     .await;
 }
+
+#[test]
+fn a_broker_takes_the_accounts_that_cells_are_delivered_with() {
+    let keys = CalloutKeys::new();
+    for sections in [&["vetted_events"][..], &["raw_events"][..], &[]] {
+        let broker = Broker::builder()
+            .jetstream()
+            .max_control_line(65_536)
+            .config(keys.cell_config(sections))
+            .start();
+        let accounts = broker.monitoring("/accountz")["accounts"].to_string();
+        assert!(accounts.contains("provisioning"), "{accounts}");
+    }
+}
