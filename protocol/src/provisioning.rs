@@ -19,7 +19,9 @@ mod record;
 pub use field::{DataError, Excess};
 pub use inventory::InventoryReply;
 pub use key::{identity_of_key, record_key};
-pub use record::{Issued, KEPT_ENROLMENTS, MAX_REASON_BYTES, NodeRecord, NodeState, StateError, TokenFacts};
+pub use record::{
+    Issued, KEPT_ENROLMENTS, MAX_REASON_BYTES, NodeRecord, NodeState, StateError, TokenFacts,
+};
 
 /// Agent on a node that is to be enrolled.
 pub const AGENT: &str = "choria_provision";

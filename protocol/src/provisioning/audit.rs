@@ -1,8 +1,11 @@
 //! Records of what was decided about nodes: CloudEvents 1.0 on [`subject::audit`](crate::subject::audit), kept in a stream.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -156,7 +159,27 @@ struct Wire {
     #[serde(default)]
     datacontenttype: String,
     time: String,
+    #[serde(deserialize_with = "object")]
     data: Details,
+}
+
+/// Reads a struct from an object only; serde takes a list of its members as well.
+fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    struct Members<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_map(Members(PhantomData))
 }
 
 /// Why a CloudEvent is no record.
@@ -330,7 +353,8 @@ impl TryFrom<Wire> for Record {
         if wire.id.is_empty() {
             return Err(RecordError::Id);
         }
-        let time = OffsetDateTime::parse(&wire.time, &Rfc3339).map_err(|_error| RecordError::Time)?;
+        let time =
+            OffsetDateTime::parse(&wire.time, &Rfc3339).map_err(|_error| RecordError::Time)?;
         Ok(Self {
             id: wire.id,
             kind: kind.parse()?,

@@ -228,10 +228,7 @@ pub fn to_data<T: Serialize>(value: &T) -> Map<String, Value> {
 /// # Errors
 ///
 /// [`DecodeError`](crate::DecodeError) says which limit was broken, or why it is none.
-pub fn decode<T: DeserializeOwned>(
-    bytes: &[u8],
-    limits: &Limits,
-) -> Result<T, crate::DecodeError> {
+pub fn decode<T: DeserializeOwned>(bytes: &[u8], limits: &Limits) -> Result<T, crate::DecodeError> {
     let layer = crate::Layer::NodeRecord;
     limits.check(layer, bytes)?;
     serde_json::from_slice(bytes).map_err(|source| crate::DecodeError::Json { layer, source })

@@ -18,9 +18,11 @@ impl InventoryReply {
     pub fn from_value(data: Value) -> Result<Self, DataError> {
         match data {
             Value::Object(data) => Ok(Self { data }),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-                Err(DataError::NoObject)
-            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => Err(DataError::NoObject),
         }
     }
 

@@ -7,11 +7,9 @@ pub const WRONG_TOKEN: &str = "Incorrect provision token supplied";
 /// Another caller enrols the node at the moment.
 pub const LOCKED: &str = "Could not obtain provisioning lock";
 /// The node is a member: `jwt`, `gen25519`, `gencsr`, `configure`.
-pub const NOT_PROVISIONING: &str =
-    "Cannot reconfigure a server that is not in provisioning mode";
+pub const NOT_PROVISIONING: &str = "Cannot reconfigure a server that is not in provisioning mode";
 /// The node is a member: `release_update`.
-pub const NOT_PROVISIONING_UPDATE: &str =
-    "Cannot update a server that is not in provisioning mode";
+pub const NOT_PROVISIONING_UPDATE: &str = "Cannot update a server that is not in provisioning mode";
 /// The node may not replace its own software.
 pub const UPDATES_OFF: &str = "Version updates is not enabled in the configuration";
 /// The node is no member: `reprovision`.
@@ -31,8 +29,7 @@ pub const TOKEN_FILE_MISSING: &str = "Provisioning JWT file does not exist";
 pub const NO_CONFIGURATION: &str =
     "Did not receive any configuration to write, cannot write a empty configuration file";
 /// `configure` with a private key but no public key to decrypt it with; the slip in it is the original's.
-pub const NO_EXCHANGE_KEY: &str =
-    "EDCH Public Key not supplied while providing a private key";
+pub const NO_EXCHANGE_KEY: &str = "EDCH Public Key not supplied while providing a private key";
 /// `configure` with a private key that is not encrypted.
 pub const KEY_NOT_ENCRYPTED: &str = "key is not encrypted";
 /// Begins the refusal of a configuration that is no object of texts.

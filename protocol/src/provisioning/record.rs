@@ -47,12 +47,21 @@ pub struct NodeRecord {
     /// When it was seen for the first time, in Unix seconds.
     #[serde(default)]
     pub first_seen: i64,
+    /// When this was written, in Unix seconds.
+    #[serde(default)]
+    pub updated: i64,
+    /// How it was found last: `event`, `scan` or `retry`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
     /// Attempts since the last success.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
     /// Attempts in a row that failed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u32,
+    /// When the first of these was, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_failure: Option<i64>,
     /// Attempts in a row that the helper put off.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub deferrals: u32,
@@ -74,6 +83,9 @@ pub struct NodeRecord {
     /// Provisioning token that it showed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenFacts>,
+    /// Site that its provisioning token names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
     /// Version of its software.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -195,8 +207,11 @@ impl NodeRecord {
             state: NodeState::Waiting,
             since: now,
             first_seen: now,
+            updated: now,
+            found: None,
             attempts: 0,
             failures: 0,
+            first_failure: None,
             deferrals: 0,
             reason: None,
             message: None,
@@ -204,6 +219,7 @@ impl NodeRecord {
             enrolments: Vec::new(),
             issued: None,
             token: None,
+            site: None,
             version: None,
             placement: None,
             instance: None,

@@ -18,10 +18,7 @@ use crate::json::Limits;
 use crate::rpc::ddl::builtin;
 
 fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(data) => data,
-        _ => Map::new(),
-    }
+    value.as_object().cloned().unwrap_or_default()
 }
 
 fn n1() -> Identity {
@@ -92,10 +89,7 @@ fn data_is_read_as_nodes_read_it() {
 
 #[test]
 fn replies_that_lack_members_are_told_and_never_taken_for_whole() {
-    assert_eq!(
-        JwtReply::from_value(json!([])),
-        Err(DataError::NoObject)
-    );
+    assert_eq!(JwtReply::from_value(json!([])), Err(DataError::NoObject));
     let reply = Gen25519Reply::from_value(json!({"public_key": "aa", "directory": "/"})).unwrap();
     assert_eq!(
         reply.complete(),
@@ -206,11 +200,17 @@ fn the_service_is_described_as_it_is_spoken() {
     );
     assert!(control::from_data::<NodeRequest>(object(json!({"identity": "a.>"}))).is_err());
     for (action, data) in [
-        (control::name::STATUS, control::to_data(&StatusReply::default())),
+        (
+            control::name::STATUS,
+            control::to_data(&StatusReply::default()),
+        ),
         (control::name::NODE, control::to_data(&NodeReply::default())),
     ] {
         let outputs = &ddl.action(action).unwrap().output;
-        assert!(data.keys().all(|name| outputs.contains_key(name)), "{action}");
+        assert!(
+            data.keys().all(|name| outputs.contains_key(name)),
+            "{action}"
+        );
     }
 }
 
@@ -344,7 +344,9 @@ fn keys_are_those_of_one_identity_only() {
         assert_eq!(record_key(&identity), key);
         assert_eq!(identity_of_key(key), Some(identity));
     }
-    for key in ["", "a_", "a_5", "a_5F", "a_61", "a_ff", "a b", "a..b", "a_zz", "_2a"] {
+    for key in [
+        "", "a_", "a_5", "a_5F", "a_61", "a_ff", "a b", "a..b", "a_zz", "_2a",
+    ] {
         assert_eq!(identity_of_key(key), None, "{key}");
     }
 }

@@ -135,7 +135,7 @@ pub const PROVISIONER_PUBLISH: [&str; 13] = [
     "choria.streams.DIRECT.GET.KV_CHORIA_LEADER_ELECTION.$KV.CHORIA_LEADER_ELECTION.provisioner",
     super::stream::EXPORT_PROVISIONER_ELECTION,
     super::FLEET_PROBES,
-    "*.reply.>",
+    super::FLEET_REPLIES,
     super::PROVISIONING_AUDIT,
     "$JS.API.INFO",
     super::USER_INFO,

@@ -23,6 +23,11 @@ pub const FLEET_PROBES: &str = "fleet.*.node.>";
 /// Where [`FLEET_PROBES`] arrive in the account of members; `$1` stands for the collective.
 pub const FLEET_PROBES_TARGET: &str = "$1.node.>";
 
+/// Replies of the provisioner's service agent as the account of nodes that are not enrolled sees them.
+pub const FLEET_REPLIES: &str = "fleet.*.reply.>";
+/// Where [`FLEET_REPLIES`] arrive in the account of members; `$1` stands for the collective.
+pub const FLEET_REPLIES_TARGET: &str = "$1.reply.>";
+
 /// Returns where a request to one node that is not enrolled goes.
 #[must_use]
 pub fn unprovisioned_node(identity: &Identity) -> String {
@@ -69,6 +74,18 @@ pub fn replies_of_instance(uid: &str, instance: &str) -> Option<String> {
 #[must_use]
 pub fn fleet_probe(collective: &Collective, identity: &Identity) -> String {
     format!("fleet.{collective}.node.{identity}")
+}
+
+/// Returns where the provisioner's service agent answers a request of a member, or nothing if the address that the
+/// request names is no reply subject of a collective.
+#[must_use]
+pub fn fleet_reply(reply: &str) -> Option<String> {
+    let mut parts = reply.splitn(3, '.');
+    let place = (parts.next(), parts.next(), parts.next());
+    let (Some(_), Some("reply"), Some(_)) = place else {
+        return None;
+    };
+    super::is_valid(reply).then(|| format!("fleet.{reply}"))
 }
 
 /// Returns where a record of one kind goes; the name of the node that it concerns, if any, ends the subject.

@@ -117,6 +117,8 @@ pub fn control_instance(instance: &AgentName) -> String {
 pub fn token_used(token: &str) -> Option<String> {
     let plain = !token.is_empty()
         && token.len() <= 128
-        && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        && token
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     plain.then(|| format!("used.{token}"))
 }

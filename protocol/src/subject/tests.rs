@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::{
-    broadcast_agent, is_valid, is_valid_permission, lifecycle_event, node, permission, reply,
-    stream, submission,
+    audit_of, broadcast_agent, fleet_probe, fleet_reply, is_valid, is_valid_permission,
+    lifecycle_event, node, permission, replies_of_instance, reply, reply_of_instance, stream,
+    submission, unprovisioned_node, vetted,
 };
 use crate::id::{AgentName, Collective, Identity};
 
@@ -94,4 +95,74 @@ proptest! {
             prop_assert!(is_valid(&node(&choria(), &identity)));
         }
     }
+}
+
+#[test]
+fn subjects_of_enrolment_are_made_of_whole_names() {
+    let n1 = Identity::new("n1.example.net").unwrap();
+    assert_eq!(unprovisioned_node(&n1), "provisioning.node.n1.example.net");
+    assert_eq!(
+        fleet_probe(&choria(), &n1),
+        "fleet.choria.node.n1.example.net"
+    );
+    assert_eq!(vetted("startup").unwrap(), "provisioning.vetted.startup");
+    assert_eq!(vetted("a.b"), None);
+    assert_eq!(vetted(""), None);
+    assert_eq!(
+        reply_of_instance("7f2a", "i1", "3MO9").unwrap(),
+        "provisioning.reply.7f2a.i1.3MO9"
+    );
+    assert_eq!(reply_of_instance("7f2a", "i1.i2", "3MO9"), None);
+    assert_eq!(reply_of_instance("7f2a", "*", "3MO9"), None);
+    assert_eq!(
+        replies_of_instance("7f2a", "i1").unwrap(),
+        "provisioning.reply.7f2a.i1.>"
+    );
+    assert_eq!(replies_of_instance("", "i1"), None);
+    assert_eq!(
+        fleet_reply("choria.reply.72dc.2ecv").unwrap(),
+        "fleet.choria.reply.72dc.2ecv"
+    );
+    for bad in [
+        "choria.node.n1",
+        "reply.a",
+        "choria.reply",
+        "a.reply.>",
+        "a.reply.b c",
+        "",
+    ] {
+        assert_eq!(fleet_reply(bad), None, "{bad}");
+    }
+    assert_eq!(audit_of(&n1), "overlay.audit.provisioning.*.n1.example.net");
+    assert_eq!(stream::token_used("a.b"), None);
+    assert_eq!(stream::token_used("37dG").unwrap(), "used.37dG");
+}
+
+#[test]
+fn an_unprovisioned_node_hears_only_itself_and_broadcasts() {
+    let n1 = Identity::new("n1.example.net").unwrap();
+    let subjects = permission::unprovisioned_subscribe(&n1);
+    assert_eq!(subjects.len(), 5);
+    assert!(subjects.iter().all(|subject| is_valid(subject)));
+    assert!(
+        permission::UNPROVISIONED_EVENTS
+            .iter()
+            .all(|subject| is_valid(subject))
+    );
+}
+
+#[test]
+fn a_provisioner_neither_deletes_nor_empties_streams() {
+    let subjects = permission::provisioner_publish();
+    for subject in &subjects {
+        assert!(is_valid_permission(subject), "{subject}");
+        assert!(!subject.contains("STREAM.DELETE") && !subject.contains("STREAM.PURGE"));
+        assert!(!subject.starts_with("$JS.API.>") && subject != ">");
+    }
+    assert!(subjects.contains(&"$JS.API.CONSUMER.CREATE.KV_PROVISIONING_NODES.>".to_owned()));
+    assert!(subjects.contains(&"$KV.PROVISIONING_CLAIMS.>".to_owned()));
+    assert_eq!(
+        permission::PROVISIONER_BUCKETS.map(|bucket| format!("KV_{bucket}")),
+        permission::PROVISIONER_STREAMS[2..]
+    );
 }
