@@ -14,7 +14,7 @@ pub use callout::{
 };
 pub use curve::{CurveError, CurveKey};
 pub use nkey::{AccountKey, NkeyError, UserKey};
-pub use user::{Permissions, UserJwt, encode_response, encode_user};
+pub use user::{Permissions, Responses, UserJwt, encode_response, encode_user};
 
 /// First segment of the broker's JWTs: `{"typ":"JWT","alg":"ed25519-nkey"}`.
 const HEADER: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ";

@@ -133,15 +133,8 @@ impl<C: Claims> VerifiedCache<C> {
         now: UnixTime,
         verify: impl FnOnce(Unverified<C>) -> Result<Verified<C>, VerifyError>,
     ) -> Result<Arc<Verified<C>>, TokenError> {
-        let sought = Sought { trusted, text };
-        if let Some(known) = self.tokens.get(&sought) {
-            return match known.check_at(now) {
-                Ok(()) => Ok(known),
-                Err(error) => {
-                    self.tokens.remove(&sought);
-                    Err(error.into())
-                }
-            };
+        if let Some(known) = self.look_up(text, trusted, now) {
+            return known.map_err(TokenError::from);
         }
         let token = Arc::new(verify(Unverified::<C>::decode(text)?)?);
         // What is before the signature has one spelling, the signed one.
@@ -155,6 +148,31 @@ impl<C: Claims> VerifiedCache<C> {
         };
         self.tokens.insert(place, Arc::clone(&token));
         Ok(token)
+    }
+
+    /// Finds a token that is remembered, and checks the time; nothing when it is not remembered, and nothing is decoded.
+    pub fn find(
+        &self,
+        text: &str,
+        issuers: &Issuers,
+        now: UnixTime,
+    ) -> Option<Result<Arc<Verified<C>>, VerifyError>> {
+        self.look_up(text, issuers.id(), now)
+    }
+
+    fn look_up(
+        &self,
+        text: &str,
+        trusted: &[u8; 32],
+        now: UnixTime,
+    ) -> Option<Result<Arc<Verified<C>>, VerifyError>> {
+        let sought = Sought { trusted, text };
+        let known = self.tokens.get(&sought)?;
+        if let Err(error) = known.check_at(now) {
+            self.tokens.remove(&sought);
+            return Some(Err(error));
+        }
+        Some(Ok(known))
     }
 
     /// Tokens remembered at the moment.

@@ -3,6 +3,7 @@
 pub(crate) mod read;
 
 mod client;
+mod overlay;
 mod provisioning;
 mod server;
 mod standard;
@@ -13,6 +14,7 @@ use overlay_protocol::id;
 use serde_json::Value;
 
 pub use client::{ClientClaims, ClientPermissions};
+pub use overlay::{ExtensionError, MAX_FINGERPRINTS, OverlayExtension};
 pub use provisioning::ProvisioningClaims;
 pub use server::{ServerClaims, ServerPermissions};
 pub use standard::Standard;

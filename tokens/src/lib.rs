@@ -24,11 +24,12 @@ pub mod file;
 pub mod issue;
 mod issuers;
 mod key;
+pub mod key_transport;
 mod nonce;
 pub mod own;
+mod possession;
 pub mod request;
 pub mod rsa;
-mod secret;
 mod time;
 mod token;
 mod verify;
@@ -37,7 +38,10 @@ pub use cache::{TokenError, VerifiedCache};
 pub use issuers::{Issuers, IssuersError};
 pub use key::{Key, KeyError, PublicKey};
 pub use nonce::{MAX_NONCE_BYTES, Nonce, NonceError, OfferError, sign_nonce, verify_nonce};
-pub use secret::SecretText;
+pub use overlay_protocol::SecretText;
+pub use possession::{
+    NonceRefused, PossessionError, sign_possession, sign_renewal, verify_possession, verify_renewal,
+};
 pub use time::UnixTime;
 pub use token::{
     Algorithm, DecodeError, MAX_TOKEN_BYTES, Part, Token, Unverified, algorithm, purpose,

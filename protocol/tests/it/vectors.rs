@@ -17,6 +17,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("ingest/events-live.json", events::live),
     ("ingest/events-made.json", events::made),
     ("ingest/events-parsed.json", events::parsed),
+    ("provisioner/events.json", events::provisioner),
     ("rpc/agents-provisioning.json", agents::agents),
     ("rpc/agents.json", agents::agents),
     ("rpc/filter-match.json", filters::matching),

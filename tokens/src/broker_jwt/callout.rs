@@ -9,10 +9,10 @@ use serde::Deserialize;
 use super::HEADER;
 use super::curve::{CurveError, CurveKey};
 use super::nkey::{NkeyError, public_bytes, server_key};
+use crate::SecretText;
 use crate::UnixTime;
 use crate::encoding;
 use crate::key::PublicKey;
-use crate::secret::SecretText;
 
 /// Longest request that is read, in bytes: a control line of 64 KiB and a chain of certificates fit well.
 pub const MAX_CALLOUT_BYTES: usize = 256 * 1024;

@@ -1,5 +1,7 @@
 //! The answer to an authorization request: a user with permissions, or a refusal.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::HEADER;
@@ -35,6 +37,21 @@ pub struct UserJwt {
     pub expires: Option<i64>,
     /// What the user may do.
     pub permissions: Permissions,
+    /// Whether the user may answer what it was sent, beside what it may publish anyway.
+    pub resp: Option<Responses>,
+    /// Most subscriptions; no limit of its own when none.
+    pub subs: Option<u32>,
+    /// Longest message that it may publish, in bytes; no limit of its own when none.
+    pub payload: Option<u32>,
+}
+
+/// How a user may answer: on the reply subject of each message that it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Responses {
+    /// Most answers to one message.
+    pub max: u32,
+    /// For how long after it.
+    pub ttl: Duration,
 }
 
 #[derive(Serialize)]
@@ -56,13 +73,22 @@ struct User<'a> {
     #[serde(rename = "type")]
     type_: &'static str,
     version: u8,
-    subs: i8,
-    data: i8,
-    payload: i8,
+    subs: i64,
+    data: i64,
+    payload: i64,
     #[serde(rename = "pub")]
     publish: Side<'a>,
     #[serde(rename = "sub")]
     subscribe: Side<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resp: Option<Resp>,
+}
+
+/// Nanoseconds, as Go writes a duration.
+#[derive(Serialize)]
+struct Resp {
+    max: u32,
+    ttl: u64,
 }
 
 #[derive(Serialize)]
@@ -98,11 +124,18 @@ pub fn encode_user(
     let nats = User {
         type_: "user",
         version: 2,
-        subs: -1,
+        subs: user.subs.map_or(-1, i64::from),
         data: -1,
-        payload: -1,
+        payload: user.payload.map_or(-1, i64::from),
         publish: side(&permissions.pub_allow, &permissions.pub_deny, &nothing),
         subscribe: side(&permissions.sub_allow, &permissions.sub_deny, &nothing),
+        resp: user.resp.map(|responses| Resp {
+            max: responses.max,
+            // three hundred years are enough for a Go duration
+            ttl: u64::try_from(responses.ttl.as_nanos())
+                .unwrap_or(u64::MAX)
+                .min(i64::MAX.unsigned_abs()),
+        }),
     };
     let claims = Claims {
         iss: issuer.public(),

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::client::is_off;
 use super::read::{self, claim_set};
 use super::{Claims, DEFAULT_OU, Purpose, Standard, sealed};
-use crate::secret::SecretText;
+use crate::SecretText;
 
 /// Claims of a provisioning token: a bearer token, for its holder proves nothing.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -7,13 +7,13 @@ use overlay_protocol::id::Ksuid;
 use serde_json::{Map, Value};
 
 use super::{IssueError, new_id};
+use crate::SecretText;
 use crate::UnixTime;
 use crate::claims::{
     ClientClaims, ClientPermissions, DEFAULT_OU, ProvisioningClaims, Purpose, ServerClaims,
     ServerPermissions, Standard,
 };
 use crate::key::PublicKey;
-use crate::secret::SecretText;
 
 /// `iss` of tokens that name no issuer: the text that Choria's own library writes.
 pub const DEFAULT_ISSUER: &str = "Choria Tokens Package";
@@ -169,7 +169,7 @@ pub struct ProvisioningToken {
     pub username: String,
     /// NATS password to present.
     pub password: SecretText,
-    /// Free form extensions.
+    /// Free form extensions; [`OverlayExtension::write`](crate::claims::OverlayExtension::write) adds ours.
     pub extensions: Option<Map<String, Value>>,
     /// Organisation; `choria` when empty.
     pub ou: String,

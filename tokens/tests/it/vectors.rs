@@ -3,6 +3,7 @@
 mod issue;
 mod keys;
 mod nonce;
+mod provisioner;
 mod replies;
 mod rules;
 mod verdicts;
@@ -15,6 +16,9 @@ use overlay_tokens::{Key, PublicKey, UnixTime, VerifyKey};
 use serde_json::Value;
 
 const HANDLERS: &[(&str, Handler)] = &[
+    ("provisioner/ecdh.json", provisioner::exchange),
+    ("provisioner/keys.json", provisioner::keys),
+    ("provisioner/nonce.json", provisioner::nonces),
     ("rpc/replies.json", replies::replies),
     ("tokens/accepted-by-original.json", verdicts::verdicts),
     ("tokens/connect.json", nonce::connect),

@@ -1,4 +1,4 @@
-//! `ingest/events-made.json`, `ingest/events-parsed.json`, `ingest/events-live.json`
+//! `ingest/events-made.json`, `ingest/events-parsed.json`, `ingest/events-live.json`, `provisioner/events.json`
 
 use cloudevents::AttributesReader as _;
 use overlay_protocol::lifecycle::{Event, EventKind};
@@ -95,6 +95,49 @@ pub(crate) fn live(file: &Value, _loader: &Loader) -> Outcome {
             &"io.choria.machine",
         )?;
         Event::decode(&data, &limits()).map_or(Ok(()), |event| Err(format!("taken for {event}")))
+    })
+}
+
+/// What nodes and provisioners published, with its subject: events in either form, and registration data.
+pub(crate) fn provisioner(file: &Value, _loader: &Loader) -> Outcome {
+    for_cases(file, |case| {
+        let (subject, payload) = (text(case, "/subject")?, bytes(case, "/payload_b64")?);
+        if !subject.starts_with("choria.lifecycle.event.") {
+            same(
+                "registration",
+                &subject,
+                &overlay_protocol::subject::PROVISIONING_REGISTRATION,
+            )?;
+            return Event::decode(&payload, &limits())
+                .map_or(Ok(()), |event| Err(format!("taken for {event}")));
+        }
+        let event = Event::decode(&payload, &limits()).map_err(fault("event"))?;
+        same("subject", &event.subject().as_deref(), &Some(subject))?;
+        let whole: Value = serde_json::from_slice(&payload).map_err(fault("json"))?;
+        if let Some(decoded) = case.get("decoded") {
+            same("decoded", &whole, decoded)?;
+        }
+        // in the form in which it came, each event is written again as it was
+        let data = whole
+            .get("data")
+            .filter(|_| whole.get("specversion").is_some());
+        let ours = match data {
+            Some(_) => event.to_cloudevent_json(),
+            None => event.to_plain_json(),
+        };
+        let ours: Value = serde_json::from_slice(&ours).map_err(fault("ours"))?;
+        same("members", &ours, &whole)?;
+        let data = data.unwrap_or(&whole);
+        same(
+            "identity",
+            &event.identity.as_str(),
+            &text(data, "/identity")?,
+        )?;
+        same(
+            "type",
+            &event.protocol().as_str(),
+            &text(data, "/protocol")?,
+        )
     })
 }
 
