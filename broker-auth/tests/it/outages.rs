@@ -430,6 +430,7 @@ impl CalloutParts<'_> {
                 sub_allow: vec!["x".to_owned()],
                 ..Permissions::default()
             },
+            ..UserJwt::default()
         };
         encode_user(&user, subject, issuer, self.now).unwrap()
     }
