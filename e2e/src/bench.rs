@@ -7,6 +7,7 @@ mod driver;
 mod logins;
 mod node;
 mod process;
+mod provision;
 mod report;
 mod verify;
 
@@ -39,6 +40,8 @@ enum Bench {
     Verify(verify::Options),
     /// Memory, idle processor time and requests a second of one fleet node
     Node(node::Options),
+    /// Nodes enrolled a minute, with the processor time of each part; or the hand-over between two provisioners
+    Provision(provision::Options),
     /// Say which benchmarks there are
     List,
 }
@@ -51,8 +54,11 @@ pub fn main() -> ExitCode {
         Bench::Logins(options) => logins::run(options),
         Bench::Verify(options) => verify::run(options),
         Bench::Node(options) => node::run(options),
+        Bench::Provision(options) => provision::run(options),
         Bench::List => {
-            report::say("logins, verify, node: `cargo xtask bench NAME --help` tells the flags");
+            report::say(
+                "logins, verify, node, provision: `cargo xtask bench NAME --help` tells the flags",
+            );
             return ExitCode::SUCCESS;
         }
     };

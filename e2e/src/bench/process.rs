@@ -5,40 +5,78 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The kernel's clock ticks a second as `/proc` shows them: fixed on Linux for all architectures we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// User and system time of a process so far, in seconds.
 pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
+    Ok((stat_number(pid, 11)? + stat_number(pid, 12)?) / TICKS_PER_SECOND)
+}
+
+/// A number of a process's `stat`, counted from the one after its name.
+fn stat_number(pid: u32, index: usize) -> Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let after_name = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let field = |index: usize| {
-        after_name
-            .split(' ')
-            .nth(index)
-            .and_then(|text| text.parse::<f64>().ok())
-    };
-    let user = field(11).context("read user time")?;
-    let system = field(12).context("read system time")?;
-    Ok((user + system) / TICKS_PER_SECOND)
+    let field = after_name.split(' ').nth(index);
+    field
+        .and_then(|text| text.parse().ok())
+        .with_context(|| format!("read field {index} of {path}"))
+}
+
+/// User and system time of a process's children, those that have ended and those that live, in seconds.
+pub(crate) fn helper_seconds(pid: u32) -> Result<f64> {
+    let mut seconds = (stat_number(pid, 13)? + stat_number(pid, 14)?) / TICKS_PER_SECOND;
+    let processes = fs::read_dir("/proc").context("read /proc")?;
+    for process in processes.flatten() {
+        let Some(child) = process
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // One that has just ended is counted by the parent.
+        if stat_number(child, 1).is_ok_and(|parent| parent == f64::from(pid)) {
+            seconds += cpu_seconds(child).unwrap_or_default();
+        }
+    }
+    Ok(seconds)
 }
 
 /// Resident memory of a process in MiB.
 pub(crate) fn resident_mib(pid: u32) -> Result<f64> {
+    status_mib(pid, "VmRSS:")
+}
+
+/// The most memory that a process ever had resident, in MiB.
+pub(crate) fn peak_mib(pid: u32) -> Result<f64> {
+    status_mib(pid, "VmHWM:")
+}
+
+/// How many files and sockets this process may have open.
+pub(crate) fn descriptors() -> usize {
+    let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("Max open files"));
+    line.and_then(|line| line.split_whitespace().nth(3)?.parse().ok())
+        .unwrap_or(1024)
+}
+
+fn status_mib(pid: u32, name: &str) -> Result<f64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let line = text
         .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .context("find VmRSS")?;
+        .find(|line| line.starts_with(name))
+        .with_context(|| format!("find {name}"))?;
     let kib: f64 = line
         .split_whitespace()
         .nth(1)
-        .context("read VmRSS")?
+        .with_context(|| format!("read {name}"))?
         .parse()
-        .context("parse VmRSS")?;
+        .with_context(|| format!("parse {name}"))?;
     Ok(kib / 1024.0)
 }
 
@@ -65,12 +103,30 @@ impl Running {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// Tells whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
+    /// Asks it to end (SIGTERM) without waiting.
+    pub(crate) fn terminate(&self) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // One that has just ended by itself needs no signal.
+            let _ended = kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// Ends it (SIGKILL).
+    pub(crate) fn kill(&mut self) {
+        if self.child.kill().is_ok() {
+            drop(self.child.wait());
+        }
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.child.kill().is_ok() {
-            drop(self.child.wait());
-        }
+        self.kill();
     }
 }

@@ -89,6 +89,7 @@ impl Connection {
                 return;
             };
             Counters::add(&common.counters.connected);
+            Counters::add(&common.counters.entered);
             let end = self.serve(&mut link, announce).await;
             common.counters.connected.fetch_sub(1, Ordering::Relaxed);
             announce = false;
@@ -353,6 +354,7 @@ impl Connection {
                 }
             };
             Counters::add(&common.counters.connected);
+            Counters::add(&common.counters.entered);
             let began = self.begin_membership(&mut link, &token, announced).await;
             if began.is_ok() && !announced {
                 announced = true;

@@ -9,6 +9,7 @@ use overlay_protocol::envelope::v2::{Reply, Request, SecureReply, SecureRequest,
 use overlay_protocol::filter::NodeView;
 use overlay_protocol::lifecycle::{self, Event, EventKind};
 use overlay_protocol::rpc::{DISCOVERY_PONG, RpcReply, RpcRequest, StatusCode};
+use overlay_tokens::key_transport::{ExchangeKey, decrypt_private_key};
 use overlay_tokens::{Key, Unverified, claims};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -57,6 +58,8 @@ pub(super) struct Node {
     version: String,
     /// The key of the last `gen25519`.
     key: Option<Key>,
+    /// The key exchange of the last `jwt`.
+    exchange: Option<ExchangeKey>,
     /// The token that it was configured with.
     pub(super) membership: Option<Arc<str>>,
     lock: Option<(String, Instant)>,
@@ -93,6 +96,7 @@ impl Node {
             counters,
             secret,
             key: None,
+            exchange: None,
             membership: None,
             lock: None,
             last_nonce: None,
@@ -374,7 +378,10 @@ impl Node {
             Step::Discovery => json!({}),
             Step::Jwt => {
                 let token = self.behaviour.shown_token.as_deref().unwrap_or(&self.token);
-                json!({ "jwt": token, "ecdh_public": crate::mint::key().public().to_string() })
+                let exchange = ExchangeKey::generate().expect("the system has randomness");
+                let data = json!({ "jwt": token, "ecdh_public": exchange.public_hex() });
+                self.exchange = Some(exchange);
+                data
             }
             Step::Gen25519 => self.gen25519(input("nonce"), faults),
             Step::Inventory => json!({
@@ -462,8 +469,10 @@ impl Node {
             }
             self.membership = Some(Arc::from(token));
         }
+        let private_key = self.private_key(data)?;
         let times = self.note(|seen| {
             seen.configured += 1;
+            seen.private_key = private_key;
             seen.configured_at.get_or_insert_with(Instant::now);
             seen.configuration = Some(data.clone());
             seen.configured
@@ -476,6 +485,22 @@ impl Node {
         let lines = settings.len() + 1;
         let file = format!("{}/server.conf", self.behaviour.directory);
         Ok(json!({ "message": format!("Wrote {lines} lines to {file}") }))
+    }
+
+    /// The private key that it is sent, decrypted.
+    fn private_key(&self, data: &Map<String, Value>) -> Result<Option<String>, String> {
+        let text = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or("");
+        let (key, peer) = (text("key"), text("ecdh_public"));
+        if key.is_empty() {
+            return Ok(None);
+        }
+        if peer.is_empty() {
+            return Err("EDCH Public Key not supplied while providing a private key".to_owned());
+        }
+        let exchange = self.exchange.as_ref().ok_or("no key exchange was begun")?;
+        let shared = exchange.shared(peer).map_err(|error| error.to_string())?;
+        let plain = decrypt_private_key(key, &shared).map_err(|error| error.to_string())?;
+        Ok(Some(plain.to_string()))
     }
 
     /// What a node does after it has answered.

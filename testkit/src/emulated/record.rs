@@ -37,6 +37,8 @@ pub struct Seen {
     pub configured: u32,
     /// The inputs of the last configuration that it took.
     pub configuration: Option<Map<String, Value>>,
+    /// The private key that came with it, decrypted.
+    pub private_key: Option<String>,
     /// How often it was told to restart and did.
     pub restarts: u32,
     /// How often it came back as a member.
@@ -68,6 +70,8 @@ pub struct Seen {
 pub struct Tally {
     /// Connections that the broker let in, as nodes or as members, and that still live.
     pub connected: usize,
+    /// Logins that the broker let in, of all times.
+    pub entered: usize,
     /// Logins that were refused.
     pub refused: usize,
     /// Connections that were lost.
@@ -90,6 +94,7 @@ pub struct Tally {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) connected: AtomicUsize,
+    pub(super) entered: AtomicUsize,
     pub(super) settled: AtomicUsize,
     pub(super) refused: AtomicUsize,
     pub(super) lost: AtomicUsize,
@@ -133,6 +138,7 @@ impl Counters {
         let read = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         Tally {
             connected: read(&self.connected),
+            entered: read(&self.entered),
             refused: read(&self.refused),
             lost: read(&self.lost),
             configured: read(&self.configured),

@@ -95,7 +95,7 @@ impl CalloutKeys {
         let (_, accounts) = OVERLAY
             .split_once("\nauthorization {")
             .expect("the file has an authorization block");
-        let mut text = "authorization {".to_owned();
+        let mut text = "system_account: system\nauthorization {".to_owned();
         let mut wanted = true;
         for line in accounts.lines() {
             if let Some(section) = line.strip_prefix("#@if ") {
@@ -119,7 +119,7 @@ impl CalloutKeys {
             ("@STREAMS_PUBLIC@", self.streams.public()),
         ] {
             assert!(text.contains(placeholder), "no {placeholder} in the file");
-            text = text.replace(placeholder, &value);
+            text = text.replace(placeholder, value);
         }
         assert!(!text.contains('@'), "a placeholder is left: {text}");
         text
