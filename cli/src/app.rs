@@ -97,10 +97,15 @@ impl App {
         }
     }
 
+    /// Whether Ctrl-C ended a question.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.is_interrupted.load(Ordering::Relaxed)
+    }
+
     /// The end of a command that showed what it had: a failure if it was interrupted.
     pub(crate) fn end(&self, result: Result<(), Failure>) -> Result<(), Failure> {
         result?;
-        if self.is_interrupted.load(Ordering::Relaxed) {
+        if self.is_interrupted() {
             return Err(Failure::new(INTERRUPTED).hint("what is shown is what had come by then"));
         }
         Ok(())

@@ -83,6 +83,10 @@ pub(crate) enum Command {
     Events(commands::events::Args),
     /// List agents and describe their actions
     Plugin(commands::plugin::Args),
+    /// Make tokens for new nodes, and look after their enrolment
+    Provision(commands::provision::Args),
+    /// Send nodes back to be enrolled anew
+    Reprovision(Box<commands::reprovision::Args>),
     /// Make, check, start and inspect a cell
     Cell(commands::cell::Args),
     /// Make and read keys and tokens

@@ -10,6 +10,8 @@ pub(crate) mod inventory;
 pub(crate) mod jwt;
 pub(crate) mod ping;
 pub(crate) mod plugin;
+pub(crate) mod provision;
+pub(crate) mod reprovision;
 pub(crate) mod req;
 
 use crate::app::App;
@@ -26,6 +28,8 @@ pub(crate) async fn run(command: Command, app: &App) -> Result<(), Failure> {
         Command::Facts(args) => Box::pin(facts::run(args, app)).await,
         Command::Events(args) => events::run(args, app).await,
         Command::Plugin(args) => plugin::run(args, app),
+        Command::Provision(args) => Box::pin(provision::run(args, app)).await,
+        Command::Reprovision(args) => Box::pin(reprovision::run(*args, app)).await,
         Command::Cell(args) => cell::run(args, app).await,
         Command::Jwt(args) => jwt::run(args, app).await,
         Command::Completion(args) => completion::run(&args, app),

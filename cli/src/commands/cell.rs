@@ -13,6 +13,7 @@ mod keys;
 mod layout;
 mod process;
 mod programs;
+mod provisioning;
 mod settings;
 mod status;
 mod templates;

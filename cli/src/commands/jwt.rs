@@ -5,12 +5,12 @@
 
 mod client;
 mod keys;
-mod material;
+pub(super) mod material;
 mod people;
-mod provisioner;
+pub(super) mod provisioner;
 mod server;
-mod validity;
-mod view;
+pub(super) mod validity;
+pub(super) mod view;
 
 use std::path::PathBuf;
 

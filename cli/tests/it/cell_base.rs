@@ -21,6 +21,7 @@ fn configuration_is_valid_at_every_site() {
     let programs = [
         ("overlay-broker-auth", "broker-auth"),
         ("overlay-server", "server"),
+        ("overlay-provisioner", "provisioner"),
     ];
     if !has(
         "configuration_is_valid_at_every_site",
@@ -114,7 +115,7 @@ fn systemd_understands_the_units() {
             units.push(path);
         }
     }
-    assert_eq!(units.len(), 3);
+    assert_eq!(units.len(), 4);
     let output = Command::new("systemd-analyze")
         .arg("verify")
         .args(&units)

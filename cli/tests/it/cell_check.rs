@@ -12,7 +12,11 @@ use serde_json::Value;
 
 use crate::cell_support::{Place, fails, has, overlay, succeeds};
 
-const PROGRAMS: [&str; 2] = ["overlay-broker-auth", "overlay-server"];
+const PROGRAMS: [&str; 3] = [
+    "overlay-broker-auth",
+    "overlay-provisioner",
+    "overlay-server",
+];
 
 #[test]
 fn a_new_cell_is_in_order() {

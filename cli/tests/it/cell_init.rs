@@ -48,6 +48,7 @@ fn secrets_are_closed_whatever_the_umask() {
             || name.ends_with(".jwt")
             || name.ends_with(".key")
             || name.ends_with(".password")
+            || name.ends_with(".secret")
             || text.contains("PRIVATE KEY")
             || text.starts_with("SU")
             || text.starts_with("SA")
@@ -56,7 +57,7 @@ fn secrets_are_closed_whatever_the_umask() {
             assert_eq!(mode, 0o600, "{name}");
         }
     }
-    for dir in ["issuer", "broker", "broker-auth", "operator"] {
+    for dir in ["issuer", "broker", "broker-auth", "provisioner", "operator"] {
         let mode = fs::metadata(place.path(dir)).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode, 0o700, "{dir}");
     }
@@ -68,7 +69,11 @@ fn nats_server_accepts_the_configuration() {
         return;
     }
     let place = Place::new();
-    for flags in [&[][..], &["--websocket-port", "0", "--update"][..]] {
+    for flags in [
+        &[][..],
+        &["--websocket-port", "0", "--update"][..],
+        &["--provisioning-raw-events", "--update"][..],
+    ] {
         if place.root.exists() {
             succeeds(&place.cell("init", flags));
         } else {
@@ -250,9 +255,9 @@ fn an_issuer_kept_elsewhere_is_told_what_to_sign() {
     let listed = place.read("issuer/TO-SIGN.md");
     let commands: Vec<&str> = listed
         .lines()
-        .filter(|line| line.starts_with("overlay jwt"))
+        .filter(|line| line.starts_with("overlay "))
         .collect();
-    assert_eq!(commands.len(), 2, "{listed}");
+    assert_eq!(commands.len(), 4, "{listed}");
     for command in commands {
         let line = command
             .replace("ORGANISATION.SEED", &seed.display().to_string())

@@ -13,7 +13,11 @@ use serde_json::Value;
 
 use crate::cell_support::{Place, fails, has, overlay, succeeds, text};
 
-const PROGRAMS: [&str; 2] = ["overlay-broker-auth", "overlay-server"];
+const PROGRAMS: [&str; 3] = [
+    "overlay-broker-auth",
+    "overlay-provisioner",
+    "overlay-server",
+];
 const PERIOD: Duration = Duration::from_millis(50);
 const UP: Duration = Duration::from_secs(60);
 const DOWN: Duration = Duration::from_secs(60);

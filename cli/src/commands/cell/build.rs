@@ -10,7 +10,7 @@ use super::layout::{
     TO_SIGN, of_node,
 };
 use super::settings::Settings;
-use super::{keys, templates, tls, tokens, write};
+use super::{keys, provisioning, templates, tls, tokens, write};
 
 /// A file as it should be.
 #[derive(Debug)]
@@ -40,6 +40,15 @@ impl<'a> Files<'a> {
     /// The content of a file on disk.
     pub(super) fn existing(&self, path: &str) -> anyhow::Result<Option<Zeroizing<Vec<u8>>>> {
         Ok(write::read_if_there(&self.layout.path(path))?.map(Zeroizing::new))
+    }
+
+    /// The content of a file, on disk or as planned.
+    pub(super) fn content(&self, path: &str) -> anyhow::Result<Option<Zeroizing<Vec<u8>>>> {
+        let planned = self.planned.iter().find(|file| file.path == path);
+        match planned {
+            Some(file) => Ok(Some(file.content.clone())),
+            None => self.existing(path),
+        }
     }
 
     pub(super) fn add(&mut self, path: &str, mode: u32, kind: Kind, content: impl AsRef<[u8]>) {
@@ -130,6 +139,9 @@ pub(super) fn plan(
                 )),
             }
         }
+    }
+    if settings.enrols() {
+        provisioning::files(files, &facts, issuer.key.as_ref(), now, &mut unsigned)?;
     }
     if !unsigned.is_empty() {
         files.add(TO_SIGN, PUBLIC, rendered, facts.to_sign(&unsigned));

@@ -4,6 +4,7 @@ mod broker;
 mod drift;
 mod files;
 mod programs;
+mod provisioning;
 mod tokens;
 
 use std::path::Path;

@@ -14,6 +14,7 @@ use self::report::{Fate, Report};
 use super::build::{self, Brought, Planned};
 use super::layout::{
     BROKER_CERT, BROKER_KEY, CA_CERT, CELL, DIRECTORIES, ISSUER_PUBLIC, Kind, Layout, OPEN_DIR,
+    PROVISIONER_DIRECTORIES,
 };
 use super::settings::{Change, Flags, Settings};
 use super::write::{self, Existing};
@@ -174,7 +175,10 @@ fn write_all(layout: &Layout, settings: &Settings, planned: &[Planned]) -> anyho
 }
 
 fn directories(layout: &Layout, settings: &Settings) -> anyhow::Result<()> {
-    for (path, mode) in DIRECTORIES {
+    let of_provisioner = PROVISIONER_DIRECTORIES
+        .into_iter()
+        .filter(|_| settings.enrols());
+    for (path, mode) in DIRECTORIES.into_iter().chain(of_provisioner) {
         write::directory(&layout.path(path), mode)?;
     }
     for node in &settings.run.nodes {
@@ -296,7 +300,7 @@ fn refuse_other_keys(layout: &Layout, brought: &Brought) -> Result<(), Failure> 
         return Ok(());
     };
     for (path, given) in [
-        (BROKER_CERT, &given.cert),
+        (BROKER_CERT, &given.presented()?),
         (BROKER_KEY, &*given.key),
         (CA_CERT, &given.ca),
     ] {

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 /// Everybody may read it: nothing in it helps an attacker.
 pub(super) const PUBLIC: u32 = 0o644;
+/// Everybody may run it.
+pub(super) const PROGRAM: u32 = 0o755;
 /// Only its owner may read it.
 pub(super) const SECRET: u32 = 0o600;
 /// A directory that everybody may enter.
@@ -48,13 +50,23 @@ pub(super) const CURVE_KEY: &str = "broker-auth/curve.nk";
 pub(super) const STREAMS_KEY: &str = "broker-auth/streams.nk";
 pub(super) const PROVISIONER_PASSWORD: &str = "broker-auth/provisioner.password";
 pub(super) const SYSTEM_PASSWORD: &str = "broker-auth/system.password";
+pub(super) const PROVISIONER_TOML: &str = "provisioner/provisioner.toml";
+pub(super) const PROVISIONER_JWT: &str = "provisioner/provisioner.jwt";
+pub(super) const PROVISIONER_SEED: &str = "provisioner/provisioner.seed";
+/// The secret that the provisioner names to nodes: claim `cht` of their token.
+pub(super) const NODE_SECRET: &str = "provisioner/node.secret";
+/// The token that new nodes arrive with.
+pub(super) const PROVISIONING_JWT: &str = "provisioner/provisioning.jwt";
+pub(super) const HELPERS: &str = "helpers";
+/// What the sample helpers know of the cell.
+pub(super) const SITE_CONF: &str = "helpers/site.conf";
 pub(super) const CLIENT_TOML: &str = "operator/client.toml";
 pub(super) const CLIENT_CONF: &str = "operator/client.conf";
 pub(super) const CLIENT_JWT: &str = "operator/client.jwt";
 pub(super) const CLIENT_SEED: &str = "operator/client.seed";
 pub(super) const RUN: &str = "run";
 
-/// Directories of a cell, apart from those of its nodes.
+/// Directories of a cell, apart from those of its nodes and of its provisioner.
 pub(super) const DIRECTORIES: [(&str, u32); 8] = [
     ("issuer", CLOSED_DIR),
     ("tls", OPEN_DIR),
@@ -65,6 +77,10 @@ pub(super) const DIRECTORIES: [(&str, u32); 8] = [
     ("operator", CLOSED_DIR),
     ("systemd", OPEN_DIR),
 ];
+
+/// Directories of a cell that enrols nodes.
+pub(super) const PROVISIONER_DIRECTORIES: [(&str, u32); 2] =
+    [("provisioner", CLOSED_DIR), (HELPERS, OPEN_DIR)];
 
 /// Files of one node, below its directory.
 pub(super) const NODE_TOML: &str = "server.toml";

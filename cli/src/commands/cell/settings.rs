@@ -16,10 +16,13 @@ pub(super) use flags::{Change, Flags};
 
 const HEAD: &str = "\
 # What `overlay cell` knows of this cell. Made by `overlay cell init`; change it there (`--update`), for
-# other files follow from it. `run.nodes` and `run.broker_auth` may be edited: only `overlay cell up`,
-# `check` and `status` read them.
+# other files follow from it. `run.nodes`, `run.broker_auth` and `run.provisioners` may be edited: only
+# `overlay cell up`, `check` and `status` read them.
 
 ";
+
+/// Of the first provisioner, when nothing else is said.
+const PROVISIONER_PORT: u16 = 9821;
 
 /// The content of `cell.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +59,26 @@ pub(super) struct RunSettings {
     pub(super) broker_auth: u16,
     /// Port of the first one's health and metrics; the others follow it.
     pub(super) admin_port: u16,
+    /// How many provisioners `up` starts; 0: this cell enrols no nodes.
+    #[serde(default = "one")]
+    pub(super) provisioners: u16,
+    /// Port of the first one's health and metrics; the others follow it.
+    #[serde(default = "provisioner_port")]
+    pub(super) provisioner_port: u16,
+    /// Whether events of unprovisioned nodes reach the fleet's account as they are: for a cell that only
+    /// Choria's provisioner serves.
+    #[serde(default)]
+    pub(super) raw_events: bool,
     /// Identities of the nodes that this cell has files for.
     pub(super) nodes: Vec<String>,
+}
+
+fn one() -> u16 {
+    1
+}
+
+fn provisioner_port() -> u16 {
+    PROVISIONER_PORT
 }
 
 impl Settings {
@@ -134,6 +155,16 @@ impl Settings {
         let mut seen = BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
         names
+    }
+
+    /// Whether this cell enrols nodes.
+    pub(super) fn enrols(&self) -> bool {
+        self.run.provisioners > 0
+    }
+
+    /// Where the provisioner number `index` (from 0) tells its health and metrics.
+    pub(super) fn provisioner_port(&self, index: u16) -> u16 {
+        self.run.provisioner_port.saturating_add(index)
     }
 
     /// Where the login service number `index` (from 0) tells its health and metrics.

@@ -3,6 +3,7 @@
 mod elections;
 mod login;
 pub(super) mod monitor;
+mod provisioner;
 mod show;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use self::elections::Election;
 use self::login::LoginService;
 pub(super) use self::login::not_ready;
 use self::monitor::{Connection, Kind};
+use self::provisioner::Provisioner;
 use super::http;
 use super::process::State;
 use super::settings::Settings;
@@ -40,6 +42,7 @@ struct Status {
     up: Option<State>,
     broker: Option<Broker>,
     login_services: Vec<LoginService>,
+    provisioners: Vec<Provisioner>,
     connections: BTreeMap<Kind, usize>,
     streams: Vec<Stream>,
     elections: Vec<Election>,
@@ -67,6 +70,7 @@ struct Broker {
 #[derive(Debug, Serialize)]
 struct Stream {
     name: String,
+    account: String,
     messages: u64,
     bytes: u64,
     replicas: u32,
@@ -94,6 +98,10 @@ pub(super) async fn run(dir: &Path, app: &App) -> Result<(), Failure> {
         for index in 0..settings.run.broker_auth {
             let service = login::ask(settings.admin_port(index)).await;
             status.add_login_service(service, layout.root());
+        }
+        for index in 0..settings.run.provisioners {
+            let provisioner = provisioner::ask(settings.provisioner_port(index)).await;
+            status.add_provisioner(provisioner, layout.root());
         }
         match connections {
             Ok(connections) => status.add_connections(&settings, &connections),
@@ -129,6 +137,7 @@ impl Status {
             up: None,
             broker: None,
             login_services: Vec::new(),
+            provisioners: Vec::new(),
             connections: BTreeMap::new(),
             streams: Vec::new(),
             elections: Vec::new(),
@@ -208,6 +217,22 @@ impl Status {
         self.login_services.push(service);
     }
 
+    fn add_provisioner(&mut self, provisioner: Provisioner, root: &Path) {
+        if let Some(why) = &provisioner.why {
+            self.problem(
+                format!(
+                    "the provisioner on port {} is not ready: {why}",
+                    provisioner.port
+                ),
+                format!(
+                    "look at its log; `overlay cell check {}` may know the cause",
+                    root.display()
+                ),
+            );
+        }
+        self.provisioners.push(provisioner);
+    }
+
     fn add_connections(&mut self, settings: &Settings, connections: &[Connection]) {
         for connection in connections {
             *self.connections.entry(connection.kind()).or_default() += 1;
@@ -259,6 +284,7 @@ impl Status {
             }
             self.streams.push(Stream {
                 name: stream.name,
+                account: stream.account,
                 messages: stream.state.messages,
                 bytes: stream.state.bytes,
                 replicas,

@@ -13,8 +13,8 @@ use toml_edit::{DocumentMut, Item, Key, Table, Value};
 use super::keys::BrokerKeys;
 use super::layout::{
     ACCOUNT_KEY, BROKER_CERT, BROKER_DATA, BROKER_KEY, CA_CERT, CALLOUT_KEY, CLIENT_JWT,
-    CLIENT_SEED, CURVE_KEY, Layout, NODE_CLASSES, NODE_FACTS, NODE_JWT, NODE_SEED,
-    PROVISIONER_PASSWORD, STREAMS_KEY, SYSTEM_PASSWORD, of_node,
+    CLIENT_SEED, CURVE_KEY, Layout, NODE_CLASSES, NODE_FACTS, NODE_JWT, NODE_SECRET, NODE_SEED,
+    PROVISIONER_JWT, PROVISIONER_PASSWORD, PROVISIONER_SEED, STREAMS_KEY, SYSTEM_PASSWORD, of_node,
 };
 use super::settings::Settings;
 
@@ -34,7 +34,18 @@ const SERVER_TOML: &str = base!("config/server.toml");
 const CLIENT_TOML: &str = base!("config/client.toml");
 const CLIENT_CONF: &str = base!("config/choria-client.conf");
 const README: &str = base!("README.cell.md");
-const UNITS: [(&str, &str); 5] = [
+const PROVISIONER_TOML: &str = base!("config/provisioner.toml");
+const SITE: &str = base!("helpers/site.conf");
+/// Sample helpers by their path in a cell.
+pub(super) const HELPERS: [(&str, &str); 3] = [
+    ("helpers/enrol.sh", base!("helpers/enrol.sh")),
+    ("helpers/enrol.py", base!("helpers/enrol.py")),
+    (
+        "helpers/enrol-persistent.py",
+        base!("helpers/enrol-persistent.py"),
+    ),
+];
+const UNITS: [(&str, &str); 6] = [
     (
         "overlay-nats.service",
         base!("systemd/overlay-nats.service"),
@@ -42,6 +53,10 @@ const UNITS: [(&str, &str); 5] = [
     (
         "overlay-broker-auth.service",
         base!("systemd/overlay-broker-auth.service"),
+    ),
+    (
+        "overlay-provisioner.service",
+        base!("systemd/overlay-provisioner.service"),
     ),
     (
         "overlay-server@.service",
@@ -66,8 +81,12 @@ pub(super) struct Facts<'a> {
 impl Facts<'_> {
     pub(super) fn broker_conf(&self) -> anyhow::Result<String> {
         let broker = &self.settings.broker;
-        let text = sections(BROKER_CONF, |section| {
-            section == "websocket" && broker.websocket_port != 0
+        let raw_events = self.settings.run.raw_events;
+        let text = sections(BROKER_CONF, |section| match section {
+            "websocket" => broker.websocket_port != 0,
+            "raw_events" => raw_events,
+            "vetted_events" => !raw_events,
+            _ => false,
         });
         let listen = if broker.listen.is_ipv6() {
             format!("[{}]", broker.listen)
@@ -118,6 +137,45 @@ impl Facts<'_> {
         file.set(&["admin", "listen"], listen)?;
         self.issuers(&mut file)?;
         Ok(file.render())
+    }
+
+    pub(super) fn provisioner(&self) -> anyhow::Result<String> {
+        let mut file = Toml::parse(PROVISIONER_TOML)?;
+        file.set(&["site"], self.settings.name.as_str())?;
+        file.set(&["broker", "servers"], array([self.settings.local_url()]))?;
+        for (table, key, path) in [
+            ("broker", "ca_file", CA_CERT),
+            ("broker", "password_file", PROVISIONER_PASSWORD),
+            ("login", "token_file", PROVISIONER_JWT),
+            ("login", "seed_file", PROVISIONER_SEED),
+        ] {
+            file.set(&[table, key], self.layout.text(path))?;
+        }
+        let secrets = array([self.layout.text(NODE_SECRET)]);
+        file.set(&["nodes", "secret_files"], secrets)?;
+        let collectives = array(self.settings.collectives.clone());
+        file.set(&["fleet", "collectives"], collectives)?;
+        let listen = format!("127.0.0.1:{}", self.settings.provisioner_port(0));
+        file.set(&["admin", "listen"], listen)?;
+        self.issuers(&mut file)?;
+        // The helper and the comments on others.
+        let root = self.layout.root().display().to_string();
+        Ok(file.render().replace(BASE_CELL, &root))
+    }
+
+    /// What the sample helpers read: words that a shell takes in single quotes.
+    pub(super) fn site_conf(&self) -> anyhow::Result<String> {
+        let collectives = self.settings.collectives.join(",");
+        fill(
+            SITE,
+            &[
+                ("BROKERS", &self.settings.broker_url()),
+                ("COLLECTIVES", &collectives),
+                ("ORGANISATION", &self.settings.organisation),
+                ("ISSUER", &self.issuer.to_string()),
+                ("CA_FILE", &self.layout.text(CA_CERT)),
+            ],
+        )
     }
 
     pub(super) fn server_toml(&self, identity: &str) -> anyhow::Result<String> {
@@ -293,10 +351,8 @@ fn fill(text: &str, values: &[(&str, &str)]) -> anyhow::Result<String> {
     let mut filled = text.to_owned();
     for (key, value) in values {
         // Values stand inside quotes.
-        if value.contains(['"', '\\', '\n', '@']) {
-            return Err(anyhow!(
-                "{value:?} cannot stand in the broker's configuration"
-            ));
+        if value.contains(['"', '\'', '\\', '\n', '@']) {
+            return Err(anyhow!("{value:?} cannot stand in a configuration file"));
         }
         filled = filled.replace(&format!("@{key}@"), value);
     }
@@ -333,7 +389,7 @@ mod tests {
     fn placeholders_are_all_filled_with_what_can_stand_in_quotes() {
         assert_eq!(fill("x \"@A@\"", &[("A", "1")]).unwrap(), "x \"1\"");
         assert!(fill("@A@ @B@", &[("A", "1")]).is_err());
-        for value in ["a\"b", "a\\b", "a\nb", "@B@"] {
+        for value in ["a\"b", "a'b", "a\\b", "a\nb", "@B@"] {
             assert!(fill("@A@", &[("A", value)]).is_err(), "{value}");
         }
     }

@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 use super::build::Files;
 use super::layout::{BROKER_CERT, BROKER_KEY, CA_CERT, CA_KEY, Kind, PUBLIC, SECRET};
 use super::settings::Settings;
+use crate::commands::provision::{Fingerprint, fingerprints};
 
 const CA_VALIDITY: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Apple's limit for server certificates, which others follow.
@@ -47,9 +48,10 @@ pub(super) fn files(
     now: OffsetDateTime,
 ) -> anyhow::Result<()> {
     if let Some(given) = given {
+        let presented = given.presented()?;
         for (path, mode, content) in [
             (CA_CERT, PUBLIC, &given.ca),
-            (BROKER_CERT, PUBLIC, &given.cert),
+            (BROKER_CERT, PUBLIC, &presented),
             (BROKER_KEY, SECRET, &*given.key),
         ] {
             if files.existing(path)?.is_none() {
@@ -78,11 +80,51 @@ pub(super) fn files(
             params.self_signed(&ca_key)?.pem(),
         );
     }
+    let ca = files
+        .content(CA_CERT)?
+        .ok_or_else(|| anyhow!("there is no {CA_CERT}"))?;
     let issuer = Issuer::new(params, ca_key);
     let broker_key = key_pair(files, BROKER_KEY)?;
     let cert = broker_params(settings, now)?.signed_by(&broker_key, &issuer)?;
-    files.add(BROKER_CERT, PUBLIC, Kind::Signed, cert.pem());
+    let presented = presented(cert.pem().as_bytes(), &ca)?;
+    files.add(BROKER_CERT, PUBLIC, Kind::Signed, presented);
     Ok(())
+}
+
+impl Given {
+    /// What the broker presents.
+    pub(super) fn presented(&self) -> anyhow::Result<Vec<u8>> {
+        presented(&self.cert, &self.ca)
+    }
+}
+
+/// A chain with its authority, so that a new node, which has nothing but a fingerprint to compare with, finds
+/// it there. A file of several authorities is left out: which of them it would be is not known here.
+fn presented(cert: &[u8], ca: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let authorities = certificates(ca).context("the authority is no PEM")?;
+    let chain = certificates(cert).context("the certificate is no PEM")?;
+    let mut pem = cert.to_vec();
+    if let [authority] = authorities.as_slice()
+        && !chain.contains(authority)
+    {
+        if !pem.ends_with(b"\n") {
+            pem.push(b'\n');
+        }
+        pem.extend_from_slice(ca);
+    }
+    Ok(pem)
+}
+
+/// The fingerprints of the authorities in `ca` that `cert` has too: those that a new node can compare.
+pub(super) fn pins(cert: &[u8], ca: &[u8]) -> anyhow::Result<Vec<Fingerprint>> {
+    let presented = fingerprints(cert)?;
+    let mut pins = fingerprints(ca)?;
+    pins.retain(|pin| presented.contains(pin));
+    Ok(pins)
+}
+
+fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    Ok(CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?)
 }
 
 fn key_pair(files: &mut Files<'_>, path: &str) -> anyhow::Result<KeyPair> {
@@ -149,9 +191,7 @@ pub(super) fn examine(
     names: &[String],
     now: OffsetDateTime,
 ) -> anyhow::Result<Examined> {
-    let chain = CertificateDer::pem_slice_iter(cert)
-        .collect::<Result<Vec<_>, _>>()
-        .context("the certificate is no PEM")?;
+    let chain = certificates(cert).context("the certificate is no PEM")?;
     let (leaf, intermediates) = chain
         .split_first()
         .ok_or_else(|| anyhow!("the file holds no certificate"))?;

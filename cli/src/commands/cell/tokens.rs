@@ -2,18 +2,25 @@
 
 use std::time::Duration;
 
-use overlay_tokens::claims::{ClientPermissions, ServerPermissions};
-use overlay_tokens::issue::{ClientToken, ServerToken, sign};
-use overlay_tokens::{Key, PublicKey, UnixTime};
+use overlay_tokens::claims::{ClientPermissions, OverlayExtension, ServerPermissions};
+use overlay_tokens::issue::{
+    ClientToken, ProvisioningToken, ServerToken, add_org_issuer_data, sign,
+};
+use overlay_tokens::{Key, PublicKey, SecretText, UnixTime};
 use time::OffsetDateTime;
 
-use super::layout::{CLIENT_JWT, Layout, NODE_JWT, of_node};
+use super::layout::{
+    CA_CERT, CLIENT_JWT, Layout, NODE_JWT, NODE_SECRET, PROVISIONER_JWT, PROVISIONING_JWT, of_node,
+};
 use super::settings::Settings;
+use crate::commands::provision::Fingerprint;
 
 /// Caller id of the operator whom `init` makes a token for.
 pub(super) const OPERATOR: &str = "up=operator";
 const OPERATOR_DAYS: u64 = 90;
 const NODE_DAYS: u64 = 365;
+const PROVISIONER_DAYS: u64 = 365;
+const PROVISIONING_DAYS: u64 = 365;
 const ISSUER: &str = "Overlay cell";
 
 fn days(days: u64) -> Duration {
@@ -62,6 +69,90 @@ pub(super) fn operator_command(settings: &Settings, layout: &Layout, holder: Pub
          {OPERATOR_DAYS}d --agents '*' --event-viewer --stream-user --elections-user --governor --system",
         layout.text(CLIENT_JWT),
         settings.organisation
+    )
+}
+
+/// Caller id of the cell's provisioner.
+pub(super) fn provisioner_caller(settings: &Settings) -> String {
+    format!("provisioner={}", settings.name)
+}
+
+/// Token of the provisioner: it issues the tokens of nodes. It may not make requests to the fleet.
+pub(super) fn provisioner(
+    settings: &Settings,
+    holder: PublicKey,
+    issuer: &Key,
+    now: OffsetDateTime,
+) -> anyhow::Result<String> {
+    let token = ClientToken {
+        public_key: Some(holder),
+        ou: settings.organisation.clone(),
+        validity: days(PROVISIONER_DAYS),
+        permissions: Some(ClientPermissions {
+            provisioner: true,
+            ..ClientPermissions::default()
+        }),
+        ..ClientToken::new(provisioner_caller(settings))
+    };
+    let mut claims = token.claims(unix(now))?;
+    add_org_issuer_data(&mut claims.standard, issuer)?;
+    Ok(sign(&claims, issuer)?)
+}
+
+/// The command that makes the same token elsewhere.
+pub(super) fn provisioner_command(
+    settings: &Settings,
+    layout: &Layout,
+    holder: PublicKey,
+) -> String {
+    format!(
+        "overlay jwt client {} {} ORGANISATION.SEED --public-key {holder} --org {} --validity \
+         {PROVISIONER_DAYS}d --server-provisioner --issuer",
+        layout.text(PROVISIONER_JWT),
+        provisioner_caller(settings),
+        settings.organisation
+    )
+}
+
+/// Token of new nodes: they wait at the cell's broker, whose authority they know by its fingerprint.
+pub(super) fn provisioning(
+    settings: &Settings,
+    secret: SecretText,
+    pins: Vec<Fingerprint>,
+    issuer: &Key,
+    now: OffsetDateTime,
+) -> anyhow::Result<String> {
+    let mut extensions = serde_json::Map::new();
+    extensions.insert("site".to_owned(), settings.name.as_str().into());
+    OverlayExtension {
+        ca_sha256: pins,
+        ..OverlayExtension::default()
+    }
+    .write(&mut extensions);
+    let token = ProvisioningToken {
+        token: secret,
+        urls: vec![settings.broker_url()],
+        by_default: true,
+        extensions: Some(extensions),
+        ou: settings.organisation.clone(),
+        protocol_v2: true,
+        validity: days(PROVISIONING_DAYS),
+        ..ProvisioningToken::default()
+    };
+    Ok(sign(&token.claims(unix(now))?, issuer)?)
+}
+
+/// The command that makes the same token elsewhere.
+pub(super) fn provisioning_command(settings: &Settings, layout: &Layout) -> String {
+    format!(
+        "overlay provision tokens create {} ORGANISATION.SEED --org {} --urls {} --token-file {} --pin-ca {} \
+         --site {} --validity {PROVISIONING_DAYS}d",
+        layout.text(PROVISIONING_JWT),
+        settings.organisation,
+        settings.broker_url(),
+        layout.text(NODE_SECRET),
+        layout.text(CA_CERT),
+        settings.name
     )
 }
 

@@ -18,7 +18,10 @@ use tokio::sync::Notify;
 use self::child::{Command, Handle, Program, Supervised};
 use self::logs::{Logs, Ready};
 use self::ready::Expected;
-use super::layout::{BROKER_AUTH_TOML, BROKER_CONF, Layout, NODE_JWT, NODE_TOML, SECRET, of_node};
+use super::layout::{
+    BROKER_AUTH_TOML, BROKER_CONF, Layout, NODE_JWT, NODE_TOML, PROVISIONER_JWT, PROVISIONER_TOML,
+    SECRET, of_node,
+};
 use super::process::{Identity, Lock, State};
 use super::programs;
 use super::settings::Settings;
@@ -34,7 +37,7 @@ pub(super) struct Args {
     /// Start broker and login services only
     #[arg(long)]
     no_nodes: bool,
-    /// Start only these: nats-server, broker-auth-1, identities of nodes
+    /// Start only these: nats-server, broker-auth-1, provisioner-1, identities of nodes
     #[arg(
         long,
         value_name = "NAME,...",
@@ -47,6 +50,7 @@ pub(super) struct Args {
 /// How long each kind of program may take until it is ready.
 const BROKER_LIMIT: Duration = Duration::from_secs(30);
 const LOGIN_LIMIT: Duration = Duration::from_secs(60);
+const PROVISIONERS_LIMIT: Duration = Duration::from_secs(30);
 const NODES_LIMIT: Duration = Duration::from_secs(30);
 
 /// Programs by the order in which they start; they stop in reverse.
@@ -54,6 +58,7 @@ const NODES_LIMIT: Duration = Duration::from_secs(30);
 enum Stage {
     Broker,
     Login,
+    Provisioners,
     Nodes,
 }
 
@@ -116,20 +121,23 @@ fn plan(
             .variable("GOMEMLIMIT", "2GiB", app),
     )];
     for index in 0..settings.run.broker_auth {
-        let name = format!("broker-auth-{}", index + 1);
-        let mut program = Program::new(&name, &login)
-            .argument("--config")
-            .argument(layout.path(BROKER_AUTH_TOML));
-        if index > 0 {
-            let extra = layout.path(&format!("run/{name}.toml"));
-            let text = format!(
-                "[admin]\nlisten = \"127.0.0.1:{}\"\n",
-                settings.admin_port(index)
-            );
-            write::file(&extra, SECRET, text.as_bytes(), Existing::Replace)?;
-            program = program.argument("--config").argument(extra);
-        }
+        let program = Program::new(&format!("broker-auth-{}", index + 1), &login);
+        let (config, port) = (BROKER_AUTH_TOML, settings.admin_port(index));
+        let program = one_of_several(program, layout, config, index, port)?;
         planned.push((Stage::Login, program));
+    }
+    if settings.enrols() && !layout.path(PROVISIONER_JWT).exists() {
+        app.output.warn(
+            "the provisioner has no token and is not started; `overlay cell check` says what to do",
+        );
+    } else if settings.enrols() {
+        let provisioner = programs::ours("overlay-provisioner", app)?;
+        for index in 0..settings.run.provisioners {
+            let program = Program::new(&format!("provisioner-{}", index + 1), &provisioner);
+            let (config, port) = (PROVISIONER_TOML, settings.provisioner_port(index));
+            let program = one_of_several(program, layout, config, index, port)?;
+            planned.push((Stage::Provisioners, program));
+        }
     }
     if args.no_nodes || settings.run.nodes.is_empty() {
         return Ok(planned);
@@ -148,6 +156,24 @@ fn plan(
         planned.push((Stage::Nodes, program));
     }
     Ok(planned)
+}
+
+/// Number `index` of several programs of the same configuration: all but the first tell their health elsewhere.
+fn one_of_several(
+    program: Program,
+    layout: &Layout,
+    config: &str,
+    index: u16,
+    port: u16,
+) -> anyhow::Result<Program> {
+    let extra = layout.path(&format!("run/{}.toml", program.name()));
+    let program = program.argument("--config").argument(layout.path(config));
+    if index == 0 {
+        return Ok(program);
+    }
+    let text = format!("[admin]\nlisten = \"127.0.0.1:{port}\"\n");
+    write::file(&extra, SECRET, text.as_bytes(), Existing::Replace)?;
+    Ok(program.argument("--config").argument(extra))
 }
 
 /// Keeps those of the programs that were asked for.
@@ -232,7 +258,12 @@ impl Director<'_> {
             Identity::of(pid).ok_or_else(|| Failure::new("cannot find this process in /proc"))?;
         let since = now();
         let note = |text: String| self.app.output.note(text);
-        for stage in [Stage::Broker, Stage::Login, Stage::Nodes] {
+        for stage in [
+            Stage::Broker,
+            Stage::Login,
+            Stage::Provisioners,
+            Stage::Nodes,
+        ] {
             let names: Vec<String> = handles
                 .iter()
                 .filter(|(of, _)| *of == stage)
@@ -248,6 +279,7 @@ impl Director<'_> {
             let limit = match stage {
                 Stage::Broker => BROKER_LIMIT,
                 Stage::Login => LOGIN_LIMIT,
+                Stage::Provisioners => PROVISIONERS_LIMIT,
                 Stage::Nodes => NODES_LIMIT,
             };
             let started = tokio::time::Instant::now();
@@ -266,8 +298,10 @@ impl Director<'_> {
                     started.elapsed().as_secs_f32(),
                     names.join(", ")
                 )),
-                // Nodes go on trying; the rest of the cell is of use without them.
-                (Stage::Nodes, Err(why)) => self.app.output.warn(why.to_string()),
+                // They go on trying; the rest of the cell is of use without them.
+                (Stage::Provisioners | Stage::Nodes, Err(why)) => {
+                    self.app.output.warn(format!("{why:#}"));
+                }
                 (Stage::Broker | Stage::Login, Err(why)) => return Err(why.into()),
             }
         }
@@ -286,9 +320,14 @@ impl Director<'_> {
         }
     }
 
-    /// Stops nodes, then login services, then the broker.
+    /// Stops nodes, then provisioners, then login services, then the broker.
     async fn stop(&self, handles: &mut [(Stage, Handle)]) {
-        for stage in [Stage::Nodes, Stage::Login, Stage::Broker] {
+        for stage in [
+            Stage::Nodes,
+            Stage::Provisioners,
+            Stage::Login,
+            Stage::Broker,
+        ] {
             for (_, handle) in handles.iter().filter(|(of, _)| *of == stage) {
                 handle.command(Command::Stop);
             }

@@ -11,12 +11,12 @@ use crate::app::App;
 use crate::error::{Failure, Hint};
 
 #[expect(clippy::disallowed_methods, reason = "the edge: tokens begin now")]
-pub(super) fn now() -> UnixTime {
+pub(in crate::commands) fn now() -> UnixTime {
     std::time::SystemTime::now().into()
 }
 
 /// A holder's public key: 64 hexadecimal digits, or a file that holds them.
-pub(super) fn holder(text: &str) -> Result<PublicKey, Failure> {
+pub(in crate::commands) fn holder(text: &str) -> Result<PublicKey, Failure> {
     if PublicKey::looks_like_one(text) {
         return Ok(text.parse()?);
     }
@@ -26,7 +26,7 @@ pub(super) fn holder(text: &str) -> Result<PublicKey, Failure> {
 }
 
 /// The key that a token is verified with.
-pub(super) fn verifier(text: &str) -> Result<VerifyKey, Failure> {
+pub(in crate::commands) fn verifier(text: &str) -> Result<VerifyKey, Failure> {
     if PublicKey::looks_like_one(text) {
         return Ok(text.parse::<PublicKey>()?.into());
     }
@@ -37,14 +37,14 @@ pub(super) fn verifier(text: &str) -> Result<VerifyKey, Failure> {
 }
 
 /// The key that signs.
-pub(super) fn signer(path: &Path, app: &App) -> Result<PrivateKey, Failure> {
+pub(in crate::commands) fn signer(path: &Path, app: &App) -> Result<PrivateKey, Failure> {
     app.warn_of_exposed_key(path);
     file::read_private_key(path)
         .hint("the signing key is a seed of 64 hexadecimal digits without a line end, or an RSA key as PEM")
 }
 
 /// Signs, writes, and tells where it is.
-pub(super) fn save<C: Claims>(
+pub(in crate::commands) fn save<C: Claims>(
     claims: &C,
     key: &PrivateKey,
     path: &Path,
@@ -68,6 +68,6 @@ pub(super) fn save<C: Claims>(
 }
 
 /// Writes a seed and its public key, neither over a file that exists unless told to.
-pub(super) fn overwrite(force: bool) -> Overwrite {
+pub(in crate::commands) fn overwrite(force: bool) -> Overwrite {
     if force { Overwrite::Yes } else { Overwrite::No }
 }

@@ -272,6 +272,20 @@ pub(super) fn provisioning(claims: &ProvisioningClaims) -> Described {
         "Broker password",
         if claims.chpwd.is_empty() { "" } else { "*****" },
     );
+    match claims.overlay() {
+        Ok(ours) => {
+            let pins: Vec<String> = ours.ca_sha256.iter().map(hex::encode).collect();
+            told.row("Pinned authorities", pins.join("\n"));
+            told.row(
+                "Only for",
+                ours.identity
+                    .map(|node| node.to_string())
+                    .unwrap_or_default(),
+            );
+            told.row("Once", if ours.one_time { "yes" } else { "" });
+        }
+        Err(error) => told.row("Extension of ours", format!("UNREADABLE: {error}")),
+    }
     let extensions = claims
         .extensions
         .as_ref()

@@ -8,6 +8,7 @@ use anyhow::Context;
 use overlay_tokens::SecretText;
 use overlay_tokens::issue::ProvisioningToken;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::{material, validity};
 use crate::app::App;
@@ -76,9 +77,9 @@ pub(super) struct Args {
 
 /// A JSON object, or `null` for none.
 #[derive(Debug, Clone)]
-struct Extensions(Option<Map<String, Value>>);
+pub(in crate::commands) struct Extensions(pub(in crate::commands) Option<Map<String, Value>>);
 
-fn extensions(text: &str) -> Result<Extensions, String> {
+pub(in crate::commands) fn extensions(text: &str) -> Result<Extensions, String> {
     serde_json::from_str(text)
         .map(Extensions)
         .map_err(|error| format!("no JSON object: {error}"))
@@ -117,8 +118,7 @@ impl Args {
     fn secret(&self) -> Result<SecretText, Failure> {
         let secret: SecretText = match (&self.token, &self.token_file) {
             (Some(token), _) => token.as_str().into(),
-            (None, Some(path)) => read_secret(path)
-                .with_context(|| format!("cannot read the secret from {}", path.display()))?,
+            (None, Some(path)) => read_secret(path)?,
             (None, None) => SecretText::default(),
         };
         if secret.is_empty() {
@@ -131,16 +131,17 @@ impl Args {
     }
 }
 
-fn read_secret(path: &Path) -> anyhow::Result<SecretText> {
-    let mut text = String::new();
-    if path == Path::new("-") {
+/// The secret in a file, or on standard input for `-`, without its line end.
+pub(in crate::commands) fn read_secret(path: &Path) -> anyhow::Result<SecretText> {
+    let mut text = Zeroizing::new(String::new());
+    let read = if path == Path::new("-") {
         std::io::stdin()
             .take(MAX_SECRET_BYTES)
-            .read_to_string(&mut text)?;
+            .read_to_string(&mut text)
     } else {
-        std::fs::File::open(path)?
-            .take(MAX_SECRET_BYTES)
-            .read_to_string(&mut text)?;
-    }
+        std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_SECRET_BYTES).read_to_string(&mut text))
+    };
+    read.with_context(|| format!("cannot read the secret from {}", path.display()))?;
     Ok(text.trim_end_matches(['\r', '\n']).into())
 }

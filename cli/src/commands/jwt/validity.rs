@@ -7,7 +7,7 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// Reads a span of time; nothing (`0s`) stands for the default of the kind of token. Whole numbers, each with `s`, `m`, `h`, `d`, `w`, `M` (30 days) or `y` (365 days).
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub(in crate::commands) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no span of time such as 1h, 90d, 1y or 1h30m");
     let mut seconds: u64 = 0;
     let mut rest = text;

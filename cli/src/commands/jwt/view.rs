@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use overlay_tokens::claims::Claims;
+use overlay_tokens::claims::{Claims, ProvisioningClaims};
 use overlay_tokens::{Token, Unverified, VerifyKey, file};
 use serde_json::{Map, Value, json};
 
@@ -81,6 +81,52 @@ fn trusted<C: Claims>(
         described.verified_with(verified.verification_key(), key);
     }
     Ok(described)
+}
+
+/// Shows the token of nodes that are yet to be provisioned; its secrets are never shown.
+pub(in crate::commands) fn provisioning(
+    path: &Path,
+    public: Option<&str>,
+    app: &App,
+) -> Result<(), Failure> {
+    let (text, token) = decode_provisioning(path)?;
+    let key = public.map(material::verifier).transpose()?;
+    let described = people::provisioning(token.claims_unverified());
+    let described = trusted(token, key.as_ref(), described)?;
+    if !app.output.is_json() {
+        return app.output.text(described.render(path, material::now()));
+    }
+    let mut shown = with_claims(&text, &described)?;
+    for secret in ["cht", "chpwd"] {
+        if let Some(value) = shown.get_mut(secret).filter(|value| *value != "") {
+            *value = json!("*****");
+        }
+    }
+    app.output.json(&shown)
+}
+
+/// Reads a token of nodes that are yet to be provisioned; any other is refused.
+pub(in crate::commands) fn decode_provisioning(
+    path: &Path,
+) -> Result<(String, Unverified<ProvisioningClaims>), Failure> {
+    let text = file::read_token(path)
+        .hint("give the file of a token, such as /etc/choria/provisioning.jwt")?;
+    let shown = path.display();
+    let other = |kind: &str| {
+        Err(
+            Failure::new(format!("{shown} is {kind}, not a provisioning token"))
+                .hint(format!("`overlay jwt view {shown}` shows it")),
+        )
+    };
+    let token = Token::decode(&text)
+        .map_err(|error| anyhow::Error::new(error).context(format!("{shown} holds no token")))
+        .hint("a token is three parts of letters and digits with dots between")?;
+    match token {
+        Token::Provisioning(token) => Ok((text, *token)),
+        Token::Client(_) => other("the token of a client"),
+        Token::Server(_) => other("the token of a node"),
+        Token::Unknown(purpose) => other(&format!("a token for {purpose:?}")),
+    }
 }
 
 /// The claims as they are signed, and beside them what was found.

@@ -7,9 +7,12 @@ use super::Check;
 use crate::commands::cell::layout::{
     ACCOUNT_KEY, BROKER_AUTH_TOML, BROKER_CERT, BROKER_CONF, BROKER_KEY, CA_CERT, CA_KEY,
     CALLOUT_KEY, CELL, CLIENT_CONF, CLIENT_JWT, CLIENT_SEED, CLIENT_TOML, CURVE_KEY, DIRECTORIES,
-    ISSUER_PUBLIC, ISSUER_SEED, NODE_CLASSES, NODE_FACTS, NODE_JWT, NODE_SEED, NODE_TOML, OPEN_DIR,
-    PROVISIONER_PASSWORD, PUBLIC, SECRET, STREAMS_KEY, SYSTEM_PASSWORD, TO_SIGN, of_node,
+    ISSUER_PUBLIC, ISSUER_SEED, NODE_CLASSES, NODE_FACTS, NODE_JWT, NODE_SECRET, NODE_SEED,
+    NODE_TOML, OPEN_DIR, PROGRAM, PROVISIONER_DIRECTORIES, PROVISIONER_JWT, PROVISIONER_PASSWORD,
+    PROVISIONER_SEED, PROVISIONER_TOML, PROVISIONING_JWT, PUBLIC, SECRET, SITE_CONF, STREAMS_KEY,
+    SYSTEM_PASSWORD, TO_SIGN, of_node,
 };
+use crate::commands::cell::templates::HELPERS;
 
 /// Whether a cell can be without a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,13 @@ const NODE_FILES: [(&str, u32, Needed); 4] = [
     (NODE_CLASSES, PUBLIC, Needed::Remade),
 ];
 
+const PROVISIONER_FILES: [(&str, u32, Needed); 4] = [
+    (PROVISIONER_TOML, SECRET, Needed::Remade),
+    (PROVISIONER_SEED, SECRET, Needed::Yes),
+    (NODE_SECRET, SECRET, Needed::Yes),
+    (SITE_CONF, PUBLIC, Needed::Remade),
+];
+
 impl Check<'_> {
     pub(super) fn files(&mut self) {
         let before = self.findings.len();
@@ -60,6 +70,17 @@ impl Check<'_> {
             .map(|(path, mode, needed)| ((*path).to_owned(), *mode, *needed))
             .collect();
         let mut tokens = vec![CLIENT_JWT.to_owned()];
+        if self.settings.enrols() {
+            for (path, mode) in PROVISIONER_DIRECTORIES {
+                self.directory(path, mode);
+            }
+            // A site may have a helper of its own in their place.
+            let helpers = HELPERS.map(|(path, _)| (path, PROGRAM, Needed::No));
+            for (path, mode, needed) in PROVISIONER_FILES.into_iter().chain(helpers) {
+                files.push((path.to_owned(), mode, needed));
+            }
+            tokens.extend([PROVISIONER_JWT, PROVISIONING_JWT].map(str::to_owned));
+        }
         for identity in &self.settings.run.nodes {
             self.directory(&format!("node/{identity}"), OPEN_DIR);
             for (file, mode, needed) in NODE_FILES {

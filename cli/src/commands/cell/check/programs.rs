@@ -6,7 +6,9 @@ use std::process::Command;
 
 use super::Check;
 use crate::app::App;
-use crate::commands::cell::layout::{BROKER_AUTH_TOML, BROKER_CONF, NODE_JWT, NODE_TOML, of_node};
+use crate::commands::cell::layout::{
+    BROKER_AUTH_TOML, BROKER_CONF, NODE_JWT, NODE_TOML, PROVISIONER_JWT, PROVISIONER_TOML, of_node,
+};
 use crate::commands::cell::programs::{self, Program};
 use crate::error::Failure;
 
@@ -23,6 +25,13 @@ impl Check<'_> {
         let login = programs::ours("overlay-broker-auth", app);
         if let Some(login) = self.found("overlay-broker-auth", login) {
             self.check_config(&login, BROKER_AUTH_TOML);
+        }
+        // Without its token, which has been told, it would only say the same.
+        if self.settings.enrols() && self.layout.path(PROVISIONER_JWT).exists() {
+            let provisioner = programs::ours("overlay-provisioner", app);
+            if let Some(provisioner) = self.found("overlay-provisioner", provisioner) {
+                self.check_config(&provisioner, PROVISIONER_TOML);
+            }
         }
         if self.settings.run.nodes.is_empty() {
             return;

@@ -17,6 +17,10 @@ impl Check<'_> {
             return;
         };
         self.operator(&issuers);
+        if self.settings.enrols() {
+            self.provisioner(&issuers);
+            self.provisioning(&issuers);
+        }
         for identity in &self.settings.run.nodes.clone() {
             self.node(identity, &issuers);
         }
@@ -107,7 +111,7 @@ impl Check<'_> {
     }
 
     /// That the key beside a good token is its holder's, and how long it is good.
-    fn holder(
+    pub(super) fn holder(
         &mut self,
         what: &str,
         path: &str,
@@ -145,12 +149,12 @@ impl Check<'_> {
         }
     }
 
-    fn refused(&mut self, path: &str, why: String) {
+    pub(super) fn refused(&mut self, path: &str, why: String) {
         let remedy = self.renew(path);
         self.fault(path, why, remedy);
     }
 
-    fn renew(&self, path: &str) -> String {
+    pub(super) fn renew(&self, path: &str) -> String {
         let root = self.layout.root().display();
         if self.layout.path(ISSUER_SEED).exists() {
             format!("remove {path}, run `overlay cell init {root}`, and restart who uses it")
@@ -161,7 +165,7 @@ impl Check<'_> {
         }
     }
 
-    fn text(&self, path: &str) -> Option<String> {
+    pub(super) fn text(&self, path: &str) -> Option<String> {
         self.read(path)
             .map(|text| String::from_utf8_lossy(&text).trim().to_owned())
     }

@@ -26,8 +26,9 @@ pub(in crate::commands::cell) struct Flags {
     /// Address the broker listens on [default: 0.0.0.0]
     #[arg(long, value_name = "ADDRESS")]
     pub(in crate::commands::cell) listen: Option<IpAddr>,
-    /// Short for all ports: this, +1 websockets, +2 monitoring, +10 health of the login service
-    #[arg(long, value_name = "PORT", conflicts_with_all = ["port", "websocket_port", "monitor_port", "admin_port"],
+    /// Short for all ports: this, +1 websockets, +2 monitoring, +10 health of the login service, +30 of the provisioner
+    #[arg(long, value_name = "PORT",
+          conflicts_with_all = ["port", "websocket_port", "monitor_port", "admin_port", "provisioner_port"],
           value_parser = clap::value_parser!(u16).range(1..=65_000))]
     pub(in crate::commands::cell) base_port: Option<u16>,
     /// Port for nodes and clients [default: 4222]
@@ -45,6 +46,18 @@ pub(in crate::commands::cell) struct Flags {
     /// How many login services `up` starts [default: 1]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub(in crate::commands::cell) broker_auth: Option<u16>,
+    /// How many provisioners `up` starts; 0 for a cell that enrols no nodes [default: 1]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=16))]
+    pub(in crate::commands::cell) provisioners: Option<u16>,
+    /// Port of the provisioner's health and metrics, on loopback; further ones follow [default: 9821]
+    #[arg(long, value_name = "PORT")]
+    pub(in crate::commands::cell) provisioner_port: Option<u16>,
+    /// Let events of unprovisioned nodes reach the fleet's account unvetted
+    ///
+    /// Only for a cell whose only provisioner is Choria's, which does not pass on what it has vetted. With it
+    /// any holder of a provisioning token can tell tales of the fleet.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub(in crate::commands::cell) provisioning_raw_events: Option<bool>,
     /// Make files for a node of this identity; repeat for more
     #[arg(long = "node", value_name = "IDENTITY")]
     pub(in crate::commands::cell) nodes: Vec<String>,
@@ -105,6 +118,9 @@ impl Flags {
             run: RunSettings {
                 broker_auth: 1,
                 admin_port: 9801,
+                provisioners: 1,
+                provisioner_port: super::PROVISIONER_PORT,
+                raw_events: false,
                 nodes: Vec::new(),
             },
         };
@@ -158,6 +174,24 @@ impl Flags {
             "run.broker_auth",
             &mut run.broker_auth,
             self.broker_auth,
+        );
+        change(
+            &mut changes,
+            "run.provisioners",
+            &mut run.provisioners,
+            self.provisioners,
+        );
+        change(
+            &mut changes,
+            "run.provisioner_port",
+            &mut run.provisioner_port,
+            self.wanted_port(30, self.provisioner_port),
+        );
+        change(
+            &mut changes,
+            "run.raw_events",
+            &mut run.raw_events,
+            self.provisioning_raw_events,
         );
         let nodes = self.wanted_nodes().map(|wanted| {
             let mut all = run.nodes.clone();

@@ -76,6 +76,20 @@ impl Settings {
         ports.extend(
             (0..self.run.broker_auth).map(|index| ("run.admin_port", self.admin_port(index))),
         );
+        if self
+            .run
+            .provisioner_port
+            .checked_add(self.run.provisioners)
+            .is_none()
+        {
+            return Err(Failure::usage(
+                "run.provisioner_port leaves no ports for all provisioners",
+            ));
+        }
+        ports.extend(
+            (0..self.run.provisioners)
+                .map(|index| ("run.provisioner_port", self.provisioner_port(index))),
+        );
         for (index, (name, port)) in ports.iter().enumerate() {
             if *port == 0 {
                 return Err(Failure::usage(format!("{name} must not be 0")));
@@ -86,7 +100,8 @@ impl Settings {
                 .find(|(_, other)| other == port)
             {
                 return Err(Failure::usage(format!("{name} and {other} are both {port}"))
-                    .hint("choose other ports with --port, --websocket-port, --monitor-port, --admin-port"));
+                    .hint("choose other ports with --port, --websocket-port, --monitor-port, --admin-port, \
+                           --provisioner-port"));
             }
         }
         Ok(())

@@ -22,30 +22,45 @@ pub(super) struct LoginService {
 }
 
 pub(super) async fn ask(port: u16) -> LoginService {
+    let told = Told::ask(port).await;
     let mut service = LoginService {
         port,
-        ready: false,
-        why: None,
+        ready: told.why.is_none(),
+        why: told.why,
         version: None,
         elected: None,
         allowed: 0,
         refused: BTreeMap::new(),
     };
-    match http::get(port, "/ready").await {
-        Ok(answer) if answer.status == 200 => service.ready = true,
-        Ok(answer) => {
-            service.why = Some(
+    service.read_metrics(&told.metrics);
+    service
+}
+
+/// What any of our services tells on its port.
+pub(super) struct Told {
+    /// Why it is not ready.
+    pub(super) why: Option<String>,
+    /// Prometheus text; empty when it did not answer.
+    pub(super) metrics: String,
+}
+
+impl Told {
+    pub(super) async fn ask(port: u16) -> Self {
+        let why = match http::get(port, "/ready").await {
+            Ok(answer) if answer.status == 200 => None,
+            Ok(answer) => Some(
                 String::from_utf8_lossy(&answer.body)
                     .trim()
                     .replace('\n', "; "),
-            );
-        }
-        Err(error) => service.why = Some(format!("{error:#}")),
+            ),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        let metrics = match http::get(port, "/metrics").await {
+            Ok(answer) => String::from_utf8_lossy(&answer.body).into_owned(),
+            Err(_) => String::new(),
+        };
+        Self { why, metrics }
     }
-    if let Ok(answer) = http::get(port, "/metrics").await {
-        service.read_metrics(&String::from_utf8_lossy(&answer.body));
-    }
-    service
 }
 
 impl LoginService {
@@ -106,14 +121,14 @@ pub(in crate::commands::cell) fn not_ready(answer: &http::Answer) -> String {
 }
 
 /// One line of the Prometheus text format.
-struct Sample<'a> {
-    name: &'a str,
+pub(super) struct Sample<'a> {
+    pub(super) name: &'a str,
     labels: &'a str,
-    value: f64,
+    pub(super) value: f64,
 }
 
 impl<'a> Sample<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
+    pub(super) fn parse(line: &'a str) -> Option<Self> {
         if line.starts_with('#') {
             return None;
         }
@@ -127,14 +142,14 @@ impl<'a> Sample<'a> {
     }
 
     /// Our labels hold words without quotes and commas.
-    fn label(&self, name: &str) -> Option<&'a str> {
+    pub(super) fn label(&self, name: &str) -> Option<&'a str> {
         self.labels.split(',').find_map(|label| {
             let (key, value) = label.split_once('=')?;
             (key == name).then(|| value.trim_matches('"'))
         })
     }
 
-    fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         // Counters are whole numbers written as floats.
         format!("{:.0}", self.value.max(0.0))
             .parse()

@@ -109,6 +109,9 @@ struct Account {
 #[derive(Debug, Clone, Deserialize)]
 pub(in crate::commands::cell) struct Stream {
     pub(in crate::commands::cell) name: String,
+    /// The account that it is in.
+    #[serde(skip)]
+    pub(in crate::commands::cell) account: String,
     pub(in crate::commands::cell) state: StreamState,
     #[serde(default)]
     pub(in crate::commands::cell) config: Option<StreamConfig>,
@@ -170,16 +173,26 @@ pub(in crate::commands::cell) async fn connections(port: u16) -> anyhow::Result<
     Ok(all)
 }
 
-/// The streams of account `choria`.
+/// The streams of the accounts `choria` and `provisioning`.
 pub(in crate::commands::cell) async fn streams(port: u16) -> anyhow::Result<Vec<Stream>> {
     let jetstream: JetStream = ask(port, "/jsz?streams=1&config=1&accounts=1&limit=1024").await?;
     let mut streams: Vec<Stream> = jetstream
         .account_details
         .into_iter()
-        .filter(|account| account.name == "choria")
-        .flat_map(|account| account.stream_detail)
+        .filter(|account| ["choria", "provisioning"].contains(&account.name.as_str()))
+        .flat_map(
+            |Account {
+                 name,
+                 stream_detail,
+             }| {
+                stream_detail.into_iter().map(move |stream| Stream {
+                    account: name.clone(),
+                    ..stream
+                })
+            },
+        )
         .collect();
-    streams.sort_by(|one, other| one.name.cmp(&other.name));
+    streams.sort_by(|one, other| (&one.account, &one.name).cmp(&(&other.account, &other.name)));
     Ok(streams)
 }
 

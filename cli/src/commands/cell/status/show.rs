@@ -42,6 +42,9 @@ impl Status {
         for service in &self.login_services {
             line(service.line())?;
         }
+        for provisioner in &self.provisioners {
+            line(provisioner.line())?;
+        }
         self.tables(app)
     }
 

@@ -21,6 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Expected {
     broker: bool,
     login_ports: Vec<u16>,
+    provisioner_ports: Vec<u16>,
     nodes: BTreeSet<String>,
 }
 
@@ -33,11 +34,18 @@ impl Expected {
                 .map(|(_, program)| program.name())
         };
         let login: Vec<&str> = names(Stage::Login).collect();
+        let provisioners: Vec<&str> = names(Stage::Provisioners).collect();
         Self {
             broker: names(Stage::Broker).next().is_some(),
             login_ports: (0..settings.run.broker_auth)
                 .filter(|index| login.contains(&format!("broker-auth-{}", index + 1).as_str()))
                 .map(|index| settings.admin_port(index))
+                .collect(),
+            provisioner_ports: (0..settings.run.provisioners)
+                .filter(|index| {
+                    provisioners.contains(&format!("provisioner-{}", index + 1).as_str())
+                })
+                .map(|index| settings.provisioner_port(index))
                 .collect(),
             nodes: names(Stage::Nodes).map(str::to_owned).collect(),
         }
@@ -59,6 +67,11 @@ impl Expected {
             self.login_ports
                 .iter()
                 .map(|port| ("--admin-port", loopback, *port)),
+        );
+        wanted.extend(
+            self.provisioner_ports
+                .iter()
+                .map(|port| ("--provisioner-port", loopback, *port)),
         );
         for (flag, address, port) in wanted {
             if let Err(error) = TcpListener::bind(SocketAddr::new(address, port)) {
@@ -84,7 +97,8 @@ impl Expected {
             loop {
                 let state = match stage {
                     Stage::Broker => broker(settings).await,
-                    Stage::Login => self.login().await,
+                    Stage::Login => services("login service", &self.login_ports).await,
+                    Stage::Provisioners => services("provisioner", &self.provisioner_ports).await,
                     Stage::Nodes => self.nodes(settings).await,
                 };
                 match state {
@@ -99,19 +113,6 @@ impl Expected {
         }
         let why = last.unwrap_or_else(|| anyhow!("nothing was heard"));
         Err(why.context(format!("not ready within {} s", limit.as_secs())))
-    }
-
-    async fn login(&self) -> anyhow::Result<()> {
-        for port in &self.login_ports {
-            let answer = http::get(*port, "/ready").await?;
-            if answer.status != 200 {
-                bail!(
-                    "the login service on port {port} is not ready: {}",
-                    not_ready(&answer)
-                );
-            }
-        }
-        Ok(())
     }
 
     async fn nodes(&self, settings: &Settings) -> anyhow::Result<()> {
@@ -132,6 +133,17 @@ impl Expected {
             bail!("not connected: {}", missing.join(", "))
         }
     }
+}
+
+async fn services(what: &str, ports: &[u16]) -> anyhow::Result<()> {
+    for port in ports {
+        let answer = http::get(*port, "/ready").await?;
+        if answer.status != 200 {
+            let why = not_ready(&answer);
+            bail!("the {what} on port {port} is not ready: {why}");
+        }
+    }
+    Ok(())
 }
 
 async fn broker(settings: &Settings) -> anyhow::Result<()> {
