@@ -1,7 +1,7 @@
 //! A broker, a bad network and a patience limit for tests.
 //!
 //! What must hold:
-//! - Nothing here ships: the crate is a dev-dependency, and only of crates whose tests need it.
+//! - Nothing here ships: the crate is a dev-dependency of crates whose tests need it, and the load of `e2e`'s benchmarks.
 //! - Everything listens on 127.0.0.1 and on ports that the system chose; nothing outlives its value.
 //! - What cannot be set up is a panic that says what to do, because the caller is a test.
 //! - A test waits for a condition with a limit ([`eventually()`]); nothing here sleeps and hopes.

@@ -41,6 +41,16 @@ pub(crate) struct World {
     pub(crate) port: u16,
 }
 
+/// The first of two ports in a row that were free a moment ago.
+fn two_free_ports() -> u16 {
+    loop {
+        let [port] = free_ports::<1>();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// `count` different ports that were free a moment ago.
 fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     let listeners = [(); COUNT].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
@@ -60,6 +70,7 @@ impl World {
             port: ports[0],
         };
         let [port, websocket, monitor, admin] = ports.map(|port| port.to_string());
+        let provisioner = two_free_ports().to_string();
         let mut init = vec![
             "cell",
             "init",
@@ -86,6 +97,11 @@ impl World {
             "--host",
             "localhost",
         ]);
+        init.extend(["--provisioner-port", &provisioner]);
+        // What is about the fleet alone starts without one.
+        if !flags.contains(&"--provisioners") {
+            init.extend(["--provisioners", "0"]);
+        }
         init.extend(flags);
         world.overlay(&init).ok();
         world
@@ -102,12 +118,41 @@ impl World {
 
     /// Starts everything and waits until the cell says that it is ready.
     pub(crate) fn up(&self) -> Process {
+        self.start(&[])
+    }
+
+    /// Starts only these processes, named with commas.
+    pub(crate) fn up_only(&self, names: &str) -> Process {
+        self.start(&["--only", names])
+    }
+
+    fn start(&self, flags: &[&str]) -> Process {
         let mut up = Process::builder(Process::locate("overlay").unwrap())
             .args(["cell", "up", self.path()])
+            .args(flags)
             .env("OVERLAY_NATS_SERVER", nats_server::locate().unwrap().path)
             .start();
         up.wait_for_line("ready:", PATIENCE);
         up
+    }
+
+    /// The text of a file of the cell.
+    pub(crate) fn read(&self, file: &str) -> String {
+        let path = self.dir().join(file);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// Replaces a part of a file of the cell that must be there; nothing is replaced at the end of the file.
+    #[track_caller]
+    pub(crate) fn edit(&self, file: &str, part: &str, by: &str) {
+        let text = self.read(file);
+        let edited = if part.is_empty() {
+            format!("{text}\n{by}\n")
+        } else {
+            assert!(text.contains(part), "{file} lacks {part:?}:\n{text}");
+            text.replacen(part, by, 1)
+        };
+        std::fs::write(self.dir().join(file), edited).unwrap();
     }
 
     /// Runs `overlay` as the cell's operator.
