@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use overlay_tokens::SecretText;
 use overlay_tokens::claims::ServerPermissions;
+use sha2::{Digest as _, Sha256};
 
 /// What the helper decided.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -39,6 +40,8 @@ pub struct Answer {
     pub confirm: bool,
     /// The overlay that the node goes to. Ours.
     pub placement: String,
+    /// SHA-256 of the output, in hexadecimal, for records.
+    pub sha256: String,
 }
 
 /// What the node's token shall say; the rest of the claims is not the helper's to choose.
@@ -102,7 +105,9 @@ impl Answer {
     ///
     /// [`AnswerError`] says what cannot be used; a part of an output is never used.
     pub fn decode(output: &[u8]) -> Result<Self, AnswerError> {
-        read::answer(output)
+        let mut answer = read::answer(output)?;
+        answer.sha256 = hex::encode(Sha256::digest(output));
+        Ok(answer)
     }
 
     /// The decision in a word, for records.

@@ -7,7 +7,7 @@ mod secrets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use overlay_protocol::id::{Collective, Identity};
@@ -20,7 +20,7 @@ use crate::helper::HelperSettings;
 use crate::policy::{Calls, Features, HelperRules, Issue, Names, Placement, Quarantine, Retry};
 
 pub use raw::RawConfig;
-pub use secrets::{KeysError, Keys};
+pub use secrets::{Keys, KeysError};
 
 /// Where metrics and readiness are served unless set.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9811);

@@ -1,15 +1,46 @@
 //! One node, from its first answer to its life in the fleet: a state machine without a clock, a broker or a file.
+//!
+//! ```text
+//! name free?  ┐
+//! jwt         ├─> judge ─> rates ─> place ─> token used? ─> gen25519 ─> [gencsr] ─> helper ─┬─> defer
+//! inventory   ┘                                                                            ├─> shutdown
+//!                                     member <─ restart <─ configure <─ issue <─ [update] <┘
+//! ```
+//!
+//! What must hold, whatever comes in and in whatever order:
+//!
+//! * Nothing is issued before the node's token was judged, its key proved and the helper asked.
+//! * `configure` is sent for a token that was issued in this enrolment, and not again once it was answered well.
+//! * It ends exactly once, with [`Command::Finish`]; after that nothing comes out.
+//! * A reply that cannot be read, or lacks what it must have, is never a success.
 
+mod call;
 mod command;
+mod contact;
+mod deliver;
+mod end;
+mod judge;
+mod key;
+mod tries;
 
 use std::sync::Arc;
 
 use overlay_protocol::id::Identity;
-use overlay_tokens::UnixTime;
+use overlay_protocol::provisioning::audit::HelperFacts;
+use overlay_protocol::provisioning::{Issued, NodeRecord};
+use overlay_tokens::{PublicKey, SecretText, UnixTime};
 
+use crate::answer::Answer;
+use crate::delivery::Configuration;
 use crate::entropy::Entropy;
 use crate::policy::Policy;
-use crate::record::NodeRecord;
+use crate::question::{NodeKey, SigningRequest};
+use crate::reason::Reason;
+use crate::time::after;
+
+use end::End;
+use judge::Shown;
+use tries::Tries;
 
 pub use command::{
     Action, Admission, Call, CallFault, CallId, Command, Finished, Found, Input, IssuedToken,
@@ -21,14 +52,94 @@ pub use command::{
 pub struct Enrolment {
     identity: Identity,
     found: Found,
-    prior: Option<NodeRecord>,
     policy: Arc<Policy>,
     entropy: Entropy,
     started: UnixTime,
+    /// What was known of the node before.
+    prior: Option<NodeRecord>,
+    stage: Stage,
+    /// When all must be over, while it does not wait for a place.
+    whole: Option<UnixTime>,
+    calls: Vec<Tries>,
+    last_call: u32,
+    /// Replies that were taken, to know a second one that differs.
+    answered: Vec<(CallId, [u8; 32])>,
+    facts: Facts,
+}
+
+/// Where the enrolment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    New,
+    /// The first answers are awaited.
+    Contact,
+    /// Whether the rates let the node through is awaited.
+    Rates,
+    /// A place among the nodes that are worked on is awaited.
+    Place,
+    /// Whether a token that is good once was used is awaited.
+    TokenUse,
+    /// The node makes and proves its key.
+    Key,
+    /// The node makes a signing request.
+    Csr,
+    /// The helper decides.
+    Helper,
+    /// The node replaces its software.
+    Update,
+    /// The node is told to stop.
+    Shutdown,
+    /// The node's token is being signed.
+    Issue,
+    /// The node gets its configuration.
+    Configure,
+    /// The node is told to start again.
+    Restart,
+    /// The node is awaited in the fleet.
+    Member(UnixTime),
+    Done,
+}
+
+/// What was learned on the way.
+#[derive(Debug, Default)]
+struct Facts {
+    /// Which of the secrets is tried or was right.
+    secret: usize,
+    renewal_nonce: String,
+    name: Option<NameState>,
+    held_until: Option<i64>,
+    shown: Option<Shown>,
+    ecdh_public: String,
+    former_key: Option<PublicKey>,
+    inventory: Option<Inventory>,
+    /// Why the helper has to confirm.
+    confirm: Option<Why>,
+    nonce: String,
+    public_key: Option<PublicKey>,
+    key: Option<NodeKey>,
+    csr: Option<SigningRequest>,
+    asked: Option<UnixTime>,
+    answer: Option<Box<Answer>>,
+    helper: Option<HelperFacts>,
+    configuration: Configuration,
+    delivery: Option<overlay_protocol::provisioning::action::ConfigureRequest>,
+    issued: Option<Issued>,
+    /// The token that was used up for this node.
+    configured: bool,
+}
+
+/// What the node says of itself.
+#[derive(Debug)]
+struct Inventory {
+    json: String,
+    version: String,
+    upgradable: bool,
 }
 
 impl Enrolment {
     /// Begins the enrolment of a node of which something may be known.
+    ///
+    /// `entropy` is for this enrolment alone.
     #[must_use]
     pub fn new(
         identity: Identity,
@@ -39,24 +150,175 @@ impl Enrolment {
         now: UnixTime,
     ) -> Self {
         Self {
+            whole: Some(after(now, policy.calls.whole)),
             identity,
             found,
-            prior,
             policy,
             entropy,
             started: now,
+            prior,
+            stage: Stage::New,
+            calls: Vec::new(),
+            last_call: 0,
+            answered: Vec::new(),
+            facts: Facts::default(),
         }
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Takes an input and returns what is to be done.
     pub fn on(&mut self, input: Input, now: UnixTime) -> Vec<Command> {
-        drop((input, now));
-        Vec::new()
+        let mut out = Vec::new();
+        if self.stage == Stage::Done {
+            return out;
+        }
+        if let Err(end) = self.take(input, now, &mut out) {
+            self.end(end, now, &mut out);
+        }
+        out
     }
 
     /// When [`Input::Tick`] is due at the latest.
     #[must_use]
     pub fn deadline(&self) -> Option<UnixTime> {
-        None
+        if self.stage == Stage::Done {
+            return None;
+        }
+        let member = match self.stage {
+            Stage::Member(until) => Some(until),
+            Stage::New
+            | Stage::Contact
+            | Stage::Rates
+            | Stage::Place
+            | Stage::TokenUse
+            | Stage::Key
+            | Stage::Csr
+            | Stage::Helper
+            | Stage::Update
+            | Stage::Shutdown
+            | Stage::Issue
+            | Stage::Configure
+            | Stage::Restart
+            | Stage::Done => None,
+        };
+        let tries = self.calls.iter().filter_map(|tries| tries.again).min();
+        [member, self.whole, tries].into_iter().flatten().min()
+    }
+
+    fn take(&mut self, input: Input, now: UnixTime, out: &mut Vec<Command>) -> Result<(), End> {
+        match input {
+            Input::Start => self.start(now, out),
+            Input::Reply {
+                call,
+                sender,
+                reply,
+            } => self.reply(call, &sender, reply, now, out),
+            Input::CallFailed { call, fault } => self.call_failed(call, &fault, now, out),
+            Input::Name(state) if self.stage == Stage::Contact => {
+                self.facts.name.get_or_insert(state);
+                self.contacted(now, out)
+            }
+            Input::Rates(admission) if self.stage == Stage::Rates => match admission {
+                Admission::Granted => {
+                    self.stage = Stage::Place;
+                    self.whole = None;
+                    out.push(Command::AwaitWorker);
+                    Ok(())
+                }
+                Admission::Later(pause) => Err(End::Limited(pause)),
+            },
+            Input::Worker if self.stage == Stage::Place => self.placed(now, out),
+            Input::Token(state) if self.stage == Stage::TokenUse => self.token_used(state, out),
+            Input::Helper(answer) if self.stage == Stage::Helper => {
+                self.helper_answered(answer, now, out)
+            }
+            Input::Issued(issued) if self.stage == Stage::Issue => self.issued(issued, now, out),
+            Input::FenceLost => Err(End::Stopped(Why::new(
+                Reason::FenceLost,
+                "another instance took over",
+            ))),
+            Input::Paused => self.paused(),
+            Input::Member if matches!(self.stage, Stage::Restart | Stage::Member(_)) => {
+                Err(End::Enrolled)
+            }
+            Input::Tick => self.tick(now, out),
+            // Answers to what was not asked, or not any more.
+            Input::Name(_)
+            | Input::Rates(_)
+            | Input::Worker
+            | Input::Token(_)
+            | Input::Helper(_)
+            | Input::Issued(_)
+            | Input::Member => Ok(()),
+        }
+    }
+
+    /// Stops unless the node has its configuration or is about to have it: half a node helps nobody.
+    fn paused(&self) -> Result<(), End> {
+        match self.stage {
+            Stage::Configure | Stage::Restart | Stage::Member(_) => Ok(()),
+            Stage::New
+            | Stage::Contact
+            | Stage::Rates
+            | Stage::Place
+            | Stage::TokenUse
+            | Stage::Key
+            | Stage::Csr
+            | Stage::Helper
+            | Stage::Update
+            | Stage::Shutdown
+            | Stage::Issue
+            | Stage::Done => Err(End::Stopped(Why::new(
+                Reason::Paused,
+                "provisioning is paused",
+            ))),
+        }
+    }
+
+    fn tick(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Result<(), End> {
+        if let Stage::Member(until) = self.stage
+            && until <= now
+        {
+            return Err(End::Failed(Why::new(
+                Reason::NotSeen,
+                "the node was configured and restarted, and not seen as a member since",
+            )));
+        }
+        if self.whole.is_some_and(|whole| whole <= now) {
+            return Err(End::Failed(Why::new(
+                Reason::TooSlow,
+                format!(
+                    "it took longer than {} s",
+                    self.policy.calls.whole.as_secs()
+                ),
+            )));
+        }
+        let due: Vec<_> = self
+            .calls
+            .iter()
+            .filter(|tries| tries.again.is_some_and(|again| again <= now))
+            .map(|tries| tries.action)
+            .collect();
+        for action in due {
+            self.send(action, out);
+        }
+        Ok(())
+    }
+
+    /// The secret of the node: the one that its token carries once that is known, else one of those configured.
+    fn secret(&self) -> SecretText {
+        self.policy
+            .secrets
+            .get(self.facts.secret)
+            .cloned()
+            .unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

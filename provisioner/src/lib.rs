@@ -1,15 +1,21 @@
 //! Enrols new nodes: finds them, judges them, asks the helper, issues their token, configures and restarts them.
 
 mod answer;
+mod claims;
 mod config;
+mod csr;
+mod delivery;
 mod enrol;
 mod entropy;
 mod helper;
+mod limits;
 mod policy;
 mod question;
+mod queue;
 mod reason;
-mod record;
+pub mod record;
 mod time;
+mod version;
 
 pub use answer::{Answer, AnswerError, HelperFault, WantedClaims};
 pub use config::{
@@ -26,6 +32,7 @@ pub use policy::{
     Calls, Conflict, Features, HelperRules, Issue, Names, Pki, Placement, Policy, Quarantine,
     Retry, Upgrades,
 };
+pub use limits::Limiter;
 pub use question::{Details, Hidden, NodeKey, Question, SigningRequest};
+pub use queue::{Bounds, Offer, Queue};
 pub use reason::Reason;
-pub use record::{AuditRecord, NodeRecord};

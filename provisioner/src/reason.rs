@@ -66,6 +66,8 @@ reasons! {
     CsrDenied => "csr_denied",
     /// It fails or loops too often.
     Quarantined => "quarantined",
+    /// It failed or was put off, and its next attempt is not due.
+    NotDue => "not_due",
     /// Too many nodes at once with its token or at its site.
     RateLimited => "rate_limited",
     /// The helper asked to wait.

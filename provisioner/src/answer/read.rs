@@ -108,10 +108,7 @@ fn claims(Members(members): RawMembers) -> Result<WantedClaims, AnswerError> {
     Ok(claims)
 }
 
-fn permissions(
-    Members(members): RawMembers,
-    at: &str,
-) -> Result<ServerPermissions, AnswerError> {
+fn permissions(Members(members): RawMembers, at: &str) -> Result<ServerPermissions, AnswerError> {
     let mut granted = ServerPermissions::default();
     for (name, value) in members {
         let name = name.to_ascii_lowercase();
@@ -127,10 +124,7 @@ fn permissions(
     Ok(granted)
 }
 
-fn optional<T: DeserializeOwned>(
-    member: &str,
-    value: &RawValue,
-) -> Result<Option<T>, AnswerError> {
+fn optional<T: DeserializeOwned>(member: &str, value: &RawValue) -> Result<Option<T>, AnswerError> {
     serde_json::from_str(value.get()).map_err(|error| AnswerError::Member {
         member: member.to_owned(),
         problem: error.to_string(),

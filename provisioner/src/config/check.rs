@@ -54,10 +54,10 @@ pub(super) fn check(raw: RawConfig) -> Result<Config, Vec<Fault>> {
             .map(|token| SecretSource::Given(token.into())),
     );
     if node_secrets.is_empty() {
-        found.push(
-            Fault::new("nodes.secret_files", "names no secret")
-                .remedy("name the file of the secret that is in the nodes' provisioning.jwt (cht)"),
-        );
+        found
+            .push(Fault::new("nodes.secret_files", "names no secret").remedy(
+                "name the file of the secret that is in the nodes' provisioning.jwt (cht)",
+            ));
     }
     let component = raw
         .nodes
@@ -236,10 +236,12 @@ fn broker(
         }
         pair => pair,
     };
-    let settings = raw.check("broker", "provisioner", faults).map(|mut broker| {
-        broker.auth = Auth::None;
-        broker
-    });
+    let settings = raw
+        .check("broker", "provisioner", faults)
+        .map(|mut broker| {
+            broker.auth = Auth::None;
+            broker
+        });
     let login = password.map(|password| Login {
         user,
         password,
@@ -298,7 +300,13 @@ fn issuers(
 fn issue(validity: Option<Period>, least: Option<Period>, faults: &mut Vec<Fault>) -> Issue {
     let defaults = Issue::default();
     Issue {
-        validity: period("issue.validity", validity, defaults.validity, SECOND, faults),
+        validity: period(
+            "issue.validity",
+            validity,
+            defaults.validity,
+            SECOND,
+            faults,
+        ),
         min_validity: period(
             "issue.min_validity",
             least,
@@ -325,7 +333,10 @@ fn limits(raw: &RawLimits, faults: &mut Vec<Fault>) -> Limits {
     let mut some = |key: &str, raw: Option<usize>, default: usize| {
         let value = NonZeroUsize::new(raw.unwrap_or(default));
         if value.is_none() {
-            faults.push(Fault::new(format!("limits.{key}"), "would let nothing through"));
+            faults.push(Fault::new(
+                format!("limits.{key}"),
+                "would let nothing through",
+            ));
         }
         value.unwrap_or(NonZeroUsize::MIN)
     };
@@ -338,13 +349,7 @@ fn limits(raw: &RawLimits, faults: &mut Vec<Fault>) -> Limits {
 }
 
 fn rate(key: &str, raw: RawRate, faults: &mut Vec<Fault>) -> Option<Rate> {
-    let per = period(
-        &format!("{key}.per"),
-        raw.per,
-        60 * SECOND,
-        SECOND,
-        faults,
-    );
+    let per = period(&format!("{key}.per"), raw.per, 60 * SECOND, SECOND, faults);
     let nodes = NonZeroU32::new(raw.nodes)?;
     Some(Rate {
         nodes,

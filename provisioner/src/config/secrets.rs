@@ -115,8 +115,12 @@ impl Keys {
             }
         }
         if let (Some(token), Some(seed)) = (&config.login.token_file, &config.login.seed_file) {
-            pair(("login.token_file", token), ("login.seed_file", seed), secrets)
-                .unwrap_or_else(&mut keep);
+            pair(
+                ("login.token_file", token),
+                ("login.seed_file", seed),
+                secrets,
+            )
+            .unwrap_or_else(&mut keep);
         }
         if config.login.token_file.as_ref() != Some(&config.issuer_token_file) {
             pair(
@@ -146,10 +150,7 @@ impl Keys {
             quarantine: config.quarantine,
             placements: config.placements.clone(),
         };
-        Ok(Self {
-            password,
-            policy,
-        })
+        Ok(Self { password, policy })
     }
 }
 
@@ -194,13 +195,12 @@ fn pair(
             source,
         },
     })?;
-    let claims = Unverified::<ClientClaims>::decode(text.trim()).map_err(|source| {
-        KeysError::Token {
+    let claims =
+        Unverified::<ClientClaims>::decode(text.trim()).map_err(|source| KeysError::Token {
             key: token_key,
             path: token.to_owned(),
             source,
-        }
-    })?;
+        })?;
     let claimed = &claims.claims_unverified().standard.public_key;
     if claimed.parse() != Ok(key.public()) {
         return Err(KeysError::OtherKey {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use overlay_protocol::lifecycle::Event;
+use overlay_protocol::provisioning::NodeRecord;
+use overlay_protocol::provisioning::audit::Record as AuditRecord;
 use overlay_protocol::rpc::RpcReply;
 use overlay_tokens::SecretText;
 use overlay_tokens::claims::ServerClaims;
@@ -12,7 +14,6 @@ use serde_json::{Map, Value};
 use crate::answer::{Answer, HelperFault};
 use crate::question::Question;
 use crate::reason::Reason;
-use crate::record::{AuditRecord, NodeRecord};
 
 /// How a node was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,249 @@
+//! The first answers of a node, and the judgement upon them.
+
+use overlay_protocol::lifecycle::EventKind;
+use overlay_protocol::provisioning::action::JwtReply;
+use overlay_protocol::provisioning::{DataError, InventoryReply, NodeState};
+use overlay_tokens::UnixTime;
+use serde_json::Value;
+
+use super::call::Unusable;
+use super::command::{Action, Command, Found, Note, TokenUse, Why};
+use super::end::End;
+use super::{Enrolment, Inventory, Stage, judge};
+use crate::reason::Reason;
+use crate::time::{after, until};
+
+impl Enrolment {
+    /// Asks for everything that the judgement needs, all at once, unless the node is to be left alone.
+    pub(super) fn start(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Result<(), End> {
+        if self.stage != Stage::New {
+            return Ok(());
+        }
+        self.left_alone(now)?;
+        self.tell_of_the_lost(now, out);
+        if let Some(prior) = &mut self.prior
+            && judge::is_unconfirmed(prior)
+        {
+            prior.issued = None;
+        }
+        self.stage = Stage::Contact;
+        out.push(Command::CheckName);
+        self.call(Action::Jwt, out);
+        self.call(Action::Inventory, out);
+        Ok(())
+    }
+
+    /// Ends at once for a node that is in quarantine, or whose next attempt is not due.
+    fn left_alone(&self, now: UnixTime) -> Result<(), End> {
+        let Some(prior) = &self.prior else {
+            return Ok(());
+        };
+        let quarantine = &self.policy.quarantine;
+        if prior.state == NodeState::Quarantined {
+            let begun = UnixTime::from_secs(prior.since);
+            let ends = quarantine.duration.map(|duration| after(begun, duration));
+            if ends.is_none_or(|ends| now < ends) {
+                let message = prior.message.clone().unwrap_or_default();
+                return Err(End::LeftAlone {
+                    quarantined: true,
+                    why: Why::new(Reason::Quarantined, message),
+                    pause: ends.map(|ends| until(now, ends)),
+                });
+            }
+        }
+        match prior.not_before.map(UnixTime::from_secs) {
+            Some(due) if now < due && prior.state != NodeState::Member => Err(End::LeftAlone {
+                quarantined: false,
+                why: Why::new(
+                    Reason::NotDue,
+                    format!("the next attempt is due at {}", due.secs),
+                ),
+                pause: Some(until(now, due)),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn jwt(
+        &mut self,
+        data: Value,
+        now: UnixTime,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Unusable> {
+        let reply = JwtReply::from_value(data)?;
+        if reply.jwt.is_empty() {
+            return Err(DataError::Missing { member: "jwt" }.into());
+        }
+        let shown = judge::token(reply.token_text(), &self.identity, &self.policy, now)
+            .map_err(End::Refused)?;
+        if let (Some(token), Some(signature)) = (&reply.server_jwt, &reply.renewal_signature) {
+            let nonce = &self.facts.renewal_nonce;
+            let policy = &self.policy;
+            self.facts.former_key =
+                judge::renewal(token, signature, nonce, &self.identity, policy, now)
+                    .map_err(End::Refused)?;
+        }
+        // The token tells which of the secrets is the node's.
+        let secrets = self.policy.secrets.iter();
+        if let Some(own) = secrets
+            .enumerate()
+            .find_map(|(at, secret)| (*secret == shown.token.cht).then_some(at))
+        {
+            self.facts.secret = own;
+        }
+        self.facts.ecdh_public = reply.ecdh_public;
+        self.facts.shown = Some(shown);
+        self.done(Action::Jwt);
+        Ok(self.contacted(now, out)?)
+    }
+
+    pub(super) fn inventory(
+        &mut self,
+        data: Value,
+        now: UnixTime,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Unusable> {
+        let wrong = |member: &'static str, expected: &'static str| {
+            Unusable::from(DataError::Type { member, expected })
+        };
+        let reply = InventoryReply::from_value(data)?;
+        let version = match reply.data.get("version") {
+            None | Some(Value::Null) => return Err(DataError::Missing { member: "version" }.into()),
+            Some(Value::String(version)) => version.clone(),
+            Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                return Err(wrong("version", "a text"));
+            }
+        };
+        let upgradable = match reply.data.get("upgradable") {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(upgradable)) => *upgradable,
+            Some(Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => {
+                return Err(wrong("upgradable", "true or false"));
+            }
+        };
+        self.facts.inventory = Some(Inventory {
+            json: overlay_protocol::json::encode_text(&reply.data),
+            version,
+            upgradable,
+        });
+        self.done(Action::Inventory);
+        Ok(self.contacted(now, out)?)
+    }
+
+    /// Judges, once all first answers are there.
+    pub(super) fn contacted(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Result<(), End> {
+        let (Some(name), Some(shown), Some(inventory)) =
+            (self.facts.name, &self.facts.shown, &self.facts.inventory)
+        else {
+            return Ok(());
+        };
+        if self.facts.former_key.is_none() {
+            self.loops(now)?;
+            let confirmed = self.prior.as_ref().is_some_and(|prior| prior.confirmed);
+            let held = self
+                .prior
+                .as_ref()
+                .and_then(|prior| judge::held_until(prior, now));
+            if !confirmed {
+                self.facts.confirm =
+                    judge::name(&self.identity, name, held, &self.policy).map_err(End::Refused)?;
+            }
+            self.facts.held_until = held;
+        }
+        let version = inventory.version.clone();
+        let token = shown
+            .facts
+            .id
+            .clone()
+            .unwrap_or_else(|| shown.facts.sha256.clone());
+        let site = shown.site.clone();
+        if self.found == Found::Event {
+            let event = self.event(EventKind::Startup { version }, now);
+            out.push(Command::PublishVetted(event));
+        }
+        self.stage = Stage::Rates;
+        out.push(Command::TakeRates { token, site });
+        Ok(())
+    }
+
+    /// A node that was enrolled again and again, and each time came back, does not stay enrolled.
+    fn loops(&self, now: UnixTime) -> Result<(), End> {
+        let Some(prior) = &self.prior else {
+            return Ok(());
+        };
+        let rules = &self.policy.quarantine;
+        let recent = prior
+            .enrolments
+            .iter()
+            .filter(|at| after(UnixTime::from_secs(**at), rules.loop_window) > now)
+            .count();
+        let most = usize::try_from(rules.enrolments.get()).unwrap_or(usize::MAX);
+        if recent < most {
+            return Ok(());
+        }
+        Err(End::Quarantine(Why::new(
+            Reason::Quarantined,
+            format!(
+                "the node was enrolled {recent} times within {} s and came back each time: does its configuration switch provisioning off?",
+                rules.loop_window.as_secs()
+            ),
+        )))
+    }
+
+    /// A place is free: the work begins.
+    pub(super) fn placed(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Result<(), End> {
+        self.whole = Some(after(now, self.policy.calls.whole));
+        let Some(shown) = &self.facts.shown else {
+            return Ok(());
+        };
+        // It may have waited for long.
+        if let Err(error) = shown.token.check_at(now) {
+            return Err(End::Refused(Why::new(
+                Reason::TokenExpired,
+                format!("the node's provisioning token is not good any more: {error}"),
+            )));
+        }
+        match &shown.facts.id {
+            Some(id) if shown.facts.one_time => {
+                self.stage = Stage::TokenUse;
+                out.push(Command::UseToken { id: id.clone() });
+            }
+            Some(_) | None => self.begin_key(out),
+        }
+        Ok(())
+    }
+
+    pub(super) fn token_used(
+        &mut self,
+        state: TokenUse,
+        out: &mut Vec<Command>,
+    ) -> Result<(), End> {
+        match state {
+            TokenUse::Ours => {
+                self.begin_key(out);
+                Ok(())
+            }
+            // A member that proves its old key may renew with the token that made it one; an operator may say so, too.
+            TokenUse::Used { by }
+                if by == self.identity.as_str()
+                    && (self.facts.former_key.is_some()
+                        || self.prior.as_ref().is_some_and(|prior| prior.confirmed)) =>
+            {
+                out.push(Command::Tell(Note::Odd(
+                    "the provisioning token was good once, and is used again by the same node"
+                        .to_owned(),
+                )));
+                self.begin_key(out);
+                Ok(())
+            }
+            TokenUse::Used { by } => Err(End::Refused(Why::new(
+                Reason::TokenUsed,
+                format!("the node's provisioning token was good once, and {by} used it"),
+            ))),
+            TokenUse::Unknown(error) => Err(End::Failed(Why::new(
+                Reason::StoreFailed,
+                format!("whether the provisioning token was used cannot be found out: {error}"),
+            ))),
+        }
+    }
+}

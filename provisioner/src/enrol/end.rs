@@ -1,0 +1,362 @@
+//! The end of an enrolment: its record, its audit, and the pause before the next.
+
+use std::time::Duration;
+
+use overlay_protocol::lifecycle::{Event, EventKind};
+use overlay_protocol::provisioning::audit::{self, Details, Kind};
+use overlay_protocol::provisioning::{NodeRecord, NodeState};
+use overlay_tokens::UnixTime;
+
+use super::command::{Command, Finished, Outcome, Why};
+use super::{Enrolment, Stage};
+use crate::reason::Reason;
+use crate::time::{after, until};
+
+/// Reason in the record of a node that replaces its software; the message is the version.
+pub(super) const UPGRADING: &str = "upgrading";
+/// Reason in the record of a node that was shut down.
+const SHUT_DOWN: &str = "shut_down";
+/// How long a node that another provisioner works on is left to it; nodes keep the lock for two minutes.
+const BUSY: Duration = Duration::from_secs(60);
+/// How long a node is not tried that nobody answers for: an event or a scan tells that it is back.
+const GONE: Duration = Duration::from_secs(5);
+/// How long the events of a node that ended well are its old ones, as the original has it.
+const SETTLED: Duration = Duration::from_secs(60);
+/// How long nodes in quarantine without an end are not looked at.
+const QUARANTINED: Duration = Duration::from_secs(600);
+
+/// How it ends.
+#[derive(Debug)]
+pub(super) enum End {
+    Enrolled,
+    ShutDown,
+    Upgraded(String),
+    Deferred(Why),
+    /// A rate does not let it through yet.
+    Limited(Duration),
+    Refused(Why),
+    Failed(Why),
+    Quarantine(Why),
+    /// It was not even begun.
+    LeftAlone {
+        quarantined: bool,
+        why: Why,
+        pause: Option<Duration>,
+    },
+    /// Not the node's fault: nothing is recorded.
+    Stopped(Why),
+}
+
+impl Enrolment {
+    pub(super) fn end(&mut self, end: End, now: UnixTime, out: &mut Vec<Command>) {
+        let finished = match end {
+            End::Enrolled => self.enrolled(now, out),
+            End::ShutDown => {
+                let mut record = self.settled(NodeState::Waiting, now);
+                record.set_reason(SHUT_DOWN, "the helper had the node shut down");
+                self.keep(record, Kind::Shutdown, None, now, out);
+                settled(Outcome::ShutDown)
+            }
+            End::Upgraded(version) => {
+                let mut record = self.settled(NodeState::Waiting, now);
+                record.set_reason(UPGRADING, &version);
+                self.keep(record, Kind::Upgraded, None, now, out);
+                Finished {
+                    outcome: Outcome::Upgraded { version },
+                    pause: None,
+                }
+            }
+            End::Deferred(why) => self.deferred(why, now, out),
+            End::Limited(pause) => Finished {
+                outcome: Outcome::Deferred(Why::new(
+                    Reason::RateLimited,
+                    "too many nodes begin with this token, or at this site",
+                )),
+                pause: Some(pause),
+            },
+            End::Refused(why) => self.failed(Kind::Refused, why, now, out),
+            End::Failed(why) => self.failed(Kind::Failed, why, now, out),
+            End::Quarantine(why) => self.quarantine(why, now, out),
+            End::LeftAlone {
+                quarantined,
+                why,
+                pause,
+            } => Finished {
+                outcome: if quarantined {
+                    Outcome::Quarantined(why)
+                } else {
+                    Outcome::Stopped(why)
+                },
+                pause: Some(pause.unwrap_or(QUARANTINED)),
+            },
+            End::Stopped(why) => Finished {
+                pause: match why.reason {
+                    Reason::Busy => Some(self.entropy.jitter(BUSY)),
+                    Reason::Gone => Some(self.entropy.jitter(GONE)),
+                    _ => None,
+                },
+                outcome: Outcome::Stopped(why),
+            },
+        };
+        self.stage = Stage::Done;
+        self.calls.clear();
+        self.facts.delivery = None;
+        out.push(Command::Finish(finished));
+    }
+
+    fn enrolled(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Finished {
+        let mut record = self.settled(NodeState::Member, now);
+        record.confirmed = false;
+        out.push(Command::Record(Box::new(record)));
+        settled(Outcome::Enrolled {
+            renewed: self.facts.former_key.is_some(),
+        })
+    }
+
+    fn deferred(&mut self, why: Why, now: UnixTime, out: &mut Vec<Command>) -> Finished {
+        let mut record = self.record(NodeState::Deferred, now);
+        record.deferrals = record.deferrals.saturating_add(1);
+        record.failures = 0;
+        record.first_failure = None;
+        record.set_reason(why.reason.as_str(), &why.message);
+        let retry = &self.policy.retry;
+        let pause = grown(retry.defer_first, retry.defer_longest, record.deferrals);
+        let pause = self.entropy.jitter(pause);
+        record.not_before = Some(after(now, pause).secs);
+        self.keep(record, Kind::Deferred, Some(&why), now, out);
+        Finished {
+            outcome: Outcome::Deferred(why),
+            pause: Some(pause),
+        }
+    }
+
+    fn failed(&mut self, kind: Kind, why: Why, now: UnixTime, out: &mut Vec<Command>) -> Finished {
+        let state = if kind == Kind::Refused {
+            NodeState::Refused
+        } else {
+            NodeState::Failed
+        };
+        let mut record = self.record(state, now);
+        let rules = self.policy.quarantine;
+        let first = record
+            .first_failure
+            .map(UnixTime::from_secs)
+            .filter(|first| after(*first, rules.window) > now && record.failures > 0);
+        record.failures = match first {
+            Some(_) => record.failures.saturating_add(1),
+            None => 1,
+        };
+        record.first_failure = Some(first.unwrap_or(now).secs);
+        record.set_reason(why.reason.as_str(), &why.message);
+        if record.failures >= rules.failures.get() {
+            let message = format!(
+                "{} failures in a row, the last: {}",
+                record.failures, why.message
+            );
+            self.prior = Some(record);
+            return self.quarantine(Why::new(Reason::Quarantined, message), now, out);
+        }
+        let retry = &self.policy.retry;
+        let pause = grown(retry.first, retry.longest, record.failures);
+        let pause = self.entropy.jitter(pause);
+        record.not_before = Some(after(now, pause).secs);
+        self.keep(record, kind, Some(&why), now, out);
+        let outcome = if kind == Kind::Refused {
+            Outcome::Refused(why)
+        } else {
+            Outcome::Failed(why)
+        };
+        Finished {
+            outcome,
+            pause: Some(pause),
+        }
+    }
+
+    fn quarantine(&mut self, why: Why, now: UnixTime, out: &mut Vec<Command>) -> Finished {
+        let mut record = self.record(NodeState::Quarantined, now);
+        record.since = now.secs;
+        record.not_before = None;
+        record.set_reason(why.reason.as_str(), &why.message);
+        self.keep(record, Kind::Quarantined, Some(&why), now, out);
+        Finished {
+            outcome: Outcome::Quarantined(why),
+            pause: Some(self.policy.quarantine.duration.unwrap_or(QUARANTINED)),
+        }
+    }
+
+    /// Keeps a record, and before it what was done, for ever.
+    fn keep(
+        &mut self,
+        record: NodeRecord,
+        kind: Kind,
+        why: Option<&Why>,
+        now: UnixTime,
+        out: &mut Vec<Command>,
+    ) {
+        let audit = self.audit(kind, why, now);
+        out.push(Command::Audit(Box::new(audit)));
+        out.push(Command::Record(Box::new(record)));
+    }
+
+    /// The record of a node with which nothing is wrong any more.
+    fn settled(&self, state: NodeState, now: UnixTime) -> NodeRecord {
+        let mut record = self.record(state, now);
+        record.attempts = 0;
+        record.failures = 0;
+        record.first_failure = None;
+        record.deferrals = 0;
+        record.reason = None;
+        record.message = None;
+        record.not_before = None;
+        record
+    }
+
+    /// What is known of the node now, in a state.
+    pub(super) fn record(&self, state: NodeState, now: UnixTime) -> NodeRecord {
+        let mut record = self
+            .prior
+            .clone()
+            .unwrap_or_else(|| NodeRecord::new(self.identity.clone(), now.secs));
+        if record.state != state {
+            record.since = now.secs;
+        }
+        record.state = state;
+        record.updated = now.secs;
+        record.found = Some(self.found.as_str().to_owned());
+        record.instance = Some(self.policy.instance.clone());
+        if !self.facts.configured {
+            record.attempts = record.attempts.saturating_add(1);
+        }
+        if let Some(shown) = &self.facts.shown {
+            record.token = Some(shown.facts.clone());
+            record.site.clone_from(&shown.site);
+        }
+        if let Some(inventory) = &self.facts.inventory {
+            record.version = Some(inventory.version.clone());
+        }
+        if let Some(placement) = self.placement() {
+            record.placement = Some(placement);
+        }
+        record
+    }
+
+    fn placement(&self) -> Option<String> {
+        let answer = self.facts.answer.as_ref()?;
+        Some(answer.placement.clone()).filter(|placement| !placement.is_empty())
+    }
+
+    /// The record of what was done.
+    pub(super) fn audit(&mut self, kind: Kind, why: Option<&Why>, now: UnixTime) -> audit::Record {
+        let details = Details {
+            step: Some(self.step().to_owned()),
+            attempt: Some(
+                self.prior
+                    .as_ref()
+                    .map_or(0, |prior| prior.attempts)
+                    .saturating_add(u32::from(!self.facts.configured)),
+            ),
+            found: Some(self.found.as_str().to_owned()),
+            token: self.facts.shown.as_ref().map(|shown| shown.facts.clone()),
+            public_key: self.facts.public_key.map(|key| key.to_string()),
+            former_key: self.facts.former_key.map(|key| key.to_string()),
+            issued: self.facts.issued.clone(),
+            helper: self.facts.helper.clone(),
+            placement: self.placement(),
+            version: match kind {
+                Kind::Upgraded => Some(self.wanted_version().to_owned()),
+                Kind::Enrolled
+                | Kind::Refused
+                | Kind::Renewed
+                | Kind::Deferred
+                | Kind::Failed
+                | Kind::Quarantined
+                | Kind::Released
+                | Kind::Retried
+                | Kind::Paused
+                | Kind::Resumed
+                | Kind::Shutdown => self
+                    .facts
+                    .inventory
+                    .as_ref()
+                    .map(|inventory| inventory.version.clone()),
+            },
+            took_ms: u64::try_from(until(self.started, now).as_millis()).ok(),
+            ..self.origin(why)
+        };
+        let id = self.entropy.uuid();
+        audit::Record::new(id, kind, Some(self.identity.clone()), now.secs, details)
+    }
+
+    /// Who says so, and why.
+    fn origin(&self, why: Option<&Why>) -> Details {
+        Details {
+            provisioner: self.policy.provisioner.clone(),
+            instance: self.policy.instance.clone(),
+            site: self.policy.site.clone().unwrap_or_default(),
+            reason: why.map(|why| why.reason.as_str().to_owned()),
+            message: why.map(|why| why.message.clone()),
+            ..Details::default()
+        }
+    }
+
+    /// Tells of a token that an earlier attempt issued and of which nothing was heard since: that attempt broke off.
+    pub(super) fn tell_of_the_lost(&mut self, now: UnixTime, out: &mut Vec<Command>) {
+        let Some(prior) = &self.prior else { return };
+        if prior.state != NodeState::Enrolling {
+            return;
+        }
+        let why = Why::new(
+            Reason::FenceLost,
+            "an earlier attempt broke off after it had issued a token",
+        );
+        let details = Details {
+            issued: prior.issued.clone(),
+            token: prior.token.clone(),
+            attempt: Some(prior.attempts),
+            ..self.origin(Some(&why))
+        };
+        let id = self.entropy.uuid();
+        let identity = Some(self.identity.clone());
+        let record = audit::Record::new(id, Kind::Failed, identity, now.secs, details);
+        out.push(Command::Audit(Box::new(record)));
+    }
+
+    /// What the node did, as it would have said itself.
+    pub(super) fn event(&mut self, kind: EventKind, now: UnixTime) -> Event {
+        let id = self.entropy.uuid();
+        let identity = self.identity.as_str();
+        Event::new(id, identity, self.policy.component.as_str(), now.secs, kind)
+    }
+
+    fn step(&self) -> &'static str {
+        match self.stage {
+            Stage::New | Stage::Contact => "contact",
+            Stage::Rates => "rates",
+            Stage::Place => "place",
+            Stage::TokenUse => "token",
+            Stage::Key => "gen25519",
+            Stage::Csr => "gencsr",
+            Stage::Helper => "helper",
+            Stage::Update => "release_update",
+            Stage::Shutdown => "shutdown",
+            Stage::Issue => "issue",
+            Stage::Configure => "configure",
+            Stage::Restart => "restart",
+            Stage::Member(_) => "member",
+            Stage::Done => "done",
+        }
+    }
+}
+
+fn settled(outcome: Outcome) -> Finished {
+    Finished {
+        outcome,
+        pause: Some(SETTLED),
+    }
+}
+
+/// The pause after the n-th time in a row: doubled each time, up to the longest.
+fn grown(first: Duration, longest: Duration, times: u32) -> Duration {
+    let doublings = times.saturating_sub(1).min(30);
+    first.saturating_mul(1 << doublings).min(longest)
+}
