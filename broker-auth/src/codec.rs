@@ -2,7 +2,7 @@
 
 use overlay_tokens::broker_jwt::{
     AccountKey, CalloutError, CalloutRequest, CalloutVerifier, CurveError, CurveKey,
-    Permissions as UserPermissions, UserJwt, encode_response, encode_user,
+    Permissions as UserPermissions, Responses, UserJwt, encode_response, encode_user,
 };
 use overlay_tokens::{KeyError, UnixTime};
 
@@ -108,6 +108,13 @@ impl Codec {
                         sub_allow: texts(login.permissions.subscribe.allow()),
                         sub_deny: texts(login.permissions.subscribe.deny()),
                     },
+                    resp: login.permissions.answers.map(|answers| Responses {
+                        max: answers.each,
+                        ttl: answers.within,
+                    }),
+                    // Limits in an answer bind nobody: nats-server reads those of the account only.
+                    subs: None,
+                    payload: None,
                 };
                 Ok(encode_user(&user, &request.user_nkey, &self.account, now)?)
             }

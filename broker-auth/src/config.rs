@@ -16,15 +16,15 @@ use overlay_tokens::Issuers;
 use overlay_tokens::claims::DEFAULT_OU;
 
 use crate::hosts::HostList;
-use crate::policy::{Accounts, Certificates, Denied, NodeExpiry};
+use crate::policy::{Accounts, Certificates, Denied, NodeExpiry, ProvisioningCompat};
 use crate::streams::Plan;
 
 pub use raw::RawConfig;
 pub use secrets::{Keys, KeysError};
 
 use check::{
-    check_accounts, check_callout, check_hosts, check_issuers, check_limits, check_provisioning,
-    check_refusals, check_streams, check_system, flat, missing,
+    check_accounts, check_callout, check_deny, check_hosts, check_issuers, check_limits,
+    check_provisioning, check_refusals, check_streams, check_system, flat, missing,
 };
 use raw::{RawCertificatePermissions, RawExpiry};
 
@@ -94,6 +94,8 @@ pub struct ProvisioningFiles {
     pub without_token: bool,
     /// File of the RSA key that signs provisioning tokens.
     pub signer_file: Option<PathBuf>,
+    /// What is wider than it must be.
+    pub compat: ProvisioningCompat,
 }
 
 /// Files of the system user.
@@ -183,6 +185,7 @@ impl FileConfig for Config {
                 found,
             )
         });
+        let denied = check_deny(raw.deny, found);
         let refusals = check_refusals(&raw.refusals, found);
         let admin = raw.admin.check("admin", Some(ADMIN), found);
         let log = raw.log.check("log", found);
@@ -221,11 +224,7 @@ impl FileConfig for Config {
                 RawExpiry::Always => NodeExpiry::Always,
             },
             silence_nodes: raw.nodes.silence,
-            denied: Denied {
-                tokens: raw.deny.tokens.into_iter().collect(),
-                callers: raw.deny.callers.into_iter().collect(),
-                identities: raw.deny.identities.into_iter().collect(),
-            },
+            denied,
             streams,
             refusals,
             limits,

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use overlay_protocol::id::{Collective, Identity};
-use overlay_tokens::claims::{Claims, ClientClaims, ProvisioningClaims, Purpose, ServerClaims};
-use overlay_tokens::{UnixTime, Unverified, Verified, VerifyError, purpose, verify_nonce};
+use overlay_tokens::claims::{Claims, ClientClaims, Purpose, ServerClaims, Standard};
+use overlay_tokens::{UnixTime, Verified, purpose, verify_nonce};
 
 use crate::attempt::{Attempt, Kind, Tls};
 use crate::permissions::{Granted, NodeNames, Permissions};
-use crate::policy::{Certificates, NodeExpiry, PROVISIONER, Policy, Provisioning, System};
+use crate::policy::{Certificates, NodeExpiry, PROVISIONER, Policy, System};
 use crate::reason::Reason;
 
 /// Prefix of the token with which the service tries itself.
@@ -21,9 +21,12 @@ pub const SELF_CHECK: &str = "overlay-broker-auth-self-check.";
 /// Longest connection name that becomes part of a user name, in characters.
 const SHOWN_NAME: usize = 128;
 
+mod provisioning;
 mod refusal;
 
 pub use refusal::Refusal;
+
+use provisioning::{provisioner, unprovisioned};
 
 /// What to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +140,14 @@ fn admit(attempt: &Attempt<'_>, policy: &Policy, now: UnixTime) -> Result<Login,
             Err(unproved(attempt))
         };
     }
+    // Most logins are of nodes that were here before: their tokens are found as they are, without a look into them.
+    if let Some(Ok(token)) = policy
+        .memory
+        .servers
+        .find(attempt.token.0, &policy.issuers, now)
+    {
+        return known_node(attempt, policy, &token, now);
+    }
     match purpose(attempt.token.0)? {
         Purpose::Client => client(attempt, policy, now),
         Purpose::Server => node(attempt, policy, now),
@@ -178,41 +189,6 @@ fn client(attempt: &Attempt<'_>, policy: &Policy, now: UnixTime) -> Result<Login
     })
 }
 
-fn provisioner(
-    attempt: &Attempt<'_>,
-    policy: &Policy,
-    provisioning: &Provisioning,
-    now: UnixTime,
-) -> Result<Login, Refusal> {
-    if !provisioning.password.is(attempt.password.0) {
-        return Err(Reason::ProvisionerPassword.into());
-    }
-    let login = |expires| Login {
-        role: Role::Provisioner,
-        account: policy.accounts.provisioning.clone(),
-        name: PROVISIONER.to_owned(),
-        expires,
-        permissions: Permissions::unrestricted(),
-        dropped: Vec::new(),
-    };
-    if attempt.token.0.is_empty() {
-        return if provisioning.without_token {
-            Ok(login(None))
-        } else {
-            Err(Reason::ProvisionerToken.into())
-        };
-    }
-    let token = client_token(attempt, policy, now)?;
-    let refuse = |reason| Err(Refusal::from(reason).of(Purpose::Client, &token.callerid));
-    if !token.granted().provisioner {
-        return refuse(Reason::NotAProvisioner);
-    }
-    if organisation(&token) != policy.organisation {
-        return refuse(Reason::ForeignProvisioner);
-    }
-    Ok(login(token.expires_at()))
-}
-
 fn system_user(
     attempt: &Attempt<'_>,
     policy: &Policy,
@@ -251,7 +227,16 @@ fn node(attempt: &Attempt<'_>, policy: &Policy, now: UnixTime) -> Result<Login, 
         .servers
         .verify(attempt.token.0, &policy.issuers, now)
         .map_err(|error| Refusal::of_server(error, attempt.token.0))?;
-    node_login(attempt, policy, &token)
+    known_node(attempt, policy, &token, now)
+}
+
+fn known_node(
+    attempt: &Attempt<'_>,
+    policy: &Policy,
+    token: &Verified<ServerClaims>,
+    now: UnixTime,
+) -> Result<Login, Refusal> {
+    node_login(attempt, policy, token, now)
         .map_err(|refusal| refusal.of(Purpose::Server, &token.identity))
 }
 
@@ -259,12 +244,12 @@ fn node_login(
     attempt: &Attempt<'_>,
     policy: &Policy,
     token: &Verified<ServerClaims>,
+    now: UnixTime,
 ) -> Result<Login, Refusal> {
     let names = node_names(token)?;
     prove_holder(attempt, token)?;
-    if policy.denied.has_token(&token.standard)
-        || policy.denied.identities.contains(&token.identity)
-    {
+    not_denied(policy, &token.standard, now)?;
+    if policy.denied.identities.contains(&token.identity) {
         return Err(Reason::Denied.into());
     }
     let Granted {
@@ -291,35 +276,6 @@ fn node_login(
         permissions,
         dropped,
     })
-}
-
-fn unprovisioned(attempt: &Attempt<'_>, policy: &Policy, now: UnixTime) -> Result<Login, Refusal> {
-    let admitted = || {
-        if policy.provisioning.is_none() {
-            return Err(Refusal::from(Reason::ProvisioningOff));
-        }
-        // One token serves many nodes, but RSA apart its check is cheap, and it is seldom: not worth a memory.
-        let token = Unverified::<ProvisioningClaims>::decode(attempt.token.0)?
-            .verify(&policy.issuers, now)
-            .map_err(|error| {
-                if matches!(error, VerifyError::KeyType { .. }) {
-                    return Reason::ProvisioningSignerUnknown.into();
-                }
-                Refusal::from(error)
-            })?;
-        if policy.denied.has_token(&token.standard) {
-            return Err(Reason::Denied.into());
-        }
-        Ok(Login {
-            role: Role::Unprovisioned,
-            account: policy.accounts.provisioning.clone(),
-            name: format!("unprovisioned:{}", shown(attempt.name)),
-            expires: None,
-            permissions: Permissions::unprovisioned(),
-            dropped: Vec::new(),
-        })
-    };
-    admitted().map_err(|refusal| refusal.of(Purpose::Provisioning, attempt.name))
 }
 
 fn certificate(attempt: &Attempt<'_>, policy: &Policy) -> Result<Login, Refusal> {
@@ -368,7 +324,7 @@ fn held_client_token(
         .clients
         .verify(attempt.token.0, &policy.issuers, now)
         .map_err(|error| Refusal::of_client(error, attempt.token.0))?;
-    check_client(attempt, policy, &token)
+    check_client(attempt, policy, &token, now)
         .map_err(|refusal| refusal.of(Purpose::Client, &token.callerid))?;
     Ok(token)
 }
@@ -377,13 +333,26 @@ fn check_client(
     attempt: &Attempt<'_>,
     policy: &Policy,
     token: &Verified<ClientClaims>,
+    now: UnixTime,
 ) -> Result<(), Refusal> {
     if token.callerid.is_empty() || token.callerid.chars().any(char::is_control) {
         return Err(Reason::BadCallerId.into());
     }
     prove_holder(attempt, token)?;
-    if policy.denied.has_token(&token.standard) || policy.denied.callers.contains(&token.callerid) {
+    not_denied(policy, &token.standard, now)?;
+    if policy.denied.callers.contains(&token.callerid) {
         return Err(Reason::Denied.into());
+    }
+    Ok(())
+}
+
+/// Checks that neither the token nor the chain issuer that made it is kept out.
+fn not_denied(policy: &Policy, claims: &Standard, now: UnixTime) -> Result<(), Refusal> {
+    if policy.denied.has_token(claims) {
+        return Err(Reason::Denied.into());
+    }
+    if policy.denied.is_of_old_issuer(claims, now) {
+        return Err(Reason::IssuerTooOld.into());
     }
     Ok(())
 }

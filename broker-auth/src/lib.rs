@@ -38,10 +38,10 @@ pub use config::{Config, Keys, KeysError, RawConfig};
 pub use decide::{Decision, Login, Refusal, Role, SELF_CHECK, decide};
 pub use error::StartError;
 pub use hosts::{HostList, Network, NetworkError};
-pub use permissions::{Granted, NodeNames, Permissions, Side, Subject};
+pub use permissions::{Answers, Granted, NodeNames, Permissions, Side, Subject};
 pub use policy::{
     Accounts, Certificates, Denied, Memory, NodeExpiry, PROVISIONER, Password, Policy,
-    Provisioning, System,
+    Provisioning, ProvisioningCompat, System,
 };
 pub use reason::Reason;
 pub use service::{QUEUE_GROUP, run};

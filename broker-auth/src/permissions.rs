@@ -4,10 +4,19 @@
 //! "everything". A side on which nothing is granted denies everything by name.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use overlay_protocol::id::{Collective, Identity};
-use overlay_protocol::subject::{is_valid_permission, permission as piece};
+use overlay_protocol::subject::{self, is_valid_permission, permission as piece};
 use overlay_tokens::claims::{ClientClaims, ServerClaims};
+
+use crate::policy::ProvisioningCompat;
+
+/// How an unprovisioned node may answer: once, for as long as its slowest action may take.
+const UNPROVISIONED_ANSWERS: Answers = Answers {
+    each: 1,
+    within: Duration::from_secs(120),
+};
 
 /// One subject of a list; most are constants.
 pub type Subject = Cow<'static, str>;
@@ -19,6 +28,17 @@ pub struct Permissions {
     pub publish: Side,
     /// What may be subscribed to.
     pub subscribe: Side,
+    /// Whether the reply subject of a received message may be published to, although no list has it.
+    pub answers: Option<Answers>,
+}
+
+/// Answers to received messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answers {
+    /// How many to each message.
+    pub each: u32,
+    /// How long after it was received.
+    pub within: Duration,
 }
 
 /// The lists of one direction; at least one of them has an entry.
@@ -101,53 +121,71 @@ impl Side {
 }
 
 impl Permissions {
+    fn of(publish: Side, subscribe: Side) -> Self {
+        Self {
+            publish,
+            subscribe,
+            answers: None,
+        }
+    }
+
     /// No restriction within the account.
     #[must_use]
     pub fn unrestricted() -> Self {
-        Self {
-            publish: Side::all(),
-            subscribe: Side::all(),
-        }
+        Self::of(Side::all(), Side::all())
     }
 
     /// Connected, and no more.
     #[must_use]
     pub fn nothing() -> Self {
+        Self::of(Side::nothing(), Side::nothing())
+    }
+
+    /// A node that has yet to be provisioned: `node`, or any where nothing is said.
+    #[must_use]
+    pub fn unprovisioned(node: Option<&Identity>, compat: ProvisioningCompat) -> Self {
+        let mut publish: Vec<Subject> = constants(&piece::UNPROVISIONED_EVENTS).collect();
+        if compat.any_reply {
+            publish.push(Cow::Borrowed(piece::UNPROVISIONED_ANY_REPLY));
+        }
+        let requests = match node {
+            Some(node) => Cow::Owned(subject::unprovisioned_node(node)),
+            None => Cow::Borrowed(piece::UNPROVISIONED_ANY_NODE),
+        };
+        let broadcasts = constants(&piece::UNPROVISIONED_BROADCASTS);
         Self {
-            publish: Side::nothing(),
-            subscribe: Side::nothing(),
+            answers: Some(UNPROVISIONED_ANSWERS),
+            ..Self::of(
+                Side::only(publish),
+                Side::only(std::iter::once(requests).chain(broadcasts).collect()),
+            )
         }
     }
 
-    /// A node that has yet to be provisioned.
+    /// The provisioner: requests to nodes that have yet to be provisioned, its own streams, its word to the fleet.
     #[must_use]
-    pub fn unprovisioned() -> Self {
-        Self {
-            publish: Side::only(constants(&piece::UNPROVISIONED_PUBLISH).collect()),
-            subscribe: Side::only(constants(&piece::UNPROVISIONED_SUBSCRIBE).collect()),
-        }
+    pub fn provisioner() -> Self {
+        let publish = piece::provisioner_publish().into_iter().map(Cow::Owned);
+        Self::of(
+            Side::only(publish.collect()),
+            Side::only(constants(&piece::PROVISIONER_SUBSCRIBE).collect()),
+        )
     }
 
     /// A verified certificate without a token, where such connections publish and subscribe.
     #[must_use]
     pub fn pub_sub() -> Self {
         let side = Side::all_but(&piece::PUBSUB_DENY);
-        Self {
-            publish: side.clone(),
-            subscribe: side,
-        }
+        Self::of(side.clone(), side)
     }
 
     /// A verified certificate without a token, where such connections count as nodes.
     #[must_use]
     pub fn server_without_token() -> Self {
-        Self {
-            publish: Side::all_but(&piece::NO_TOKEN_PUBLISH_DENY),
-            subscribe: Side {
-                allow: vec![Cow::Borrowed(piece::ALL)],
-                deny: constants(&piece::NO_TOKEN_SUBSCRIBE_DENY).collect(),
-            },
-        }
+        Self::of(
+            Side::all_but(&piece::NO_TOKEN_PUBLISH_DENY),
+            Side::all_but(&piece::NO_TOKEN_SUBSCRIBE_DENY),
+        )
     }
 
     /// A client, by the permissions that its token claims; `ou` is the organisation that vouched for it.
@@ -246,10 +284,7 @@ impl Granted {
             dropped.extend(invalid.into_iter().map(Cow::into_owned));
             Side::only(valid)
         };
-        let permissions = Permissions {
-            publish: side(publish),
-            subscribe: side(subscribe),
-        };
+        let permissions = Permissions::of(side(publish), side(subscribe));
         Self {
             permissions,
             dropped,

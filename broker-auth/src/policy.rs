@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use overlay_tokens::claims::{ClientClaims, ServerClaims, Standard};
-use overlay_tokens::{Issuers, VerifiedCache};
+use overlay_protocol::id::Ksuid;
+use overlay_tokens::claims::{ClientClaims, ProvisioningClaims, ServerClaims, Standard};
+use overlay_tokens::{Issuers, UnixTime, VerifiedCache};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -52,6 +53,8 @@ pub struct Memory {
     pub clients: VerifiedCache<ClientClaims>,
     /// Of nodes.
     pub servers: VerifiedCache<ServerClaims>,
+    /// Of nodes that have yet to be provisioned: few tokens, each shared by many nodes.
+    pub provisioning: VerifiedCache<ProvisioningClaims>,
 }
 
 /// Names of the broker's accounts.
@@ -72,6 +75,21 @@ pub struct Provisioning {
     pub password: Password,
     /// Whether a provisioner gets in by its password alone.
     pub without_token: bool,
+    /// What programs of Choria's need wider than ours.
+    pub compat: ProvisioningCompat,
+}
+
+/// Rules of provisioning that are wider than they must be, for programs of Choria's that need them; none by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProvisioningCompat {
+    /// Unprovisioned nodes publish any reply: Choria's provisioner sends requests without a NATS reply subject, to which
+    /// alone a node could answer otherwise.
+    pub any_reply: bool,
+    /// Unprovisioned nodes hear the requests of all: those of protocol v1 that do not run as root connect under another
+    /// name than their own.
+    pub any_node_name: bool,
+    /// The provisioner has the whole account to itself.
+    pub provisioner_unrestricted: bool,
 }
 
 /// Who may enter the system account.
@@ -116,6 +134,8 @@ pub struct Denied {
     pub callers: BTreeSet<String>,
     /// Identities of nodes.
     pub identities: BTreeSet<String>,
+    /// Chain issuers whose tokens were made longer ago than this, in seconds, with all that they issued.
+    pub issuers_older_than: Option<i64>,
 }
 
 /// A password, kept as its hash.
@@ -171,7 +191,8 @@ impl Memory {
         let tokens = usize::try_from(bytes / TOKEN_BYTES).unwrap_or(usize::MAX);
         Self {
             clients: VerifiedCache::new(tokens / 4, bytes / 4),
-            servers: VerifiedCache::new(tokens / 4 * 3, bytes / 4 * 3),
+            servers: VerifiedCache::new(tokens / 8 * 5, bytes / 8 * 5),
+            provisioning: VerifiedCache::new(tokens / 8, bytes / 8),
         }
     }
 }
@@ -194,11 +215,25 @@ impl Denied {
         if self.tokens.is_empty() {
             return false;
         }
-        let issuer = claims
-            .iss
-            .strip_prefix("C-")
-            .and_then(|rest| rest.split_once('.'));
         self.tokens.contains(&claims.jti)
-            || issuer.is_some_and(|(id, _key)| self.tokens.contains(id))
+            || issuer_id(claims).is_some_and(|id| self.tokens.contains(id))
     }
+
+    /// Whether the chain issuer that made a token is too old at `now`. Its age is in its id, for which the
+    /// organisation's issuer has signed.
+    #[must_use]
+    pub fn is_of_old_issuer(&self, claims: &Standard, now: UnixTime) -> bool {
+        let (Some(most), Some(id)) = (self.issuers_older_than, issuer_id(claims)) else {
+            return false;
+        };
+        let made = id.parse::<Ksuid>().ok();
+        let made = made.and_then(|id| i64::try_from(id.unix_seconds()).ok());
+        made.is_none_or(|made| now.secs.saturating_sub(made) > most)
+    }
+}
+
+/// The id of the chain issuer that made a token, if one did.
+fn issuer_id(claims: &Standard) -> Option<&str> {
+    let issuer = claims.iss.strip_prefix("C-")?;
+    issuer.split_once('.').map(|(id, _key)| id)
 }

@@ -49,6 +49,8 @@ pub enum Reason {
     BadPublicKey,
     /// The token, its issuer or its holder is on the deny list.
     Denied,
+    /// The chain issuer that made the token is older than the cell allows.
+    IssuerTooOld,
     /// The broker's nonce was not signed.
     NonceNotSigned,
     /// The broker offered no nonce: nobody can prove to hold a key.
@@ -63,6 +65,12 @@ pub enum Reason {
     ProvisioningSignerUnknown,
     /// A node that shows a verified certificate is not an unprovisioned one.
     ProvisioningWithCertificate,
+    /// An unprovisioned node came under a name that no node can have.
+    BadNodeName,
+    /// A provisioning token that is good for one node, shown by another.
+    AnotherNodesToken,
+    /// Extensions of ours in a provisioning token that are not understood.
+    BadTokenExtensions,
     /// The provisioner's password is missing or wrong.
     ProvisionerPassword,
     /// The provisioner came without a token.
@@ -83,7 +91,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, so that each metric exists from the start.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 41] = [
         Self::NotEncrypted,
         Self::LeafNode,
         Self::Mqtt,
@@ -106,6 +114,7 @@ impl Reason {
         Self::BadCollective,
         Self::BadPublicKey,
         Self::Denied,
+        Self::IssuerTooOld,
         Self::NonceNotSigned,
         Self::NonceNotOffered,
         Self::NonceSignatureMalformed,
@@ -113,6 +122,9 @@ impl Reason {
         Self::ProvisioningOff,
         Self::ProvisioningSignerUnknown,
         Self::ProvisioningWithCertificate,
+        Self::BadNodeName,
+        Self::AnotherNodesToken,
+        Self::BadTokenExtensions,
         Self::ProvisionerPassword,
         Self::ProvisionerToken,
         Self::NotAProvisioner,
@@ -149,6 +161,7 @@ impl Reason {
             Self::BadCollective => "bad_collective",
             Self::BadPublicKey => "bad_public_key",
             Self::Denied => "denied",
+            Self::IssuerTooOld => "issuer_too_old",
             Self::NonceNotSigned => "nonce_not_signed",
             Self::NonceNotOffered => "nonce_not_offered",
             Self::NonceSignatureMalformed => "nonce_signature_malformed",
@@ -156,6 +169,9 @@ impl Reason {
             Self::ProvisioningOff => "provisioning_off",
             Self::ProvisioningSignerUnknown => "provisioning_signer_unknown",
             Self::ProvisioningWithCertificate => "provisioning_with_certificate",
+            Self::BadNodeName => "bad_node_name",
+            Self::AnotherNodesToken => "another_nodes_token",
+            Self::BadTokenExtensions => "bad_token_extensions",
             Self::ProvisionerPassword => "provisioner_password",
             Self::ProvisionerToken => "provisioner_token",
             Self::NotAProvisioner => "not_a_provisioner",
@@ -213,6 +229,9 @@ impl Reason {
             }
             Self::BadPublicKey => "the token has no usable public key",
             Self::Denied => "the token, its issuer or its holder is on the deny list",
+            Self::IssuerTooOld => {
+                "the issuer that made the token is older than this cell allows; issue it anew, and its tokens"
+            }
             Self::NonceNotSigned => {
                 "the connection did not sign the broker's nonce: the token alone proves nothing"
             }
@@ -231,6 +250,15 @@ impl Reason {
             }
             Self::ProvisioningWithCertificate => {
                 "a node with a verified certificate may not use a provisioning token"
+            }
+            Self::BadNodeName => {
+                "an unprovisioned node must connect under its identity, and the connection's name is none"
+            }
+            Self::AnotherNodesToken => {
+                "the provisioning token is good for one node, and the connection has another name"
+            }
+            Self::BadTokenExtensions => {
+                "the provisioning token's `overlay` extensions are not understood"
             }
             Self::ProvisionerPassword => "the provisioner's password is missing or wrong",
             Self::ProvisionerToken => "the provisioner presented no token",

@@ -26,9 +26,10 @@ use overlay_runtime::Context;
 use overlay_runtime::nats::election;
 
 use crate::codec::Codec;
-use crate::config::{Config, Keys};
+use crate::config::{Config, Keys, ProvisioningFiles};
 use crate::error::StartError;
 use crate::metrics::Metrics;
+use crate::policy::ProvisioningCompat;
 
 use answers::Answers;
 use probe::Probe;
@@ -55,6 +56,9 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
         provisioning = config.provisioning.is_some(),
         "keys read; the broker must be configured with this issuer and xkey"
     );
+    if let Some(provisioning) = &config.provisioning {
+        tell_of_compat(provisioning);
+    }
     let metrics = Metrics::register(&cx.registry).context("register metrics")?;
     let nats = cx.broker()?;
 
@@ -139,6 +143,29 @@ fn streams(config: &Config, cx: &Context, metrics: &Metrics) -> anyhow::Result<O
     };
     cx.tasks.spawn("streams", user.run(cx.shutdown.clone()));
     Ok(Some(outbox))
+}
+
+/// Names the rules of provisioning that are wider than they must be.
+fn tell_of_compat(provisioning: &ProvisioningFiles) {
+    let ProvisioningCompat {
+        any_reply,
+        any_node_name,
+        provisioner_unrestricted,
+    } = provisioning.compat;
+    let switches = [
+        ("without_token", provisioning.without_token),
+        ("compat.any_reply", any_reply),
+        ("compat.any_node_name", any_node_name),
+        ("compat.provisioner_unrestricted", provisioner_unrestricted),
+    ];
+    let on: Vec<_> = switches.iter().filter(|(_, on)| *on).collect();
+    if !on.is_empty() {
+        let on: Vec<_> = on.iter().map(|(name, _)| *name).collect();
+        tracing::warn!(
+            on = on.join(", "),
+            "rules of [provisioning] are wider than they must be; switch them off once Choria's programs are gone"
+        );
+    }
 }
 
 /// What the key of the election shows of this instance: its name and its host.

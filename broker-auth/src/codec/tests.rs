@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::decide::{Refusal, Role, decide};
 use crate::permissions::Permissions;
-use crate::policy::{Memory, Policy};
+use crate::policy::{Memory, Policy, ProvisioningCompat};
 use crate::reason::Reason;
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -58,7 +58,7 @@ fn login() -> Decision {
         account: "choria".to_owned(),
         name: "up=rip".to_owned(),
         expires: Some(NOW.secs + 60),
-        permissions: Permissions::unprovisioned(),
+        permissions: Permissions::unprovisioned(None, ProvisioningCompat::default()),
         dropped: Vec::new(),
     })
 }

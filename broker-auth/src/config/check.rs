@@ -13,7 +13,7 @@ use overlay_tokens::{Issuers, PublicKey};
 use super::raw::{self, RawLimits, RawProvisioning, RawRefusals, RawStream, RawStreams, RawSystem};
 use super::{Callout, Limits, ProvisioningFiles, Refusals, Streams, SystemFiles};
 use crate::hosts::HostList;
-use crate::policy::Accounts;
+use crate::policy::{Accounts, Denied, ProvisioningCompat};
 use crate::streams::{self, Plan};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -137,11 +137,35 @@ pub(super) fn check_provisioning(
         ));
         return None;
     };
+    let raw::RawProvisioningCompat {
+        any_reply,
+        any_node_name,
+        provisioner_unrestricted,
+    } = raw.compat;
     Some(ProvisioningFiles {
         password_file,
         without_token: raw.without_token,
         signer_file: raw.signer_file,
+        compat: ProvisioningCompat {
+            any_reply,
+            any_node_name,
+            provisioner_unrestricted,
+        },
     })
+}
+
+pub(super) fn check_deny(raw: raw::RawDeny, faults: &mut Vec<Fault>) -> Denied {
+    let oldest = raw.issuers_older_than.map(|Period(age)| age);
+    if oldest.is_some_and(|age| age < DAY) {
+        let fault = Fault::new("deny.issuers_older_than", "is below a day");
+        faults.push(fault.remedy("leave it out, or write how old an issuer's token may be"));
+    }
+    Denied {
+        tokens: raw.tokens.into_iter().collect(),
+        callers: raw.callers.into_iter().collect(),
+        identities: raw.identities.into_iter().collect(),
+        issuers_older_than: oldest.map(|age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX)),
+    }
 }
 
 pub(super) fn check_system(raw: RawSystem, faults: &mut Vec<Fault>) -> Option<SystemFiles> {

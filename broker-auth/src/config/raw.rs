@@ -54,6 +54,15 @@ pub(super) struct RawProvisioning {
     pub(super) password_file: Option<PathBuf>,
     pub(super) without_token: bool,
     pub(super) signer_file: Option<PathBuf>,
+    pub(super) compat: RawProvisioningCompat,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawProvisioningCompat {
+    pub(super) any_reply: bool,
+    pub(super) any_node_name: bool,
+    pub(super) provisioner_unrestricted: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -107,6 +116,7 @@ pub(super) struct RawDeny {
     pub(super) tokens: Vec<String>,
     pub(super) callers: Vec<String>,
     pub(super) identities: Vec<String>,
+    pub(super) issuers_older_than: Option<Period>,
 }
 
 #[derive(Debug, Default, Deserialize)]

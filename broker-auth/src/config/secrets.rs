@@ -95,6 +95,7 @@ impl Keys {
             Some(Provisioning {
                 password,
                 without_token: files.without_token,
+                compat: files.compat,
             })
         });
         let system = config.system.as_ref().and_then(|files| {

@@ -110,6 +110,7 @@ fn everything_that_can_be_set_is_set() {
         (Certificates::Node, NodeExpiry::RustNodes)
     );
     assert!(config.certificate_hosts.holds("10.1.1.1") && config.offload.holds("192.0.2.4"));
+    assert_eq!(config.denied.issuers_older_than, Some(400 * 86_400));
     assert!(config.silence_nodes && config.denied.tokens.contains("0ujsswThIGTUYm2K8FjOOfXtY1K"));
     let streams = config.streams.as_ref().unwrap();
     assert_eq!(
@@ -174,6 +175,7 @@ fn secrets_are_read_and_compared_with_the_brokers_keys() {
             password_file: dir.join("absent"),
             without_token: false,
             signer_file: Some(dir.join("password")),
+            compat: ProvisioningCompat::default(),
         });
     })
     .unwrap_err();

@@ -1,13 +1,14 @@
-use overlay_tokens::claims::{ClientPermissions, ServerPermissions, Standard};
+use overlay_tokens::claims::{ClientPermissions, ProvisioningClaims, ServerPermissions};
 use overlay_tokens::{Issuers, Key, issue, sign_nonce};
 
 use super::*;
 use crate::attempt::Hidden;
-use crate::policy::{Memory, Password};
+use crate::policy::{Memory, Password, Provisioning, ProvisioningCompat};
 
 mod clients;
 mod nodes;
 mod properties;
+mod provisioning;
 mod special;
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -37,6 +38,7 @@ fn policy() -> Policy {
         provisioning: Some(Provisioning {
             password: Password::new("provS3cret"),
             without_token: false,
+            compat: ProvisioningCompat::default(),
         }),
         system: Some(System {
             user: "system".to_owned(),
@@ -44,6 +46,18 @@ fn policy() -> Policy {
         }),
         certificates: Certificates::PubSub,
         ..Policy::new(issuers.unwrap(), "choria", Memory::new(1 << 20))
+    }
+}
+
+/// The policy with switches for Choria's programs.
+fn with_compat(compat: ProvisioningCompat) -> Policy {
+    Policy {
+        provisioning: Some(Provisioning {
+            password: Password::new("provS3cret"),
+            without_token: false,
+            compat,
+        }),
+        ..policy()
     }
 }
 

@@ -33,8 +33,9 @@ const CLOCK_TOLERANCE: i64 = 3;
 const TROUBLE_EVERY: i64 = 10;
 
 /// Parts of the broker's words for an answer that it does not take, as of nats-server 2.12 to 2.15, in lower case.
-const ANSWER_FAULTS: [&str; 6] = [
+const ANSWER_FAULTS: [&str; 7] = [
     "callout response",
+    "callout signing key",
     "authorization response",
     "user jwt",
     "authorized user",
@@ -328,6 +329,7 @@ mod tests {
         };
         for fault in [
             r#"Wrong issuer for auth callout response on account "auth", expected "A1" got "A2""#,
+            "Auth callout signing key is unknown",
             r#"Error validating user JWT: Permission Subject "a b" is not allowed to contain queue"#,
             r#"No valid account "nowhere" for auth callout response on account "auth": account missing"#,
             r#"Expected authorized user of "U1" but got "U2" on account "auth""#,

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use overlay_testkit::mint::{Authority, CalloutKeys, Organisation};
+use overlay_testkit::mint::{Authority, CalloutKeys, Login, Organisation};
 use overlay_testkit::{Broker, Process, TlsFiles, eventually, eventually_blocking, http_get};
 use overlay_tokens::Key;
 use serde_json::Value;
@@ -193,8 +193,56 @@ impl Cell {
         }
     }
 
+    /// The newest broker with the accounts that generated cells have; see [`accounts`].
+    pub(crate) fn of_overlay(sections: &[&str], more: &str) -> Self {
+        Self::of_accounts(|keys| accounts(keys, sections), more)
+    }
+
+    /// The newest broker with other accounts.
+    pub(crate) fn of_accounts(accounts: impl FnOnce(&CalloutKeys) -> String, more: &str) -> Self {
+        let parts = Parts::new();
+        let broker = Broker::builder()
+            .tls(&parts.tls)
+            .jetstream()
+            .max_control_line(65_536)
+            .config(accounts(&parts.keys))
+            .start();
+        let service = parts.service(&[broker.port()], more);
+        Self {
+            parts,
+            broker,
+            service,
+        }
+    }
+
     pub(crate) fn login(&self, connect: &Connect) -> Result<Raw, String> {
         self.parts.login(self.broker.port(), connect)
+    }
+
+    /// Logs in with the NATS library, as our programs do; `user` is name and password.
+    pub(crate) async fn client(
+        &self,
+        login: &Login,
+        user: Option<(&'static str, &'static str)>,
+    ) -> async_nats::Client {
+        let (token, key) = (login.token.clone(), login.key.clone());
+        async_nats::ConnectOptions::with_auth_callback(move |nonce| {
+            let (token, key) = (token.clone(), key.clone());
+            async move {
+                let mut auth = async_nats::Auth::new();
+                auth.token = Some(token);
+                auth.signature = Some(key.sign(&nonce).to_vec());
+                if let Some((name, password)) = user {
+                    auth.username = Some(name.to_owned());
+                    auth.password = Some(password.to_owned());
+                }
+                Ok(auth)
+            }
+        })
+        .add_root_certificates(self.parts.authority.ca_file())
+        .connect(format!("tls://127.0.0.1:{}", self.broker.port()))
+        .await
+        .unwrap()
     }
 
     /// Logs in as soon as the broker and the service let it.
@@ -257,6 +305,11 @@ impl Service {
         })
         .await;
     }
+}
+
+/// The accounts that generated cells have, with those optional sections that are named.
+pub(crate) fn accounts(keys: &CalloutKeys, sections: &[&str]) -> String {
+    format!("system_account: system\n{}", keys.cell_config(sections))
 }
 
 fn start(config: &Path) -> Process {

@@ -6,7 +6,7 @@ use overlay_tokens::claims::{ClientPermissions, ServerPermissions};
 use overlay_tokens::issue::{ClientToken, ProvisioningToken, ServerToken};
 use serde_json::Value;
 
-use crate::cell::{self, Cell, OFTEN, PROVISIONER_PASSWORD, SOON, SYSTEM_PASSWORD};
+use crate::cell::{Cell, PROVISIONER_PASSWORD, SYSTEM_PASSWORD};
 use crate::raw::Connect;
 
 const OLDEST_LINE: &str = "2.12";
@@ -86,15 +86,18 @@ fn every_kind_of_login_gets_in_with_its_own_permissions() {
                 .login(&Connect::token(&provisioning_token(organisation)))
                 .unwrap();
             assert!(
-                bare.may_subscribe("provisioning.node.n2")
-                    && bare.may_publish("provisioning.reply.x")
+                bare.may_subscribe("provisioning.node.raw")
+                    && bare.may_publish("choria.lifecycle.event.startup.provision_mode_server")
             );
+            assert!(!bare.may_subscribe("provisioning.node.n2"));
 
             let provisioner = Connect::of(&organisation.provisioner("up=prov"))
                 .user("provisioner", PROVISIONER_PASSWORD);
             let mut provisioner = cell.login(&provisioner).unwrap();
             assert!(
-                provisioner.may_publish("provisioning.node.n2") && provisioner.may_subscribe(">")
+                provisioner.may_publish("provisioning.node.n2")
+                    && provisioner.may_subscribe("provisioning.reply.>")
+                    && !provisioner.may_subscribe(">")
             );
 
             let system = ClientPermissions {
@@ -233,70 +236,6 @@ fn case_33_unprovisioned_nodes_see_only_the_agents_they_need() {
         )))
         .unwrap();
     assert!(!bare.may_subscribe("provisioning.broadcast.agent.other") && !bare.may_subscribe(">"));
-}
-
-#[tokio::test]
-async fn case_35_a_provisioner_votes_in_the_bucket_of_the_fleet() {
-    let cell = Cell::start();
-    let connect = Connect::of(&cell.parts.organisation.provisioner("up=prov"))
-        .user("provisioner", PROVISIONER_PASSWORD);
-    let mut provisioner = cell.login(&connect).unwrap();
-    let vote = "choria.streams.$KV.CHORIA_LEADER_ELECTION.provisioner";
-    let stored = provisioner.request(vote, "votes.1", "me");
-    assert!(stored.contains("KV_CHORIA_LEADER_ELECTION"), "{stored}");
-    let context = async_nats::jetstream::new(cell.streams().await);
-    let bucket = context
-        .get_key_value("CHORIA_LEADER_ELECTION")
-        .await
-        .unwrap();
-    assert_eq!(bucket.get("provisioner").await.unwrap().unwrap(), "me");
-    provisioner.send(
-        "SUB votes.2 7\r\nPUB choria.streams.$KV.CHORIA_LEADER_ELECTION.other votes.2 1\r\nx\r\n",
-    );
-    provisioner.told();
-    assert!(bucket.get("other").await.unwrap().is_none());
-}
-
-#[tokio::test]
-async fn case_36_events_of_unprovisioned_nodes_are_stored_with_the_fleets() {
-    let cell = Cell::start();
-    let mut bare = cell
-        .login(&Connect::token(&provisioning_token(
-            &cell.parts.organisation,
-        )))
-        .unwrap();
-    let streams = cell.streams().await;
-    let mut events = streams.subscribe("choria.lifecycle.>").await.unwrap();
-    cell::settle(&streams).await;
-    // What it says of others stays where it is.
-    for component in ["server", "broker_auth", "provision_mode_server"] {
-        bare.send(&format!(
-            "PUB choria.lifecycle.event.startup.{component} 2\r\n{{}}\r\n"
-        ));
-    }
-    bare.told();
-    let event = tokio::time::timeout(SOON, futures_util::StreamExt::next(&mut events))
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        event.subject.as_str(),
-        "choria.lifecycle.event.startup.provision_mode_server"
-    );
-    let context = async_nats::jetstream::new(streams);
-    overlay_testkit::eventually(SOON, OFTEN, || async {
-        let mut stream = context
-            .get_stream("CHORIA_EVENTS")
-            .await
-            .map_err(|error| error.to_string())?;
-        let info = stream.info().await.map_err(|error| error.to_string())?;
-        if info.state.messages > 0 {
-            Ok(())
-        } else {
-            Err("nothing stored".to_owned())
-        }
-    })
-    .await;
 }
 
 #[test]

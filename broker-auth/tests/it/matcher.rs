@@ -20,7 +20,7 @@ fn passes(side: &Side, subject: &str) -> bool {
 }
 
 /// Whether everything that `subject` can match is matched by `pattern`.
-fn covers(pattern: &str, subject: &str) -> bool {
+pub(crate) fn covers(pattern: &str, subject: &str) -> bool {
     let mut subject = subject.split('.');
     for token in pattern.split('.') {
         match (token, subject.next()) {

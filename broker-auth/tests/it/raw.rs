@@ -84,6 +84,11 @@ impl Connect {
         }
     }
 
+    pub(crate) fn called(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
     pub(crate) fn user(mut self, user: &str, pass: &str) -> Self {
         (self.user, self.pass) = (user.to_owned(), pass.to_owned());
         self
@@ -225,6 +230,37 @@ impl Raw {
         }
     }
 
+    /// Publishes; the broker's errors come with the next lines.
+    pub(crate) fn publish(&mut self, subject: &str, reply: &str, payload: &str) {
+        self.send(&format!(
+            "PUB {subject} {reply} {}\r\n{payload}\r\n",
+            payload.len()
+        ));
+    }
+
+    /// Waits for the next message: its subject, its reply subject and its payload.
+    pub(crate) fn message(&mut self) -> (String, String, String) {
+        loop {
+            let line = self.line().unwrap();
+            assert!(!line.starts_with("-ERR"), "{line}");
+            let Some(head) = line.strip_prefix("MSG ").or(line.strip_prefix("HMSG ")) else {
+                continue;
+            };
+            let parts: Vec<_> = head.split(' ').collect();
+            // Subject and subscription, perhaps a reply subject, one or two lengths.
+            let lengths = if line.starts_with("HMSG") { 2 } else { 1 };
+            let reply = if parts.len() > 2 + lengths {
+                parts[2]
+            } else {
+                ""
+            };
+            let (subject, reply) = (parts[0].to_owned(), reply.to_owned());
+            // Headers end with an empty line.
+            while lengths == 2 && !self.line().unwrap().is_empty() {}
+            return (subject, reply, self.line().unwrap());
+        }
+    }
+
     /// All lines until the broker answers a ping.
     pub(crate) fn told(&mut self) -> Vec<String> {
         self.send("PING\r\n");
@@ -232,8 +268,23 @@ impl Raw {
         loop {
             match self.line() {
                 Ok(line) if line == "PONG" => return told,
+                // The broker repeats itself after a login.
+                Ok(line) if line.starts_with("INFO ") => {}
                 Ok(line) => told.push(line),
                 Err(error) => panic!("closed while waiting for a pong: {error}, after {told:?}"),
+            }
+        }
+    }
+
+    /// Whether the broker says `text` before it answers a ping or closes the connection.
+    pub(crate) fn until_told(&mut self, text: &str) -> bool {
+        self.send("PING\r\n");
+        loop {
+            match self.line() {
+                Ok(line) if line.to_lowercase().contains(text) => return true,
+                Ok(line) if line == "PONG" => return false,
+                Ok(_) => {}
+                Err(_) => return false,
             }
         }
     }

@@ -435,3 +435,28 @@ fn denied_tokens_issuers_and_callers_stay_out() {
     let by_caller = denying(|denied| denied.callers.extend(["up=rip".to_owned()]));
     assert_eq!(plain.refusal(&by_caller).reason, Reason::Denied);
 }
+
+#[test]
+fn tokens_of_an_old_chain_issuer_stay_out_where_its_age_is_bounded() {
+    // The chain issuer's id was made in 2017.
+    let chained = Try::with(CHAIN_TOKEN);
+    chained.login(&policy());
+    let bounded = |seconds| {
+        let mut policy = policy();
+        policy.denied.issuers_older_than = Some(seconds);
+        policy
+    };
+    let refusal = chained.refusal(&bounded(86_400));
+    assert_eq!(
+        (refusal.reason, refusal.claimed.as_deref()),
+        (Reason::IssuerTooOld, Some("up=rip"))
+    );
+    let made: i64 = 1_507_607_557;
+    chained.login(&bounded(NOW.secs - made));
+    assert_eq!(
+        chained.refusal(&bounded(NOW.secs - made - 1)).reason,
+        Reason::IssuerTooOld
+    );
+    // What the organisation's issuer signed itself has no chain issuer.
+    Try::with(token(&client_claims(fleet()))).login(&bounded(86_400));
+}

@@ -22,7 +22,7 @@ fn hosts(text: &str) -> HostList {
 }
 
 #[test]
-fn case_34_the_provisioner_has_the_provisioning_account_to_itself() {
+fn case_34_the_provisioner_has_what_it_needs_of_the_provisioning_account() {
     let login = Try::with(token(&client_claims(provisioner())))
         .with_user("provisioner", "provS3cret")
         .login(&policy());
@@ -34,7 +34,49 @@ fn case_34_the_provisioner_has_the_provisioning_account_to_itself() {
         (login.name.as_str(), login.expires),
         ("provisioner", Some(LATER))
     );
+    assert_eq!(login.permissions, Permissions::provisioner());
+    let publish = sorted(login.permissions.publish.allow());
+    for own in [
+        "provisioning.node.>",
+        "provisioning.vetted.*",
+        "choria.streams.STREAM.INFO.KV_CHORIA_LEADER_ELECTION",
+        "$KV.PROVISIONING_CLAIMS.>",
+        "$JS.API.STREAM.CREATE.PROVISIONING_AUDIT",
+    ] {
+        assert!(publish.contains(&own), "{own}");
+    }
+    for subject in &publish {
+        assert!(
+            !subject.contains("STREAM.DELETE") && !subject.contains("STREAM.PURGE"),
+            "{subject}"
+        );
+        assert!(
+            *subject != ">" && !subject.starts_with("$JS.API.>") && !subject.starts_with("$KV.>"),
+            "{subject}"
+        );
+    }
+    let lax = ProvisioningCompat {
+        provisioner_unrestricted: true,
+        ..ProvisioningCompat::default()
+    };
+    let login = Try::with(token(&client_claims(provisioner())))
+        .with_user("provisioner", "provS3cret")
+        .login(&with_compat(lax));
     assert_eq!(login.permissions, Permissions::unrestricted());
+}
+
+#[test]
+fn a_provisioner_that_did_not_sign_the_nonce_is_refused() {
+    let good =
+        Try::with(token(&client_claims(provisioner()))).with_user("provisioner", "provS3cret");
+    Try::unsigned(good.token.clone())
+        .with_user("provisioner", "provS3cret")
+        .refused_for(Reason::NonceNotSigned);
+    Try {
+        signature: sign_nonce(&org(), NONCE).unwrap(),
+        ..good
+    }
+    .refused_for(Reason::NonceSignatureWrong);
 }
 
 #[test]
@@ -124,6 +166,7 @@ fn a_provisioner_without_a_token_gets_in_where_the_policy_says_so() {
         provisioning: Some(Provisioning {
             password: Password::new("provS3cret"),
             without_token: true,
+            compat: ProvisioningCompat::default(),
         }),
         ..policy()
     };

@@ -37,6 +37,7 @@ fn policy(settings: &Value) -> Result<Policy, String> {
         provisioning: Some(Provisioning {
             password: password("provisioner_password"),
             without_token: false,
+            compat: super::rules::AS_RECORDED,
         }),
         system: Some(System {
             user: text(settings, "system_user").to_owned(),
@@ -118,14 +119,14 @@ fn compare(expect: &Value, login: &Login, request: &CalloutRequest) -> Result<()
         return Err(format!("{found:?}, {due:?} due"));
     }
     compare_expiry(expect, login, request)?;
-    compare_side("pub", expect, &login.permissions.publish)?;
-    compare_side("sub", expect, &login.permissions.subscribe)
+    compare_side("pub", expect, login.role, &login.permissions.publish)?;
+    compare_side("sub", expect, login.role, &login.permissions.subscribe)
 }
 
-/// Where we differ: a session of the system user that a token opened ends with the token, too.
+/// Where we differ: a session that a token opened ends with the token, that of a system user or an unprovisioned node, too.
 fn compare_expiry(expect: &Value, login: &Login, request: &CalloutRequest) -> Result<(), String> {
     let mut due = expect["exp"].as_i64();
-    if login.role == Role::System {
+    if matches!(login.role, Role::System | Role::Unprovisioned) {
         let claims =
             super::rules::claims(request.connect_opts.auth_token.expose()).unwrap_or_default();
         due = [&claims["exp"], &claims["issexp"]]
@@ -140,16 +141,15 @@ fn compare_expiry(expect: &Value, login: &Login, request: &CalloutRequest) -> Re
     }
 }
 
-fn compare_side(name: &str, expect: &Value, side: &Side) -> Result<(), String> {
+fn compare_side(name: &str, expect: &Value, role: Role, side: &Side) -> Result<(), String> {
     let due = |list: &str| -> BTreeSet<&str> {
         let subjects = expect[name][list]
             .as_array()
             .into_iter()
             .flatten()
             .filter_map(Value::as_str);
-        subjects
-            .filter(|subject| is_valid_permission(subject))
-            .collect()
+        let valid = subjects.filter(|subject| is_valid_permission(subject));
+        super::rules::without_tales(role, &valid.collect())
     };
     let found = |list: &'static str| -> BTreeSet<&str> {
         let subjects = if list == "allow" {

@@ -1,11 +1,31 @@
 //! Where we differ from the recorded broker on purpose, as predicates over the data; each is a line of
 //! `docs/conformance/broker-auth.md`.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use overlay_broker_auth::{ProvisioningCompat, Role};
 use overlay_protocol::id::{Collective, Identity};
 use overlay_tokens::Key;
 use serde_json::Value;
+
+/// What a program of Choria's may need wider than we grant unless told: with these, recorded lists are to be met.
+pub(crate) const AS_RECORDED: ProvisioningCompat = ProvisioningCompat {
+    any_reply: true,
+    any_node_name: true,
+    provisioner_unrestricted: true,
+};
+
+/// What an unprovisioned node publishes, where all of `choria.lifecycle.>` and `provisioning.registration.>` was granted.
+const OF_UNPROVISIONED: [&str; 6] = [
+    "choria.lifecycle.event.startup.provision_mode_server",
+    "choria.lifecycle.event.alive.provision_mode_server",
+    "choria.lifecycle.event.provisioned.provision_mode_server",
+    "choria.lifecycle.event.upgraded.provision_mode_server",
+    "choria.lifecycle.event.shutdown.provision_mode_server",
+    "provisioning.registration.data",
+];
 
 /// What a case presents, as far as the rules look at it.
 pub(crate) struct Presented<'a> {
@@ -37,6 +57,26 @@ pub(crate) fn of(case: &Presented<'_>) -> Option<Verdict> {
         return Some(Verdict::Refused);
     }
     is_long_connect(case).then_some(Verdict::Allowed)
+}
+
+/// Whether an unprovisioned node may not publish a subject that was allowed: events but its own, other registration.
+pub(crate) fn is_tale(role: Role, subject: &str) -> bool {
+    role == Role::Unprovisioned
+        && (subject.starts_with("choria.lifecycle.")
+            || subject.starts_with("provisioning.registration."))
+        && !OF_UNPROVISIONED.contains(&subject)
+}
+
+/// A list of an unprovisioned node without what [`is_tale`] takes from it.
+pub(crate) fn without_tales<'a>(role: Role, list: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+    if !list.iter().any(|subject| is_tale(role, subject)) {
+        return list.clone();
+    }
+    let kept = list
+        .iter()
+        .copied()
+        .filter(|subject| !is_tale(role, subject));
+    kept.chain(OF_UNPROVISIONED).collect()
 }
 
 /// The claims of a token, unproved.
