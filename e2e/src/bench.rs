@@ -4,6 +4,7 @@
 
 mod cell;
 mod driver;
+mod fleet;
 mod logins;
 mod node;
 mod process;
@@ -42,6 +43,10 @@ enum Bench {
     Node(node::Options),
     /// Nodes enrolled a minute, with the processor time of each part; or the hand-over between two provisioners
     Provision(provision::Options),
+    /// A fleet that is connected loses its broker: seconds until all are back
+    Reconnect(fleet::Reconnect),
+    /// Seconds in which a whole fleet answers a ping, by `overlay` and by another program
+    Ping(fleet::Ping),
     /// Say which benchmarks there are
     List,
 }
@@ -55,9 +60,11 @@ pub fn main() -> ExitCode {
         Bench::Verify(options) => verify::run(options),
         Bench::Node(options) => node::run(options),
         Bench::Provision(options) => provision::run(options),
+        Bench::Reconnect(options) => fleet::reconnect(options),
+        Bench::Ping(options) => fleet::ping(options),
         Bench::List => {
             report::say(
-                "logins, verify, node, provision: `cargo xtask bench NAME --help` tells the flags",
+                "logins, verify, node, provision, reconnect, ping: `cargo xtask bench NAME --help` tells the flags",
             );
             return ExitCode::SUCCESS;
         }

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use overlay_testkit::mint::Organisation;
+use overlay_tokens::file;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
@@ -128,6 +130,28 @@ impl Cell {
             responders,
             _scratch: scratch,
         })
+    }
+
+    /// Ends the broker in order (SIGTERM) and starts it again, on the same ports and with the same store.
+    pub(crate) fn restart_broker(&mut self) -> Result<()> {
+        self.broker.terminate();
+        while !self.broker.has_ended() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut command = Command::new(nats_server()?);
+        command
+            .arg("--config")
+            .arg(self.directory.join("broker/nats-server.conf"))
+            .current_dir(self.directory.join("broker"));
+        self.broker = Running::start(&mut command, &self.directory.join("broker/again.log"))?;
+        wait_for_port(self.port)
+    }
+
+    /// Tokens of this cell's organisation, as the login service trusts them.
+    pub(crate) fn organisation(&self) -> Result<Organisation> {
+        let seed = self.directory.join("issuer/organisation.seed");
+        let key = file::read_seed(&seed).context("read the organisation's seed")?;
+        Ok(Organisation::with_key(key))
     }
 
     /// The certificate authority that signed the broker's certificate.

@@ -19,10 +19,15 @@ use super::wire::{Credentials, Door, Frame, Link};
 const COLLECTIVE: &str = "provisioning";
 /// Subscriptions of one node: a broadcast subject for each agent, and its own.
 const SUBSCRIPTIONS: usize = AGENTS.len() + 1;
+/// Agents of a member that answer here.
+const MEMBER_AGENTS: [&str; 2] = ["discovery", "rpcutil"];
 /// A login that takes longer is given up and tried again.
 const LOGIN_LIMIT: Duration = Duration::from_secs(30);
 /// Wait before the second try of a login that must not fail.
 const MEMBER_RETRY: Duration = Duration::from_millis(250);
+/// Between which a growing wait lies.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// What the fleet tells a connection.
 #[derive(Clone, Debug)]
@@ -39,6 +44,13 @@ pub(super) enum Command {
     Cut,
 }
 
+/// How long a connection waits before it tries again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reconnect {
+    Fixed(Duration),
+    Growing,
+}
+
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Common {
@@ -49,7 +61,9 @@ pub(super) struct Common {
     pub(super) logins: Semaphore,
     /// Connections at once.
     pub(super) places: Semaphore,
-    pub(super) reconnect: Option<Duration>,
+    pub(super) reconnect: Option<Reconnect>,
+    /// The nodes are members from the start.
+    pub(super) members: bool,
 }
 
 /// One connection of one node, or of many.
@@ -59,6 +73,8 @@ pub(super) struct Connection {
     pub(super) common: Arc<Common>,
     pub(super) nodes: Vec<Node>,
     pub(super) commands: mpsc::Receiver<Command>,
+    /// Tries since the last login.
+    pub(super) tries: u32,
 }
 
 /// Why a connection ended.
@@ -80,6 +96,9 @@ impl Connection {
         let Ok(_place) = common.places.acquire().await else {
             return;
         };
+        if common.members {
+            return self.member(true).await;
+        }
         let mut first = true;
         let mut announce = false;
         loop {
@@ -88,6 +107,7 @@ impl Connection {
             let Some(mut link) = entered else {
                 return;
             };
+            self.tries = 0;
             Counters::add(&common.counters.connected);
             Counters::add(&common.counters.entered);
             let end = self.serve(&mut link, announce).await;
@@ -97,12 +117,12 @@ impl Connection {
                 End::Over => return,
                 End::Lost => {
                     Counters::add(&common.counters.lost);
-                    let Some(wait) = common.reconnect else {
+                    if common.reconnect.is_none() {
                         self.stand(&Standing::Gone);
                         return;
-                    };
+                    }
                     self.stand(&Standing::Connecting);
-                    tokio::time::sleep(wait).await;
+                    self.pause().await;
                 }
                 End::Left(Leave::Back(after)) => {
                     drop(link);
@@ -115,7 +135,7 @@ impl Connection {
                     drop(link);
                     self.stand(&Standing::Gone);
                     tokio::time::sleep(after).await;
-                    return self.member().await;
+                    return self.member(false).await;
                 }
                 End::Left(Leave::ForGood | Leave::Silently) => {
                     self.stand(&Standing::Gone);
@@ -146,11 +166,7 @@ impl Connection {
             let result = self.login(&credentials).await;
             let standing = match &result {
                 Ok(_) => Standing::Unprovisioned,
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                    Counters::add(&common.counters.refused);
-                    Standing::Refused(error.to_string())
-                }
-                Err(_) => Standing::Connecting,
+                Err(error) => self.failed(error),
             };
             let decided = common.reconnect.is_none() || standing != Standing::Connecting;
             self.stand(&standing);
@@ -164,9 +180,40 @@ impl Connection {
             match (result, common.reconnect) {
                 (Ok(link), _) => return Some(link),
                 (Err(_), None) => return None,
-                (Err(_), Some(wait)) => tokio::time::sleep(wait).await,
+                (Err(_), Some(_)) => self.pause().await,
             }
         }
+    }
+
+    /// Counts a login that failed, and tells where that leaves the nodes.
+    fn failed(&self, error: &std::io::Error) -> Standing {
+        if error.kind() == ErrorKind::PermissionDenied {
+            Counters::add(&self.common.counters.refused);
+            return Standing::Refused(error.to_string());
+        }
+        Counters::add(&self.common.counters.failed);
+        Standing::Connecting
+    }
+
+    /// Waits before the next login.
+    async fn pause(&mut self) {
+        let wait = match self.common.reconnect {
+            Some(Reconnect::Fixed(wait)) => wait,
+            None => MEMBER_RETRY,
+            Some(Reconnect::Growing) => {
+                let base = FIRST_WAIT
+                    .saturating_mul(1 << self.tries.min(6))
+                    .min(LONGEST_WAIT);
+                // 50 to 150 percent, by a number that nobody can foresee.
+                let key = crate::mint::key().public().to_string();
+                let share = key
+                    .get(..2)
+                    .and_then(|hex| u32::from_str_radix(hex, 16).ok());
+                base / 2 + base * share.unwrap_or_default() / 255
+            }
+        };
+        self.tries += 1;
+        tokio::time::sleep(wait).await;
     }
 
     /// One login, with the subscriptions of every node made.
@@ -317,8 +364,8 @@ impl Connection {
         Ok(())
     }
 
-    /// The second half: a fleet node with the token that it was given.
-    async fn member(mut self) {
+    /// The second half: a fleet node with the token that it was given; `from_start` when it had no first half.
+    async fn member(mut self, from_start: bool) {
         let common = Arc::clone(&self.common);
         let Some(node) = self.nodes.first() else {
             return;
@@ -334,40 +381,54 @@ impl Connection {
             key: Some(key),
         };
         let mut announced = false;
+        let mut settled = !from_start;
         loop {
-            let entered = match common.logins.acquire().await {
-                Ok(_turn) => common.door.enter(self.index, &credentials).await,
-                Err(_) => return,
-            };
-            let mut link = match entered {
-                Ok(link) => link,
+            let entered = self.member_login(&credentials, &token, announced).await;
+            if !std::mem::replace(&mut settled, true) {
+                Counters::add(&common.counters.settled);
+            }
+            let over = match entered {
+                Ok(mut link) => {
+                    self.tries = 0;
+                    Counters::add(&common.counters.connected);
+                    Counters::add(&common.counters.entered);
+                    if !std::mem::replace(&mut announced, true) {
+                        Counters::add(&common.counters.members);
+                    }
+                    let over = self.stay(&mut link).await;
+                    common.counters.connected.fetch_sub(1, Ordering::Relaxed);
+                    Counters::add(&common.counters.lost);
+                    over || common.reconnect.is_none()
+                }
                 Err(error) => {
-                    if error.kind() == ErrorKind::PermissionDenied {
-                        Counters::add(&common.counters.refused);
-                        self.stand(&Standing::Refused(error.to_string()));
-                    }
-                    if common.reconnect.is_none() && error.kind() == ErrorKind::PermissionDenied {
-                        return;
-                    }
-                    tokio::time::sleep(common.reconnect.unwrap_or(MEMBER_RETRY)).await;
-                    continue;
+                    self.stand(&self.failed(&error));
+                    common.reconnect.is_none() && error.kind() == ErrorKind::PermissionDenied
                 }
             };
-            Counters::add(&common.counters.connected);
-            Counters::add(&common.counters.entered);
-            let began = self.begin_membership(&mut link, &token, announced).await;
-            if began.is_ok() && !announced {
-                announced = true;
-                Counters::add(&common.counters.members);
-            }
-            let over = began.is_ok() && self.stay(&mut link).await;
-            common.counters.connected.fetch_sub(1, Ordering::Relaxed);
-            let Some(wait) = common.reconnect.filter(|_| !over) else {
-                self.stand(&Standing::Gone);
+            if over {
                 return;
-            };
-            self.stand(&Standing::Connecting);
-            tokio::time::sleep(wait).await;
+            }
+            self.pause().await;
+        }
+    }
+
+    async fn member_login(
+        &self,
+        credentials: &Credentials,
+        token: &str,
+        again: bool,
+    ) -> Result<Link> {
+        let Ok(_turn) = self.common.logins.acquire().await else {
+            return Err(ErrorKind::NotConnected.into());
+        };
+        let entry = async {
+            let mut link = self.common.door.enter(self.index, credentials).await?;
+            self.begin_membership(&mut link, token, again).await?;
+            Ok(link)
+        };
+        match tokio::time::timeout(LOGIN_LIMIT, entry).await {
+            Ok(result) => result,
+            Err(_) => Err(ErrorKind::TimedOut.into()),
         }
     }
 
@@ -385,10 +446,13 @@ impl Connection {
             else {
                 continue;
             };
-            link.subscribe(&subject::node(&collective, identity), 2 * index);
-            let discovery = AgentName::new("discovery").expect("a name");
-            let broadcast = subject::broadcast_agent(&collective, &discovery);
-            link.subscribe(&broadcast, 2 * index + 1);
+            let first = index * SUBSCRIPTIONS;
+            link.subscribe(&subject::node(&collective, identity), first);
+            for (place, agent) in MEMBER_AGENTS.into_iter().enumerate() {
+                let agent = AgentName::new(agent).expect("a name");
+                let broadcast = subject::broadcast_agent(&collective, &agent);
+                link.subscribe(&broadcast, first + 1 + place);
+            }
         }
         settle(link).await?;
         if !again {
@@ -416,21 +480,22 @@ impl Connection {
     async fn stay(&mut self, link: &mut Link) -> bool {
         loop {
             tokio::select! {
-                frame = link.next() => match frame {
-                    Ok(Frame::Ping) => {
-                        link.pong();
-                        if link.flush().await.is_err() {
-                            return false;
+                frame = link.next() => {
+                    let Ok(frame) = frame else { return false };
+                    match (frame, self.nodes.first()) {
+                        (Frame::Ping, _) => link.pong(),
+                        (Frame::Error(words), Some(node)) => node.is_told(&words),
+                        (Frame::Message { payload, .. }, Some(node)) => {
+                            if let Some(Deed::Publish { subject, payload }) = node.member_answer(&payload) {
+                                link.publish(&subject, &payload);
+                            }
                         }
+                        (Frame::Pong | Frame::Other | Frame::Error(_) | Frame::Message { .. }, _) => {}
                     }
-                    Ok(Frame::Error(words)) => {
-                        if let Some(node) = self.nodes.first() {
-                            node.is_told(&words);
-                        }
+                    if !link.has_more() && link.flush().await.is_err() {
+                        return false;
                     }
-                    Ok(_) => {}
-                    Err(_) => return false,
-                },
+                }
                 command = self.commands.recv() => match command {
                     None => return true,
                     Some(Command::Cut) => return false,

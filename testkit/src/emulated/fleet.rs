@@ -13,10 +13,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::behaviour::Behaviour;
-use super::connection::{Command, Common, Connection};
+use super::connection::{Command, Common, Connection, Reconnect};
 use super::node::Node;
 use super::record::{Counters, Seen, Tally};
 use super::wire::Door;
+use crate::mint::Login;
 
 /// Logins at once unless said otherwise.
 const LOGINS: usize = 32;
@@ -25,6 +26,7 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(5);
 
 type Behave = Box<dyn Fn(usize, &str) -> Behaviour>;
+type Membership = Box<dyn Fn(&str) -> Login>;
 
 /// Says what nodes there are; begins at [`Fleet::builder`].
 pub struct Builder {
@@ -35,7 +37,8 @@ pub struct Builder {
     names: Vec<String>,
     shared: bool,
     behave: Behave,
-    reconnect: Option<Duration>,
+    membership: Option<Membership>,
+    reconnect: Option<Reconnect>,
     logins: usize,
     places: usize,
 }
@@ -62,6 +65,7 @@ impl Fleet {
             names: Vec::new(),
             shared: false,
             behave: Box::new(|_, _| Behaviour::default()),
+            membership: None,
             reconnect: None,
             logins: LOGINS,
             places: Semaphore::MAX_PERMITS,
@@ -259,10 +263,25 @@ impl Builder {
         self
     }
 
+    /// The nodes are members from the start, each with the token and key that it is given.
+    #[must_use]
+    pub fn members(mut self, membership: impl Fn(&str) -> Login + 'static) -> Self {
+        self.membership = Some(Box::new(membership));
+        self
+    }
+
     /// Connects again, after this wait, whenever a connection is lost or a login refused.
     #[must_use]
     pub fn reconnect(mut self, wait: Duration) -> Self {
-        self.reconnect = Some(wait);
+        self.reconnect = Some(Reconnect::Fixed(wait));
+        self
+    }
+
+    /// Connects again with waits that grow from half a second to twenty, half of each to half as much again by chance:
+    /// as Choria's nodes do.
+    #[must_use]
+    pub fn reconnect_as_nodes_do(mut self) -> Self {
+        self.reconnect = Some(Reconnect::Growing);
         self
     }
 
@@ -296,13 +315,17 @@ impl Builder {
             .iter()
             .enumerate()
             .map(|(index, name)| {
-                Node::new(
+                let mut node = Node::new(
                     name.clone(),
                     Arc::new((self.behave)(index, name)),
                     Arc::clone(&token),
                     Arc::clone(&secret),
                     Arc::clone(&counters),
-                )
+                );
+                if let Some(membership) = &self.membership {
+                    node.admit((membership)(name));
+                }
+                node
             })
             .collect();
         let common = Arc::new(Common {
@@ -312,6 +335,7 @@ impl Builder {
             logins: Semaphore::new(self.logins),
             places: Semaphore::new(self.places),
             reconnect: self.reconnect,
+            members: self.membership.is_some(),
         });
         let mut fleet = Fleet {
             names: self.names.into_iter().zip(0..).collect(),
@@ -336,6 +360,7 @@ impl Builder {
                 common: Arc::clone(&fleet.common),
                 nodes,
                 commands,
+                tries: 0,
             };
             fleet.tasks.spawn(connection.live());
         }

@@ -115,6 +115,58 @@ impl Node {
         self.key.as_ref()
     }
 
+    /// Makes it a member from the start.
+    pub(super) fn admit(&mut self, login: crate::mint::Login) {
+        self.membership = Some(Arc::from(login.token));
+        self.key = Some(login.key);
+    }
+
+    /// What a member answers: a scan, and a ping.
+    pub(super) fn member_answer(&self, payload: &[u8]) -> Option<Deed> {
+        let (key, token) = (self.key.as_ref()?, self.membership.as_ref()?);
+        let limits = Limits::default();
+        let transport = Transport::decode(payload, &limits).ok()?;
+        let secure = SecureRequest::decode(&transport.data, &limits).ok()?;
+        let request = Request::decode(&secure.request, &limits).ok()?;
+        let now = crate::mint::now();
+        if !request.is_live(now.as_nanos()) || !self.is_meant(&request) {
+            return None;
+        }
+        let message = match request.agent.as_str() {
+            "discovery" => DISCOVERY_PONG.to_vec(),
+            _ => RpcReply::ok("ping", json!({ "pong": now.secs })).encode(),
+        };
+        let reply = Reply {
+            message,
+            request: request.id,
+            sender: self.identity.clone(),
+            agent: request.agent,
+            time_ns: now.as_nanos(),
+        };
+        let secure = overlay_tokens::request::sign_reply(reply.encode(), key, token);
+        let mut answer = Transport::new(secure.encode());
+        answer.sender = Some(self.identity.clone());
+        Some(Deed::Publish {
+            subject: transport.reply?,
+            payload: answer.encode(),
+        })
+    }
+
+    /// Tells whether a request's filter is met.
+    fn is_meant(&self, request: &Request) -> bool {
+        let Some(filter) = &request.filter else {
+            return true;
+        };
+        let agents = AGENTS.map(str::to_owned);
+        let facts = Value::Object(self.behaviour.facts.clone());
+        filter.matches(&NodeView {
+            identity: &self.identity,
+            agents: &agents,
+            classes: &[],
+            facts: &facts,
+        })
+    }
+
     /// Begins anew after a restart: what was in memory is gone.
     pub(super) fn reboot(&mut self) {
         self.lock = None;
@@ -224,18 +276,8 @@ impl Node {
         if !request.is_live(crate::mint::now().as_nanos()) {
             return None;
         }
-        if let Some(filter) = &request.filter {
-            let agents = AGENTS.map(str::to_owned);
-            let facts = Value::Object(self.behaviour.facts.clone());
-            let view = NodeView {
-                identity: &self.identity,
-                agents: &agents,
-                classes: &[],
-                facts: &facts,
-            };
-            if !filter.matches(&view) {
-                return Some(None);
-            }
+        if !self.is_meant(&request) {
+            return Some(None);
         }
         let (action, data) = if request.agent == "discovery" {
             ("ping".to_owned(), Map::new())

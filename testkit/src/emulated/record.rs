@@ -74,6 +74,8 @@ pub struct Tally {
     pub entered: usize,
     /// Logins that were refused.
     pub refused: usize,
+    /// Logins that came to nothing, without a word of the broker.
+    pub failed: usize,
     /// Connections that were lost.
     pub lost: usize,
     /// Nodes that took a configuration.
@@ -97,6 +99,7 @@ pub(super) struct Counters {
     pub(super) entered: AtomicUsize,
     pub(super) settled: AtomicUsize,
     pub(super) refused: AtomicUsize,
+    pub(super) failed: AtomicUsize,
     pub(super) lost: AtomicUsize,
     pub(super) configured: AtomicUsize,
     pub(super) configured_again: AtomicUsize,
@@ -140,6 +143,7 @@ impl Counters {
             connected: read(&self.connected),
             entered: read(&self.entered),
             refused: read(&self.refused),
+            failed: read(&self.failed),
             lost: read(&self.lost),
             configured: read(&self.configured),
             configured_again: read(&self.configured_again),

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use overlay_testkit::http_get;
-use overlay_testkit::mint::Organisation;
 use overlay_tokens::claims::ClientPermissions;
-use overlay_tokens::file;
 use overlay_tokens::issue::{ClientToken, ProvisioningToken};
 use tokio::time::Instant;
 
@@ -48,9 +46,7 @@ impl World {
             gogc: (options.gogc > 0).then_some(options.gogc),
             responders: 1,
         })?;
-        let seed = cell.directory.join("issuer/organisation.seed");
-        let key = file::read_seed(&seed).context("read the organisation's seed")?;
-        let organisation = Organisation::with_key(key);
+        let organisation = cell.organisation()?;
         let chain = organisation.chain(ClientToken {
             validity: 365 * DAY,
             permissions: Some(ClientPermissions {
