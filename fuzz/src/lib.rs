@@ -2,15 +2,23 @@
 //!
 //! The same functions are run by libFuzzer (`fuzz_targets/`) and by the replay of the corpora (`src/bin/replay.rs`).
 
+mod audit;
 mod callout;
 mod ddl;
+mod events;
 mod filter;
+mod key_transport;
+mod provisioning;
 mod tokens;
 mod transport;
 
+pub use audit::audit;
 pub use callout::callout_request;
 pub use ddl::ddl;
+pub use events::events;
 pub use filter::filter;
+pub use key_transport::key_transport;
+pub use provisioning::provisioning;
 pub use tokens::tokens;
 pub use transport::transport;
 
@@ -24,10 +32,14 @@ use overlay_tokens::{Key, UnixTime};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 9] = [
+    ("audit", audit),
     ("callout_request", callout_request),
     ("ddl", ddl),
+    ("events", events),
     ("filter", filter),
+    ("key_transport", key_transport),
+    ("provisioning", provisioning),
     ("tokens", tokens),
     ("transport", transport),
 ];

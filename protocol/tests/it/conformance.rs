@@ -7,6 +7,7 @@ use overlay_protocol::envelope::Limits;
 use overlay_protocol::envelope::v2::{Reply, Request, SecureReply, SecureRequest, Transport};
 use overlay_protocol::filter::{Filter, NodeView};
 use overlay_protocol::id::{Collective, Identity, md5_hex, sha256_hex};
+use overlay_protocol::lifecycle::{COMPONENT_PROVISIONER, Event, EventKind};
 use overlay_protocol::rpc::ddl::builtin;
 use overlay_protocol::rpc::{RpcReply, RpcRequest, StatusCode};
 use overlay_protocol::subject::{self, RequestKind, permission};
@@ -319,4 +320,22 @@ fn rpc_case_41_inputs_are_checked_before_they_are_sent() {
         action.convert_inputs(&[]).unwrap_err().to_string(),
         "input 'fact' is required"
     );
+}
+
+#[test]
+fn provision_case_40_a_startup_event_of_an_original_provisioner_is_read_though_it_is_no_cloud_event()
+ {
+    let bare = br#"{"protocol":"io.choria.lifecycle.v1.startup","id":"a49ce496-58e1-445e-88a7-7f7c2d4ade7e","identity":"provisioner.example.net","component":"provisioner","timestamp":1795210697,"version":"0.0.0"}"#;
+    let event = Event::decode(bare, &limits()).unwrap();
+    assert_eq!(event.component, COMPONENT_PROVISIONER);
+    assert_eq!(
+        event.kind,
+        EventKind::Startup {
+            version: "0.0.0".to_owned()
+        }
+    );
+    assert_eq!(event.subject(), subject::provisioner_event("startup"));
+    let wrapped = event.to_cloudevent_json();
+    assert_eq!(Event::decode(&wrapped, &limits()).unwrap(), event);
+    assert_eq!(event.to_plain_json(), bare);
 }

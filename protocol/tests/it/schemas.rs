@@ -4,6 +4,8 @@ use overlay_protocol::DecodeError;
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::envelope::v2::{Reply, Request, SecureReply, SecureRequest, Transport};
 use overlay_protocol::lifecycle::Event;
+use overlay_protocol::provisioning::NodeRecord;
+use overlay_protocol::provisioning::audit::Record;
 use overlay_protocol::rpc::{RpcReply, RpcRequest, ddl};
 use overlay_schemas::schemas;
 
@@ -18,6 +20,8 @@ fn decode(path: &str, text: &str) -> Result<(), DecodeError> {
         "rpc/v1/request" => RpcRequest::decode(bytes, limits).map(drop),
         "rpc/v1/reply" => RpcReply::decode(bytes, limits).map(drop),
         "ddl/v1/agent" => ddl::decode(bytes, limits).map(drop),
+        "provisioning/v1/audit" => Record::decode(bytes, limits).map(drop),
+        "provisioning/v1/node" => NodeRecord::decode(bytes, limits).map(drop),
         "lifecycle/v1/refused" => Event::decode(bytes, limits).map(drop),
         other => panic!("no decoder for {other}"),
     }

@@ -5,6 +5,7 @@ mod callouts;
 mod cases;
 mod files;
 mod properties;
+mod provision;
 mod requests;
 mod support;
 mod vectors;

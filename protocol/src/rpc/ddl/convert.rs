@@ -5,9 +5,9 @@ use serde_json::{Map, Number, Value};
 use super::{Action, Input, InputError, InputKind, ValueError};
 
 impl Action {
-    /// Converts `key=value` texts to typed inputs, checks them, and adds defaults.
+    /// Converts `key=value` texts to typed inputs, checks them, adds defaults, and checks those that stand for a value.
     ///
-    /// Keys that are not declared as they are given are lower-cased; of a key given twice the last one counts.
+    /// The empty default of a text stands for none and need not pass the input's own rules. Keys that are not declared as they are given are lower-cased; of a key given twice the last one counts.
     ///
     /// # Errors
     ///
@@ -34,6 +34,21 @@ impl Action {
                     reason,
                 })?;
             data.insert(name, value);
+        }
+        for (name, input) in &self.input {
+            if data.contains_key(name) {
+                continue;
+            }
+            if let Some(default) = &input.default
+                && !(input.kind == InputKind::String && default == "")
+            {
+                input
+                    .validate(default)
+                    .map_err(|reason| InputError::Invalid {
+                        name: name.clone(),
+                        reason,
+                    })?;
+            }
         }
         let data = self.with_defaults(data);
         let missing = self

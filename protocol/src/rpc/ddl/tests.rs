@@ -111,6 +111,43 @@ fn values_that_are_not_allowed_are_refused_with_the_words_of_the_original() {
 }
 
 #[test]
+fn a_default_is_checked_when_it_is_used() {
+    for (input, verdict) in [
+        (json!({"type": "integer", "default": 3}), Ok(json!(3))),
+        (
+            json!({"type": "integer", "default": ""}),
+            Err("is not an integer"),
+        ),
+        (
+            json!({"type": "string", "validation": "^a", "default": ""}),
+            Ok(json!("")),
+        ),
+        (
+            json!({"type": "string", "validation": "^a", "default": "b"}),
+            Err("input does not match '^a'"),
+        ),
+        (
+            json!({"type": "string", "maxlength": 2, "default": "abc"}),
+            Err("is longer than 2 characters"),
+        ),
+        (
+            json!({"type": "list", "list": ["a"], "default": "b"}),
+            Err("should be one of a"),
+        ),
+    ] {
+        let used = with_input(input.clone()).convert_inputs(&[]);
+        let used = used.map(|data| data["x"].clone());
+        assert_eq!(
+            used.map_err(|error| error.to_string()),
+            verdict.map_err(|reason| format!("invalid value for 'x': {reason}")),
+            "{input}"
+        );
+    }
+    let given = json!({"type": "string", "validation": "^a", "default": "b"});
+    assert_eq!(convert(&with_input(given), "ab"), Ok(json!("ab")));
+}
+
+#[test]
 fn inputs_in_capitals_are_found_before_lower_case_ones() {
     let text = json!({"prompt": "x", "description": "x", "type": "string", "optional": true});
     let action =

@@ -131,9 +131,16 @@ fn same_for_callers(ours: &Ddl, theirs: &Ddl) -> Result<(), String> {
     for their in &theirs.actions {
         let our = ours.action(&their.action).ok_or("no such action")?;
         let name = &their.action;
-        same(&format!("{name}: inputs"), &rules(our), &rules(their))?;
+        // ours may have more, as long as who does not know of it need not
+        let mut our = our.clone();
+        our.input.retain(|input, rule| {
+            their.input.contains_key(input) || !rule.optional || rule.default.is_some()
+        });
+        our.output
+            .retain(|output, _| their.output.contains_key(output));
+        same(&format!("{name}: inputs"), &rules(&our), &rules(their))?;
         let outputs = |action: &Action| action.output.keys().cloned().collect::<Vec<_>>();
-        same(&format!("{name}: outputs"), &outputs(our), &outputs(their))?;
+        same(&format!("{name}: outputs"), &outputs(&our), &outputs(their))?;
         same(
             &format!("{name}: aggregate"),
             &our.aggregate,
