@@ -113,8 +113,6 @@ impl Codec {
                         ttl: answers.within,
                     }),
                     // Limits in an answer bind nobody: nats-server reads those of the account only.
-                    subs: None,
-                    payload: None,
                 };
                 Ok(encode_user(&user, &request.user_nkey, &self.account, now)?)
             }

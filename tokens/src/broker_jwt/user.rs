@@ -39,10 +39,6 @@ pub struct UserJwt {
     pub permissions: Permissions,
     /// Whether the user may answer what it was sent, beside what it may publish anyway.
     pub resp: Option<Responses>,
-    /// Most subscriptions; no limit of its own when none.
-    pub subs: Option<u32>,
-    /// Longest message that it may publish, in bytes; no limit of its own when none.
-    pub payload: Option<u32>,
 }
 
 /// How a user may answer: on the reply subject of each message that it was sent.
@@ -73,9 +69,9 @@ struct User<'a> {
     #[serde(rename = "type")]
     type_: &'static str,
     version: u8,
-    subs: i64,
-    data: i64,
-    payload: i64,
+    subs: i8,
+    data: i8,
+    payload: i8,
     #[serde(rename = "pub")]
     publish: Side<'a>,
     #[serde(rename = "sub")]
@@ -124,9 +120,9 @@ pub fn encode_user(
     let nats = User {
         type_: "user",
         version: 2,
-        subs: user.subs.map_or(-1, i64::from),
+        subs: -1,
         data: -1,
-        payload: user.payload.map_or(-1, i64::from),
+        payload: -1,
         publish: side(&permissions.pub_allow, &permissions.pub_deny, &nothing),
         subscribe: side(&permissions.sub_allow, &permissions.sub_deny, &nothing),
         resp: user.resp.map(|responses| Resp {
