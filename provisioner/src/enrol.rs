@@ -258,10 +258,10 @@ impl Enrolment {
         }
     }
 
-    /// Stops unless the node has its configuration or is about to have it: half a node helps nobody.
+    /// Stops, but not between configuration and restart: half a node helps nobody.
     fn paused(&self) -> Result<(), End> {
         match self.stage {
-            Stage::Configure | Stage::Restart | Stage::Member(_) => Ok(()),
+            Stage::Configure | Stage::Restart => Ok(()),
             Stage::New
             | Stage::Contact
             | Stage::Rates
@@ -273,6 +273,7 @@ impl Enrolment {
             | Stage::Update
             | Stage::Shutdown
             | Stage::Issue
+            | Stage::Member(_)
             | Stage::Done => Err(End::Stopped(Why::new(
                 Reason::Paused,
                 "provisioning is paused",

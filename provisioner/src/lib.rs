@@ -1,6 +1,7 @@
 //! Enrols new nodes: finds them, judges them, asks the helper, issues their token, configures and restarts them.
 
 mod answer;
+mod candidate;
 mod claims;
 mod config;
 mod csr;
@@ -18,6 +19,7 @@ mod time;
 mod version;
 
 pub use answer::{Answer, AnswerError, HelperFault, WantedClaims};
+pub use candidate::{Turn, admissible};
 pub use config::{
     Config, Keys, KeysError, Leader, Limits, Login, Rate, RawConfig, Scan, SecretSource, Stream,
     Streams,
@@ -34,5 +36,5 @@ pub use policy::{
 };
 pub use limits::Limiter;
 pub use question::{Details, Hidden, NodeKey, Question, SigningRequest};
-pub use queue::{Bounds, Offer, Queue};
+pub use queue::{Offered, Queue};
 pub use reason::Reason;

@@ -37,7 +37,7 @@ impl Limiter {
 
     /// Lets a node through and counts it, or tells when to come again. One that has to wait for one rate does not count
     /// against the other.
-    pub fn take(&mut self, token: &str, site: Option<&str>, now: UnixTime) -> Admission {
+    pub fn admit(&mut self, token: &str, site: Option<&str>, now: UnixTime) -> Admission {
         let now = now.as_nanos();
         let by_token = self
             .token
@@ -112,26 +112,26 @@ mod tests {
     fn a_burst_passes_and_the_rest_waits_for_its_turn() {
         let mut limiter = Limiter::new(Some(rate(60, 60, 3)), None);
         for _ in 0..3 {
-            assert_eq!(limiter.take("t", None, START), Admission::Granted);
+            assert_eq!(limiter.admit("t", None, START), Admission::Granted);
         }
         let second = Duration::from_secs(1);
-        assert_eq!(limiter.take("t", None, START), Admission::Later(second));
-        assert_eq!(limiter.take("other", None, START), Admission::Granted);
+        assert_eq!(limiter.admit("t", None, START), Admission::Later(second));
+        assert_eq!(limiter.admit("other", None, START), Admission::Granted);
         let later = after(START, second);
-        assert_eq!(limiter.take("t", None, later), Admission::Granted);
-        assert_eq!(limiter.take("t", None, later), Admission::Later(second));
+        assert_eq!(limiter.admit("t", None, later), Admission::Granted);
+        assert_eq!(limiter.admit("t", None, later), Admission::Later(second));
     }
 
     #[test]
     fn a_node_that_waits_for_its_site_does_not_count_against_its_token() {
         let mut limiter = Limiter::new(Some(rate(1, 60, 1)), Some(rate(1, 60, 1)));
-        assert_eq!(limiter.take("a", Some("lon"), START), Admission::Granted);
+        assert_eq!(limiter.admit("a", Some("lon"), START), Admission::Granted);
         assert!(matches!(
-            limiter.take("b", Some("lon"), START),
+            limiter.admit("b", Some("lon"), START),
             Admission::Later(_)
         ));
-        assert_eq!(limiter.take("b", Some("fra"), START), Admission::Granted);
-        assert_eq!(limiter.take("c", None, START), Admission::Granted);
+        assert_eq!(limiter.admit("b", Some("fra"), START), Admission::Granted);
+        assert_eq!(limiter.admit("c", None, START), Admission::Granted);
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
         let mut limiter = Limiter::new(Some(rate(1, 60, 1)), None);
         for key in 0..MOST_KEYS * 2 + 1 {
             assert_eq!(
-                limiter.take(&key.to_string(), None, START),
+                limiter.admit(&key.to_string(), None, START),
                 Admission::Granted
             );
         }
@@ -158,7 +158,7 @@ mod tests {
             let mut passed = 0_u64;
             for step in &steps {
                 now = after(now, Duration::from_millis(*step));
-                if limiter.take("t", None, now) == Admission::Granted {
+                if limiter.admit("t", None, now) == Admission::Granted {
                     passed += 1;
                 }
             }

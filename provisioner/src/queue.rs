@@ -1,302 +1,360 @@
-//! Which node comes next: those that are known, those that are worked on, and those that have to wait.
+//! Nodes that wait for their turn, and those that have to wait for their time first.
 //!
-//! Two bounds: nodes that were asked and wait for their first answer or for a place, and places. A dead node holds one of
-//! the many former, never one of the few latter. New nodes and those that are tried again take turns, so that neither a
-//! crowd of newcomers nor a crowd of failing ones keeps the other waiting.
+//! A node is in it once, however often it is found. New nodes and those that are tried again take turns, so that neither
+//! a crowd of newcomers nor a crowd of failing ones keeps the other waiting.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use overlay_protocol::id::Identity;
 use overlay_tokens::UnixTime;
 
-use crate::enrol::{Finished, Found, Outcome};
-use crate::reason::Reason;
-use crate::time::after;
+use crate::enrol::Found;
 
-/// How much is done at a time.
-#[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// Nodes that were asked and have no place.
-    pub first_contact: NonZeroUsize,
-    /// Places: nodes that are worked on.
-    pub workers: NonZeroUsize,
-    /// Nodes that are known.
-    pub waiting: NonZeroUsize,
-}
-
-/// What became of a node that was found.
+/// What became of a node that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offer {
-    /// It waits for its turn.
-    Queued,
-    /// It waits or is worked on already.
+pub enum Offered {
+    /// It waits now.
+    Added,
+    /// It waited before, for its turn or for its time.
     Known,
-    /// It has to wait until then.
-    Later(UnixTime),
     /// There are too many; it has to be found again.
     Full,
 }
 
-/// Nodes by where they stand.
+/// Nodes that wait.
 #[derive(Debug)]
 pub struct Queue {
-    bounds: Bounds,
+    capacity: usize,
     nodes: HashMap<Identity, At>,
-    fresh: VecDeque<Identity>,
-    again: VecDeque<Identity>,
+    fresh: VecDeque<(Identity, u64)>,
+    again: VecDeque<(Identity, u64)>,
     /// Whether it is the turn of those that are tried again.
     turn_of_again: bool,
-    later: BTreeSet<(UnixTime, Identity)>,
-    contacting: usize,
-    for_place: VecDeque<Identity>,
-    working: usize,
-    settling: usize,
+    delayed: BTreeSet<(UnixTime, Identity)>,
+    /// Number of the next place in a queue: a node that was removed leaves its old place behind.
+    next: u64,
 }
 
-/// Where a node stands.
+/// Where a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// In one of the two queues.
-    Ready(Found),
-    /// Not before then; afterwards it is tried again, or has to be found again.
-    Later { due: UnixTime, again: bool },
-    /// Asked for the first time.
-    Contacting,
-    /// It answered, and waits for a place.
-    ForPlace,
-    /// It has a place.
-    Working,
-    /// It was restarted, and is awaited in the fleet.
-    Settling,
+    /// In one of the two queues, at the place of that number.
+    Ready(Found, u64),
+    /// Not before then.
+    Delayed(Found, UnixTime),
 }
 
 impl Queue {
-    /// An empty queue.
+    /// An empty queue for so many nodes.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self {
-            bounds,
+            capacity,
             nodes: HashMap::new(),
             fresh: VecDeque::new(),
             again: VecDeque::new(),
             turn_of_again: false,
-            later: BTreeSet::new(),
-            contacting: 0,
-            for_place: VecDeque::new(),
-            working: 0,
-            settling: 0,
+            delayed: BTreeSet::new(),
+            next: 0,
         }
     }
 
-    /// Takes in a node that was found.
-    pub fn offer(&mut self, identity: Identity, found: Found, now: UnixTime) -> Offer {
+    /// Takes in a node; one that is delayed stays so, however often it is found.
+    pub fn offer(&mut self, identity: Identity, found: Found, now: UnixTime) -> Offered {
         self.wake(now);
-        match self.nodes.get(&identity) {
-            Some(At::Later { due, .. }) => return Offer::Later(*due),
-            Some(At::Ready(_) | At::Contacting | At::ForPlace | At::Working | At::Settling) => {
-                return Offer::Known;
-            }
-            None => {}
+        if self.nodes.contains_key(&identity) {
+            return Offered::Known;
         }
-        if self.nodes.len() >= self.bounds.waiting.get() {
-            return Offer::Full;
+        if self.len() >= self.capacity {
+            return Offered::Full;
         }
         self.ready(identity, found);
-        Offer::Queued
+        Offered::Added
     }
 
-    /// Lets a node be tried at once, whatever it waits for; one that is worked on is left alone.
-    pub fn hurry(&mut self, identity: Identity) -> Offer {
-        match self.nodes.get(&identity).copied() {
-            Some(At::Ready(_) | At::Contacting | At::ForPlace | At::Working | At::Settling) => {
-                return Offer::Known;
-            }
-            Some(At::Later { due, .. }) => {
-                self.later.remove(&(due, identity.clone()));
-            }
-            None if self.nodes.len() >= self.bounds.waiting.get() => return Offer::Full,
-            None => {}
+    /// Lets a node wait until a time, wherever it was.
+    pub fn delay(&mut self, identity: Identity, found: Found, until: UnixTime) -> Offered {
+        let was_known = self.remove(&identity);
+        if self.len() >= self.capacity {
+            return Offered::Full;
         }
-        self.ready(identity, Found::Retry);
-        Offer::Queued
-    }
-
-    /// The next node to be asked, if there is one and not too many are.
-    pub fn next(&mut self, now: UnixTime) -> Option<(Identity, Found)> {
-        self.wake(now);
-        if self.contacting >= self.bounds.first_contact.get() {
-            return None;
-        }
-        let (first, second) = if self.turn_of_again {
-            (&mut self.again, &mut self.fresh)
+        self.delayed.insert((until, identity.clone()));
+        self.nodes.insert(identity, At::Delayed(found, until));
+        if was_known {
+            Offered::Known
         } else {
-            (&mut self.fresh, &mut self.again)
-        };
-        let identity = first.pop_front().or_else(|| second.pop_front())?;
-        self.turn_of_again = !self.turn_of_again;
-        let found = match self.nodes.insert(identity.clone(), At::Contacting) {
-            Some(At::Ready(found)) => found,
-            Some(At::Later { .. } | At::Contacting | At::ForPlace | At::Working | At::Settling)
-            | None => Found::Retry,
-        };
-        self.contacting += 1;
-        Some((identity, found))
-    }
-
-    /// A node answered and wants a place. Whether it gets one at once; else [`Queue::next_placed`] names it in its turn.
-    pub fn want_place(&mut self, identity: &Identity) -> bool {
-        let Some(at @ At::Contacting) = self.nodes.get_mut(identity) else {
-            return false;
-        };
-        if self.working < self.bounds.workers.get() && self.for_place.is_empty() {
-            *at = At::Working;
-            self.contacting -= 1;
-            self.working += 1;
-            return true;
+            Offered::Added
         }
-        *at = At::ForPlace;
-        self.for_place.push_back(identity.clone());
-        false
     }
 
-    /// The next node that waits for a place and gets one now.
-    pub fn next_placed(&mut self) -> Option<Identity> {
-        while self.working < self.bounds.workers.get() {
-            let identity = self.for_place.pop_front()?;
-            if let Some(at @ At::ForPlace) = self.nodes.get_mut(&identity) {
-                *at = At::Working;
-                self.contacting -= 1;
-                self.working += 1;
-                return Some(identity);
+    /// Takes out the next node whose turn it is.
+    pub fn take(&mut self, now: UnixTime) -> Option<(Identity, Found)> {
+        self.wake(now);
+        loop {
+            let (first, second) = if self.turn_of_again {
+                (&mut self.again, &mut self.fresh)
+            } else {
+                (&mut self.fresh, &mut self.again)
+            };
+            let (identity, place) = first.pop_front().or_else(|| second.pop_front())?;
+            if let Some(At::Ready(found, at)) = self.nodes.get(&identity).copied()
+                && at == place
+            {
+                self.nodes.remove(&identity);
+                self.turn_of_again = !self.turn_of_again;
+                return Some((identity, found));
             }
         }
-        None
     }
 
-    /// A node was restarted: it needs no place any more.
-    pub fn settle(&mut self, identity: &Identity) {
-        if let Some(at @ At::Working) = self.nodes.get_mut(identity) {
-            *at = At::Settling;
-            self.working -= 1;
-            self.settling += 1;
-        }
+    /// When the next delayed node's time comes.
+    #[must_use]
+    pub fn next_due(&self) -> Option<UnixTime> {
+        self.delayed.first().map(|(due, _)| *due)
     }
 
-    /// A node's enrolment ended.
-    pub fn finish(&mut self, identity: &Identity, finished: &Finished, now: UnixTime) {
+    /// Tells whether a node waits here.
+    #[must_use]
+    pub fn contains(&self, identity: &Identity) -> bool {
+        self.nodes.contains_key(identity)
+    }
+
+    /// Takes a node out, and tells whether it was here.
+    pub fn remove(&mut self, identity: &Identity) -> bool {
         match self.nodes.remove(identity) {
-            None => return,
-            Some(at @ (At::Ready(_) | At::Later { .. })) => {
-                // It was not worked on.
-                self.nodes.insert(identity.clone(), at);
-                return;
+            Some(At::Delayed(_, due)) => {
+                self.delayed.remove(&(due, identity.clone()));
+                true
             }
-            Some(At::Contacting | At::ForPlace) => self.contacting -= 1,
-            Some(At::Working) => self.working -= 1,
-            Some(At::Settling) => self.settling -= 1,
-        }
-        if let Some(pause) = finished.pause {
-            let due = after(now, pause);
-            let again = is_tried_again(&finished.outcome);
-            self.nodes
-                .insert(identity.clone(), At::Later { due, again });
-            self.later.insert((due, identity.clone()));
+            Some(At::Ready(..)) => {
+                self.tidy();
+                true
+            }
+            None => false,
         }
     }
 
-    /// Forgets all nodes that are not worked on: they have to be found again.
-    pub fn forget_waiting(&mut self) {
+    /// Forgets all nodes: they have to be found again.
+    pub fn clear(&mut self) {
+        self.nodes.clear();
         self.fresh.clear();
         self.again.clear();
-        self.later.clear();
-        self.nodes
-            .retain(|_, at| !matches!(at, At::Ready(_) | At::Later { .. }));
+        self.delayed.clear();
     }
 
-    /// How long until a node that has to wait may be next; nothing when none waits for its time.
+    /// How many nodes are here, delayed ones included.
     #[must_use]
-    pub fn due_in(&self, now: UnixTime) -> Option<Duration> {
-        let (due, _) = self.later.first()?;
-        Some(crate::time::until(now, *due))
-    }
-
-    /// Nodes that wait for their turn.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.fresh.len() + self.again.len()
-    }
-
-    /// Nodes that have to wait for their time.
-    #[must_use]
-    pub fn paused(&self) -> usize {
-        self.later.len()
-    }
-
-    /// Nodes that were asked and have no place yet.
-    #[must_use]
-    pub fn contacting(&self) -> usize {
-        self.contacting
-    }
-
-    /// Nodes that are worked on.
-    #[must_use]
-    pub fn working(&self) -> usize {
-        self.working
-    }
-
-    /// Nodes that are awaited in the fleet.
-    #[must_use]
-    pub fn settling(&self) -> usize {
-        self.settling
-    }
-
-    /// All nodes that are known.
-    #[must_use]
-    pub fn known(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
+    /// Tells whether no node is here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// How many of them are delayed.
+    #[must_use]
+    pub fn delayed(&self) -> usize {
+        self.delayed.len()
+    }
+
+    /// How many nodes may be here.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     fn ready(&mut self, identity: Identity, found: Found) {
-        match found {
-            Found::Event | Found::Scan => self.fresh.push_back(identity.clone()),
-            Found::Retry => self.again.push_back(identity.clone()),
-        }
-        self.nodes.insert(identity, At::Ready(found));
+        let place = self.next;
+        self.next = self.next.wrapping_add(1);
+        let queue = match found {
+            Found::Event | Found::Scan => &mut self.fresh,
+            Found::Retry => &mut self.again,
+        };
+        queue.push_back((identity.clone(), place));
+        self.nodes.insert(identity, At::Ready(found, place));
     }
 
     /// Moves those whose time has come.
     fn wake(&mut self, now: UnixTime) {
-        while let Some((due, _)) = self.later.first()
+        while let Some((due, _)) = self.delayed.first()
             && *due <= now
-            && let Some((_, identity)) = self.later.pop_first()
+            && let Some((_, identity)) = self.delayed.pop_first()
         {
-            match self.nodes.remove(&identity) {
-                Some(At::Later { again: true, .. }) => self.ready(identity, Found::Retry),
-                Some(At::Later { again: false, .. }) | None => {}
-                Some(
-                    at
-                    @ (At::Ready(_) | At::Contacting | At::ForPlace | At::Working | At::Settling),
-                ) => {
-                    self.nodes.insert(identity, at);
-                }
+            if let Some(At::Delayed(found, _)) = self.nodes.get(&identity).copied() {
+                self.ready(identity, found);
             }
         }
     }
-}
 
-/// Whether a node is tried again by itself after its pause; others have to be found again.
-fn is_tried_again(outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Deferred(_) => true,
-        Outcome::Stopped(why) => matches!(why.reason, Reason::Busy | Reason::NotDue),
-        Outcome::Enrolled { .. }
-        | Outcome::ShutDown
-        | Outcome::Upgraded { .. }
-        | Outcome::Quarantined(_) => false,
+    /// Drops places that were left behind, when they outnumber the nodes.
+    fn tidy(&mut self) {
+        let places = self.fresh.len() + self.again.len();
+        if places <= 64 || places / 2 <= self.nodes.len() {
+            return;
+        }
+        let nodes = &self.nodes;
+        let taken = |(identity, place): &(Identity, u64)| matches!(nodes.get(identity), Some(At::Ready(_, at)) if at == place);
+        self.fresh.retain(taken);
+        self.again.retain(taken);
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::time::after;
+
+    const NOW: UnixTime = UnixTime::from_secs(1000);
+
+    fn node(name: impl ToString) -> Identity {
+        Identity::new(name.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_node_is_there_once_however_often_it_is_found() {
+        let mut queue = Queue::new(10);
+        assert_eq!(queue.offer(node("a"), Found::Event, NOW), Offered::Added);
+        assert_eq!(queue.offer(node("a"), Found::Scan, NOW), Offered::Known);
+        assert_eq!(queue.take(NOW), Some((node("a"), Found::Event)));
+        assert_eq!(queue.take(NOW), None);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_delayed_node_comes_in_its_time_and_no_event_makes_it_earlier() {
+        let mut queue = Queue::new(10);
+        let due = after(NOW, Duration::from_secs(5));
+        assert_eq!(queue.delay(node("a"), Found::Retry, due), Offered::Added);
+        assert_eq!(queue.offer(node("a"), Found::Event, NOW), Offered::Known);
+        assert_eq!((queue.take(NOW), queue.next_due()), (None, Some(due)));
+        assert_eq!(queue.take(due), Some((node("a"), Found::Retry)));
+        assert_eq!(queue.next_due(), None);
+    }
+
+    #[test]
+    fn a_node_that_was_removed_and_offered_again_stands_at_the_end() {
+        let mut queue = Queue::new(10);
+        queue.offer(node("a"), Found::Event, NOW);
+        queue.offer(node("b"), Found::Event, NOW);
+        assert!(queue.remove(&node("a")) && !queue.remove(&node("a")));
+        queue.offer(node("a"), Found::Event, NOW);
+        let order: Vec<_> = std::iter::from_fn(|| queue.take(NOW))
+            .map(|(identity, _)| identity.to_string())
+            .collect();
+        assert_eq!(order, ["b", "a"]);
+    }
+
+    #[test]
+    fn newcomers_and_those_tried_again_take_turns() {
+        let mut queue = Queue::new(10);
+        for name in ["r1", "r2"] {
+            queue.offer(node(name), Found::Retry, NOW);
+        }
+        for name in ["n1", "n2", "n3"] {
+            queue.offer(node(name), Found::Event, NOW);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| queue.take(NOW))
+            .map(|(identity, _)| identity.to_string())
+            .collect();
+        assert_eq!(order, ["n1", "r1", "n2", "r2", "n3"]);
+    }
+
+    #[test]
+    fn what_is_known_is_bounded() {
+        let mut queue = Queue::new(2);
+        queue.offer(node("a"), Found::Scan, NOW);
+        queue.delay(node("b"), Found::Retry, NOW);
+        assert_eq!(queue.offer(node("c"), Found::Scan, NOW), Offered::Full);
+        assert_eq!(queue.delay(node("c"), Found::Scan, NOW), Offered::Full);
+        queue.clear();
+        assert_eq!((queue.len(), queue.delayed()), (0, 0));
+        for number in 0..1000 {
+            queue.offer(node(number), Found::Scan, NOW);
+            queue.remove(&node(number));
+        }
+        assert!(queue.fresh.len() <= 64, "places that were left are dropped");
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Offer(u8, Found),
+        Delay(u8, u64),
+        Take,
+        Remove(u8),
+        Wait(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let name = 0_u8..8;
+        let found = prop_oneof![Just(Found::Event), Just(Found::Scan), Just(Found::Retry)];
+        prop_oneof![
+            3 => (name.clone(), found).prop_map(|(n, found)| Step::Offer(n, found)),
+            2 => (name.clone(), 0_u64..20).prop_map(|(n, wait)| Step::Delay(n, wait)),
+            3 => Just(Step::Take),
+            1 => name.prop_map(Step::Remove),
+            1 => (0_u64..10).prop_map(Step::Wait),
+        ]
+    }
+
+    proptest! {
+        /// Against a model that is a plain map: the same nodes are here, none comes before its time, none twice.
+        #[test]
+        fn holds_what_a_map_would_hold(steps in prop::collection::vec(step(), 1..300)) {
+            let mut queue = Queue::new(6);
+            let mut model: BTreeMap<u8, Option<UnixTime>> = BTreeMap::new();
+            let mut now = NOW;
+            for step in steps {
+                match step {
+                    Step::Offer(n, found) => {
+                        let expected = if model.contains_key(&n) {
+                            Offered::Known
+                        } else if model.len() >= 6 {
+                            Offered::Full
+                        } else {
+                            model.insert(n, None);
+                            Offered::Added
+                        };
+                        prop_assert_eq!(queue.offer(node(n), found, now), expected);
+                    }
+                    Step::Delay(n, wait) => {
+                        let until = after(now, Duration::from_secs(wait));
+                        let known = model.remove(&n).is_some();
+                        let expected = match (model.len() >= 6, known) {
+                            (true, _) => Offered::Full,
+                            (false, true) => Offered::Known,
+                            (false, false) => Offered::Added,
+                        };
+                        if expected != Offered::Full {
+                            model.insert(n, Some(until));
+                        }
+                        prop_assert_eq!(queue.delay(node(n), Found::Retry, until), expected);
+                    }
+                    Step::Take => match queue.take(now) {
+                        Some((identity, _)) => {
+                            let n: u8 = identity.as_str().parse().unwrap();
+                            let at = model.remove(&n);
+                            prop_assert!(at.is_some_and(|due| due.is_none_or(|due| due <= now)));
+                        }
+                        None => prop_assert!(
+                            model.values().all(|due| due.is_some_and(|due| due > now))
+                        ),
+                    },
+                    Step::Remove(n) => {
+                        prop_assert_eq!(queue.remove(&node(n)), model.remove(&n).is_some());
+                    }
+                    Step::Wait(secs) => now = after(now, Duration::from_secs(secs)),
+                }
+                prop_assert_eq!(queue.len(), model.len());
+                prop_assert!((0..8).all(|n| queue.contains(&node(n)) == model.contains_key(&n)));
+            }
+        }
+    }
+}

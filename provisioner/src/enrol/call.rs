@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::command::{Action, Call, CallFault, CallId, Command, Note, Why};
 use super::end::End;
 use super::tries::{Tries, plan};
-use super::{Enrolment, Stage};
+use super::{Enrolment, Facts, Stage};
 use crate::reason::Reason;
 use crate::time::after;
 
@@ -315,6 +315,16 @@ impl Enrolment {
         let limit = self.policy.calls.member;
         self.done(Action::Restart);
         self.whole = None;
+        // Thousands may wait here: only what the last record needs is kept.
+        let facts = std::mem::take(&mut self.facts);
+        self.facts = Facts {
+            public_key: facts.public_key,
+            former_key: facts.former_key,
+            issued: facts.issued,
+            helper: facts.helper,
+            configured: true,
+            ..Facts::default()
+        };
         self.stage = Stage::Member(after(now, limit));
         out.push(Command::AwaitMember { limit });
     }

@@ -330,7 +330,7 @@ impl fmt::Display for Note {
 pub struct Finished {
     /// How.
     pub outcome: Outcome,
-    /// The node is not to be tried again before so long; nothing: as soon as it is found again.
+    /// The node is to be tried again after so long, and not before; nothing: when it is found again.
     pub pause: Option<Duration>,
 }
 

@@ -10,6 +10,7 @@ use super::call::Unusable;
 use super::command::{Action, Command, Found, Note, TokenUse, Why};
 use super::end::End;
 use super::{Enrolment, Inventory, Stage, judge};
+use crate::candidate::{Turn, admissible};
 use crate::reason::Reason;
 use crate::time::{after, until};
 
@@ -35,33 +36,20 @@ impl Enrolment {
 
     /// Ends at once for a node that is in quarantine, or whose next attempt is not due.
     fn left_alone(&self, now: UnixTime) -> Result<(), End> {
-        let Some(prior) = &self.prior else {
-            return Ok(());
+        let prior = self.prior.as_ref();
+        let quarantined = prior.is_some_and(|prior| prior.state == NodeState::Quarantined);
+        let pause = match admissible(prior, now) {
+            Turn::Now => return Ok(()),
+            Turn::Later(due) => Some(until(now, due)),
+            Turn::Never => None,
         };
-        let quarantine = &self.policy.quarantine;
-        if prior.state == NodeState::Quarantined {
-            let begun = UnixTime::from_secs(prior.since);
-            let ends = quarantine.duration.map(|duration| after(begun, duration));
-            if ends.is_none_or(|ends| now < ends) {
-                let message = prior.message.clone().unwrap_or_default();
-                return Err(End::LeftAlone {
-                    quarantined: true,
-                    why: Why::new(Reason::Quarantined, message),
-                    pause: ends.map(|ends| until(now, ends)),
-                });
-            }
-        }
-        match prior.not_before.map(UnixTime::from_secs) {
-            Some(due) if now < due && prior.state != NodeState::Member => Err(End::LeftAlone {
-                quarantined: false,
-                why: Why::new(
-                    Reason::NotDue,
-                    format!("the next attempt is due at {}", due.secs),
-                ),
-                pause: Some(until(now, due)),
-            }),
-            Some(_) | None => Ok(()),
-        }
+        let why = if quarantined {
+            let message = prior.and_then(|prior| prior.message.clone());
+            Why::new(Reason::Quarantined, message.unwrap_or_default())
+        } else {
+            Why::new(Reason::NotDue, "the next attempt is not due")
+        };
+        Err(End::LeftAlone { why, pause })
     }
 
     pub(super) fn jwt(

@@ -18,12 +18,6 @@ pub(super) const UPGRADING: &str = "upgrading";
 const SHUT_DOWN: &str = "shut_down";
 /// How long a node that another provisioner works on is left to it; nodes keep the lock for two minutes.
 const BUSY: Duration = Duration::from_secs(60);
-/// How long a node is not tried that nobody answers for: an event or a scan tells that it is back.
-const GONE: Duration = Duration::from_secs(5);
-/// How long the events of a node that ended well are its old ones, as the original has it.
-const SETTLED: Duration = Duration::from_secs(60);
-/// How long nodes in quarantine without an end are not looked at.
-const QUARANTINED: Duration = Duration::from_secs(600);
 
 /// How it ends.
 #[derive(Debug)]
@@ -39,7 +33,6 @@ pub(super) enum End {
     Quarantine(Why),
     /// It was not even begun.
     LeftAlone {
-        quarantined: bool,
         why: Why,
         pause: Option<Duration>,
     },
@@ -77,24 +70,16 @@ impl Enrolment {
             End::Refused(why) => self.failed(Kind::Refused, why, now, out),
             End::Failed(why) => self.failed(Kind::Failed, why, now, out),
             End::Quarantine(why) => self.quarantine(why, now, out),
-            End::LeftAlone {
-                quarantined,
-                why,
-                pause,
-            } => Finished {
-                outcome: if quarantined {
+            End::LeftAlone { why, pause } => Finished {
+                outcome: if why.reason == Reason::Quarantined {
                     Outcome::Quarantined(why)
                 } else {
                     Outcome::Stopped(why)
                 },
-                pause: Some(pause.unwrap_or(QUARANTINED)),
+                pause,
             },
             End::Stopped(why) => Finished {
-                pause: match why.reason {
-                    Reason::Busy => Some(self.entropy.jitter(BUSY)),
-                    Reason::Gone => Some(self.entropy.jitter(GONE)),
-                    _ => None,
-                },
+                pause: (why.reason == Reason::Busy).then(|| self.entropy.jitter(BUSY)),
                 outcome: Outcome::Stopped(why),
             },
         };
@@ -174,13 +159,14 @@ impl Enrolment {
 
     fn quarantine(&mut self, why: Why, now: UnixTime, out: &mut Vec<Command>) -> Finished {
         let mut record = self.record(NodeState::Quarantined, now);
+        let pause = self.policy.quarantine.duration;
         record.since = now.secs;
-        record.not_before = None;
+        record.not_before = pause.map(|pause| after(now, pause).secs);
         record.set_reason(why.reason.as_str(), &why.message);
         self.keep(record, Kind::Quarantined, Some(&why), now, out);
         Finished {
             outcome: Outcome::Quarantined(why),
-            pause: Some(self.policy.quarantine.duration.unwrap_or(QUARANTINED)),
+            pause,
         }
     }
 
@@ -256,7 +242,14 @@ impl Enrolment {
                     .saturating_add(u32::from(!self.facts.configured)),
             ),
             found: Some(self.found.as_str().to_owned()),
-            token: self.facts.shown.as_ref().map(|shown| shown.facts.clone()),
+            token: match &self.facts.shown {
+                Some(shown) => Some(shown.facts.clone()),
+                None => self
+                    .prior
+                    .as_ref()
+                    .filter(|_| self.facts.configured)
+                    .and_then(|prior| prior.token.clone()),
+            },
             public_key: self.facts.public_key.map(|key| key.to_string()),
             former_key: self.facts.former_key.map(|key| key.to_string()),
             issued: self.facts.issued.clone(),
@@ -351,7 +344,7 @@ impl Enrolment {
 fn settled(outcome: Outcome) -> Finished {
     Finished {
         outcome,
-        pause: Some(SETTLED),
+        pause: None,
     }
 }
 
