@@ -342,3 +342,60 @@ async fn a_refused_login_is_told_with_the_brokers_words() {
     };
     assert_eq!(words, "Authorization Violation");
 }
+
+#[tokio::test]
+async fn members_from_the_start_answer_a_scan_with_their_signatures() {
+    let broker = Broker::plain();
+    let organisation = mint::Organisation::new();
+    let issuers = organisation.issuers();
+    let fleet = Fleet::builder(broker.port())
+        .count(3)
+        .members(move |name| {
+            organisation.server(ServerToken {
+                identity: name.to_owned(),
+                ..ServerToken::default()
+            })
+        })
+        .start()
+        .await;
+    assert_eq!(fleet.tally().members, 3);
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    let mut replies = client.subscribe("choria.reply.x").await.unwrap();
+    let request = Request {
+        message: overlay_protocol::rpc::DISCOVERY_PING.to_vec(),
+        id: "2ecvzXAzWRTIbJ5YMQTXGLJmC8V".to_owned(),
+        sender: "operator".to_owned(),
+        caller: "up=operator".to_owned(),
+        collective: "choria".to_owned(),
+        agent: "discovery".to_owned(),
+        ttl: Duration::from_secs(60),
+        time_ns: mint::now().as_nanos(),
+        filter: None,
+    };
+    let secure = overlay_tokens::request::sign_request(request.encode(), &mint::key(), "a.b.c");
+    let mut transport = Transport::new(secure.encode());
+    transport.reply = Some("choria.reply.x".to_owned());
+    client
+        .publish(
+            "choria.broadcast.agent.discovery",
+            transport.encode().into(),
+        )
+        .await
+        .unwrap();
+    let limits = Limits::default();
+    let mut names = BTreeSet::new();
+    for _ in 0..3 {
+        let message = replies.next().await.unwrap();
+        let transport = Transport::decode(&message.payload, &limits).unwrap();
+        let secure = SecureReply::decode(&transport.data, &limits).unwrap();
+        let verified =
+            overlay_tokens::request::verify_reply(&secure, &issuers, mint::now(), &limits, None)
+                .unwrap();
+        let overlay_tokens::request::ReplyTrust::Signed { identity } = verified.trust else {
+            panic!("not signed: {:?}", verified.trust);
+        };
+        assert_eq!(identity, verified.reply.sender);
+        names.insert(verified.reply.sender);
+    }
+    assert_eq!(names.len(), 3);
+}
