@@ -104,6 +104,21 @@ async fn case_39_a_certificate_that_does_not_count_lets_nobody_in() {
     .unwrap();
 }
 
+#[tokio::test]
+async fn provision_case_07_a_node_that_shows_a_verified_certificate_is_no_new_one() {
+    let (parts, _broker, service, port) = verifying("pubsub");
+    let token = crate::login::provisioning_token(&parts.organisation);
+    let own = parts.authority.client("n1");
+    let connected = async_nats::ConnectOptions::with_token(token)
+        .name("n1")
+        .add_root_certificates(parts.authority.ca_file())
+        .add_client_certificate(own.cert, own.key)
+        .connect(format!("wss://127.0.0.1:{port}"))
+        .await;
+    assert!(connected.is_err());
+    assert_eq!(service.refused("provisioning_with_certificate"), 1.0);
+}
+
 #[test]
 fn case_40_a_leaf_node_with_a_token_is_refused() {
     let parts = Parts::new();

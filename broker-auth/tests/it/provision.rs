@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use overlay_testkit::eventually;
 use overlay_testkit::mint::{Login, Organisation};
 use overlay_tokens::claims::{ClientPermissions, ServerPermissions};
 use overlay_tokens::issue::{ClientToken, ProvisioningToken, ServerToken};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use crate::cell::{self, Cell, OFTEN, PROVISIONER_PASSWORD, SOON};
 use crate::login::{client, fleet, node, provisioning_token};
@@ -102,6 +106,61 @@ fn provision_cases_02_to_05_tokens_that_prove_nothing_let_no_node_in() {
     let stranger = Organisation::new();
     refused(&cell, &bare(&stranger, "n1"), "not_signed_by_issuer");
     cell.login(&bare(organisation, "n1")).unwrap();
+}
+
+/// A token that is signed as the original signs those of protocol v1, with an RSA key of which a signer file may tell.
+fn rsa_token(claims: &overlay_tokens::claims::ProvisioningClaims, key: &[u8]) -> String {
+    let key = PrivateKeyDer::from_pem_slice(key).unwrap();
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+    let signer = key
+        .choose_scheme(&[rustls::SignatureScheme::RSA_PKCS1_SHA256])
+        .unwrap();
+    // The claims are taken as they are from a token of the other kind.
+    let other = overlay_tokens::issue::sign(claims, &overlay_testkit::mint::key()).unwrap();
+    let claims = other.split('.').nth(1).unwrap();
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","typ":"JWT"}"#);
+    let signed = format!("{header}.{claims}");
+    let signature = URL_SAFE_NO_PAD.encode(signer.sign(signed.as_bytes()).unwrap());
+    format!("{signed}.{signature}")
+}
+
+#[test]
+fn provision_case_06_an_rsa_token_needs_its_signer_in_the_configuration() {
+    let keys: serde_json::Value = serde_json::from_str(include_str!(
+        "../../../tokens/tests/vectors/provisioner/keys.json"
+    ))
+    .unwrap();
+    let x509 = |name: &str| keys["x509"][name].as_str().unwrap().to_owned();
+    let cell = Cell::of_overlay(VETTED, "");
+    let claims = ProvisioningToken {
+        token: "s3cret".into(),
+        urls: vec!["nats://127.0.0.1:4222".to_owned()],
+        ..ProvisioningToken::default()
+    }
+    .claims(overlay_testkit::mint::now())
+    .unwrap();
+    let token = rsa_token(&claims, x509("node_key_pkcs8").as_bytes());
+    let connect = Connect::token(&token).called("n1");
+    refused(&cell, &connect, "provisioning_signer_unknown");
+
+    let signer = cell.parts.secret("signer.pem", &x509("node_certificate"));
+    let knowing = cell
+        .parts
+        .start_changed(&[cell.broker.port()], "", |config| {
+            let signer = format!(
+                "[provisioning]\nsigner_file = {:?}\n",
+                signer.display().to_string()
+            );
+            config.replace("[provisioning]\n", &signer)
+        });
+    drop(cell.service);
+    knowing.wait_until_ready();
+    let login = |connect: &Connect| cell.parts.login(cell.broker.port(), connect);
+    overlay_testkit::eventually_blocking(SOON, OFTEN, || login(&connect).map(drop));
+    let mut other = token.clone();
+    other.replace_range(token.len() - 20..token.len() - 10, "AAAAAAAAAA");
+    assert!(login(&Connect::token(&other).called("n1")).is_err());
+    assert_eq!(knowing.refused("not_signed_by_issuer"), 1.0);
 }
 
 #[test]

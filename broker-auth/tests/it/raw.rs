@@ -276,6 +276,17 @@ impl Raw {
         }
     }
 
+    /// The first line of the next message's content: its payload, or the first of its headers.
+    pub(crate) fn reply(&mut self) -> String {
+        loop {
+            let line = self.line().unwrap();
+            if line.starts_with("MSG ") || line.starts_with("HMSG ") {
+                return self.line().unwrap();
+            }
+            assert!(!line.starts_with("-ERR"), "{line}");
+        }
+    }
+
     /// Whether the broker says `text` before it answers a ping or closes the connection.
     pub(crate) fn until_told(&mut self, text: &str) -> bool {
         self.send("PING\r\n");

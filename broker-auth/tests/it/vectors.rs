@@ -3,6 +3,7 @@
 mod broker;
 mod callout;
 mod lists;
+mod provisioner;
 mod rules;
 mod statistics;
 
@@ -18,6 +19,8 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("broker/varz/endpoints.json", statistics::endpoints),
     ("broker/varz/metrics.json", statistics::metrics),
     ("broker/websocket.json", broker::logins),
+    ("provisioner/login.json", provisioner::logins),
+    ("provisioner/provisioning-jwt.json", provisioner::tokens),
     ("stock-broker/callout-requests.json", callout::requests),
 ];
 

@@ -67,6 +67,51 @@ pub(crate) fn is_tale(role: Role, subject: &str) -> bool {
         && !OF_UNPROVISIONED.contains(&subject)
 }
 
+/// Whether an unprovisioned node that is called `name` is refused something of others that was allowed.
+pub(crate) fn is_anothers(name: &str, publish: bool, subject: &str) -> bool {
+    if publish {
+        subject.starts_with("provisioning.reply.")
+    } else {
+        let node = subject.strip_prefix("provisioning.node.");
+        node.is_some_and(|node| node != name)
+    }
+}
+
+/// Whether a provisioner is refused a subject that was allowed, as everything was: all at once, the fleet's, other
+/// elections, what belongs to nobody.
+pub(crate) fn is_none_of_the_provisioners(publish: bool, subject: &str) -> bool {
+    let own: &[&str] = if publish {
+        &[
+            "provisioning.node.",
+            "provisioning.broadcast.agent.",
+            "provisioning.vetted.",
+            "choria.lifecycle.event.",
+            "choria.streams.",
+            "$KV.CHORIA_LEADER_ELECTION.provisioner",
+            "$KV.PROVISIONING_",
+            "$JS.",
+            "$SYS.REQ.USER.INFO",
+            "overlay.audit.provisioning.",
+            "fleet.",
+        ]
+    } else {
+        &[
+            "provisioning.reply.",
+            "choria.lifecycle.event.",
+            "provisioning.registration.",
+            "_INBOX.",
+            "*.broadcast.service.provisioner",
+        ]
+    };
+    !own.iter().any(|own| subject.starts_with(own))
+}
+
+/// Whether the provisioner is answered where the recorded broker had nobody to answer: who leads its election.
+pub(crate) fn is_answered_here(subject: &str) -> bool {
+    subject
+        == "choria.streams.DIRECT.GET.KV_CHORIA_LEADER_ELECTION.$KV.CHORIA_LEADER_ELECTION.provisioner"
+}
+
 /// A list of an unprovisioned node without what [`is_tale`] takes from it.
 pub(crate) fn without_tales<'a>(role: Role, list: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
     if !list.iter().any(|subject| is_tale(role, subject)) {
@@ -86,7 +131,7 @@ pub(crate) fn claims(token: &str) -> Option<Value> {
 }
 
 /// A time claim is a text: not a number, so not a time.
-fn has_time_as_text(claims: &Value) -> bool {
+pub(crate) fn has_time_as_text(claims: &Value) -> bool {
     ["exp", "nbf", "iat", "issexp"]
         .iter()
         .any(|claim| claims[claim].is_string())
