@@ -55,6 +55,20 @@ pub trait FileConfig: Sized + std::fmt::Debug {
         None
     }
 
+    /// Loads and checks the files and the environment: see [`load`]. A component that can begin without its files, or
+    /// is one thing or another by them, has its own way.
+    ///
+    /// # Errors
+    ///
+    /// Every fault that can be told in one run.
+    fn load(
+        component: &str,
+        files: &[PathBuf],
+        environment: &Environment,
+    ) -> Result<Loaded<Self>, Vec<Fault>> {
+        load(component, files, environment)
+    }
+
     /// Looks at the files that the configuration names: secrets, certificates, data.
     ///
     /// Called by `--check` and before the start; what the broker's settings name is looked at
@@ -73,6 +87,24 @@ pub struct Loaded<C> {
 }
 
 impl<C> Loaded<C> {
+    /// The checked configuration.
+    pub fn get(&self) -> &C {
+        &self.config
+    }
+
+    /// Takes the checked configuration out.
+    pub fn into_config(self) -> C {
+        self.config
+    }
+
+    /// Turns the configuration into another one that was made from the same files.
+    pub fn map<D>(self, change: impl FnOnce(C) -> D) -> Loaded<D> {
+        Loaded {
+            config: change(self.config),
+            merged: self.merged,
+        }
+    }
+
     /// The merged files and overrides as TOML, with whatever may be secret masked.
     pub fn masked(&self) -> String {
         mask::to_toml(&self.merged)

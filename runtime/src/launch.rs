@@ -109,7 +109,7 @@ where
         }
     };
     let secrets = Secrets::new(environment.get("CREDENTIALS_DIRECTORY").map(PathBuf::from));
-    let load = |files: &[PathBuf]| config::load::<C>(app.component, files, environment);
+    let load = |files: &[PathBuf]| C::load(app.component, files, environment);
     let text = match action {
         Action::Help => args::usage(&app.program(), &config::environment_prefix(app.component)),
         Action::Version => format!("{} {} ({})\n", app.program(), app.version, app.commit),

@@ -58,8 +58,10 @@ pub struct Call<'a> {
     pub data: &'a Map<String, Value>,
     /// The payload, for [`Form::Raw`].
     pub payload: &'a [u8],
-    /// The verified caller, for logs and for agents that care.
+    /// The caller, verified by members, for logs and for agents that care.
     pub caller: &'a str,
+    /// The host that the request came from, as it says itself.
+    pub sender: &'a str,
     /// The request's id.
     pub request_id: &'a str,
     /// Unix seconds at which the call was taken up.

@@ -1,5 +1,6 @@
 //! The agents every node has, and the table that finds one by name.
 
+pub mod choria_provision;
 pub mod choria_util;
 pub mod data;
 pub mod discovery;

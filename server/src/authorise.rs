@@ -1,10 +1,15 @@
 //! Whether a message is a request that this node acts on. Bytes and a time in, a verdict out.
 //!
+//! A node that waits to be enrolled knows nobody whom it could trust: it takes requests that are
+//! signed by anyone, and answers only where replies to its provisioner go. What they may do is the
+//! agent's to say, by the secret of the provisioning token.
+//!
 //! The order is the one Choria servers use: transport, secure request, signature over the bytes
 //! received, request, caller, filter, collective, time. Nothing of the request is parsed before its
 //! signature holds. Two checks are ours: no request may live longer than the configured maximum,
 //! and the same signed bytes are not taken twice.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlay_protocol::DecodeError;
@@ -13,8 +18,9 @@ use overlay_protocol::envelope::v2::{Federation, Request, SecureRequest, Transpo
 use overlay_protocol::filter::Verdict;
 use overlay_protocol::id::Collective;
 use overlay_protocol::subject;
-use overlay_tokens::UnixTime;
+use overlay_tokens::claims::ClientClaims;
 use overlay_tokens::request::{RequestError, RequestPolicy, RequestVerifier, VerifiedRequest};
+use overlay_tokens::{UnixTime, Verified};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
@@ -25,8 +31,8 @@ use crate::stats::Count;
 /// What a message is held against.
 #[derive(Debug)]
 pub struct Receiver {
-    /// Checks tokens and signatures, and remembers the tokens it saw.
-    pub verifier: RequestVerifier,
+    /// Who may ask.
+    pub trust: Trust,
     /// Bounds of the layers.
     pub limits: Limits,
     /// The node's collectives.
@@ -34,6 +40,18 @@ pub struct Receiver {
     /// The longest time to live taken.
     pub max_ttl: Duration,
 }
+
+/// Who may ask.
+#[derive(Debug)]
+pub enum Trust {
+    /// Callers whose tokens and signatures hold; remembers the tokens it saw.
+    Verified(RequestVerifier),
+    /// Anyone, as long as the node waits to be enrolled.
+    Anyone,
+}
+
+/// Where replies of a node go that waits to be enrolled.
+const ENROLMENT_REPLIES: &str = "provisioning.reply.";
 
 /// Tokens of callers and signers that are not verified again while they hold.
 const REMEMBERED_TOKENS: usize = 256;
@@ -46,8 +64,16 @@ impl Receiver {
             limits,
             ..RequestPolicy::default()
         };
+        let trust = match config.membership() {
+            Some(own) => Trust::Verified(RequestVerifier::new(
+                own.issuers.clone(),
+                policy,
+                REMEMBERED_TOKENS,
+            )),
+            None => Trust::Anyone,
+        };
         Self {
-            verifier: RequestVerifier::new(config.issuers.clone(), policy, REMEMBERED_TOKENS),
+            trust,
             limits,
             collectives: config.collectives.clone(),
             max_ttl: config.rpc.max_ttl,
@@ -58,8 +84,10 @@ impl Receiver {
 /// A request to act on.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The request and who made it, verified.
-    pub verified: VerifiedRequest,
+    /// The request.
+    pub request: Request,
+    /// The token of who made it; none where anyone may ask.
+    pub caller: Option<Arc<Verified<ClientClaims>>>,
     /// What the agent gets.
     pub payload: Vec<u8>,
     /// Where replies go; not signed, so only ever a subject to publish to.
@@ -102,6 +130,9 @@ pub enum Refused {
     /// The node is not in the collective.
     #[error("the node is not in collective `{0}`")]
     Collective(String),
+    /// There is no signature at all.
+    #[error("the request is not signed")]
+    Unsigned,
     /// The request's time is over, or not yet come.
     #[error("the request of {age} s ago is not within its {ttl} s")]
     NotLive {
@@ -136,9 +167,11 @@ impl Refused {
                 | overlay_protocol::Layer::RpcRequest
                 | overlay_protocol::Layer::RpcReply
                 | overlay_protocol::Layer::Ddl
-                | overlay_protocol::Layer::Event => Stage::SecureRequest,
+                | overlay_protocol::Layer::Event
+                | overlay_protocol::Layer::NodeRecord
+                | overlay_protocol::Layer::AuditRecord => Stage::SecureRequest,
             },
-            Self::Untrusted(_) => Stage::SecureRequest,
+            Self::Untrusted(_) | Self::Unsigned => Stage::SecureRequest,
             Self::Filtered(_) => Stage::Filter,
             Self::Collective(_) => Stage::Message,
             Self::NotLive { .. } | Self::TooLong { .. } => Stage::Ttl,
@@ -174,8 +207,7 @@ pub fn authorise<'a>(
 ) -> Result<Accepted, Refused> {
     let transport = Transport::decode(bytes, &receiver.limits)?;
     let secure = SecureRequest::decode(&transport.data, &receiver.limits)?;
-    let verified = receiver.verifier.verify(&secure, now)?;
-    let request = &verified.request;
+    let (request, caller) = receiver.trust.judge(&secure, &receiver.limits, now)?;
     if let Some(filter) = &request.filter
         && let Verdict::NoMatch(mismatch) = filter.explain(&view().as_filter_view())
     {
@@ -188,7 +220,7 @@ pub fn authorise<'a>(
     {
         return Err(Refused::Collective(request.collective.clone()));
     }
-    in_time(request, receiver.max_ttl, now.as_nanos())?;
+    in_time(&request, receiver.max_ttl, now.as_nanos())?;
     let ends = request
         .time_ns
         .saturating_add(i64::try_from(request.ttl.as_nanos()).unwrap_or(i64::MAX));
@@ -197,10 +229,40 @@ pub fn authorise<'a>(
     }
     Ok(Accepted {
         payload: request.payload(),
-        reply_to: transport.reply.filter(|reply| subject::is_valid(reply)),
+        reply_to: transport
+            .reply
+            .filter(|reply| subject::is_valid(reply) && receiver.trust.may_reply(reply)),
         federation: transport.federation,
-        verified,
+        request,
+        caller,
     })
+}
+
+impl Trust {
+    fn judge(
+        &self,
+        secure: &SecureRequest,
+        limits: &Limits,
+        now: UnixTime,
+    ) -> Result<(Request, Option<Arc<Verified<ClientClaims>>>), Refused> {
+        match self {
+            Self::Verified(verifier) => {
+                let VerifiedRequest {
+                    request, caller, ..
+                } = verifier.verify(secure, now)?;
+                Ok((request, Some(caller)))
+            }
+            Self::Anyone if secure.signature.is_empty() => Err(Refused::Unsigned),
+            Self::Anyone => Ok((Request::decode(&secure.request, limits)?, None)),
+        }
+    }
+
+    fn may_reply(&self, subject: &str) -> bool {
+        match self {
+            Self::Verified(_) => true,
+            Self::Anyone => subject.starts_with(ENROLMENT_REPLIES),
+        }
+    }
 }
 
 fn in_time(request: &Request, most: Duration, now_ns: i64) -> Result<(), Refused> {

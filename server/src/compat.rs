@@ -45,6 +45,13 @@ pub fn read_table(path: &Path) -> Result<toml::Table, Vec<Fault>> {
     let level = pairs.get("loglevel").map(|level| log_level(level));
     let (mut raw, notices) = translate(pairs, &|file: &Path| file.is_file());
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // Where a node that is enrolled keeps them, and where Choria looks when TLS is anonymous.
+    let token = whole.with_file_name("server.jwt");
+    if raw.token_file.is_none() && token.is_file() {
+        raw.seed_file
+            .get_or_insert_with(|| whole.with_file_name("server.seed"));
+        raw.token_file = Some(token);
+    }
     raw.choria_file = Some(whole.display().to_string());
     raw.choria_notices = Some(notices.iter().map(Notice::to_string).collect());
     let mut table = toml::Table::try_from(&raw).map_err(|error| failed(&error))?;

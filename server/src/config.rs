@@ -4,21 +4,26 @@ mod check;
 mod inspect;
 mod items;
 mod reference;
+mod sketch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::id::{Collective, Identity};
 use overlay_runtime::config::{RawLog, RawProcess};
 use overlay_runtime::{Fault, FileConfig, Secret, Secrets, Settings};
-use overlay_tokens::Issuers;
+use overlay_tokens::{Issuers, PublicKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::compat;
+use crate::provisioning::Ticket;
 use crate::resolve::Servers;
+
+pub(crate) use sketch::Sketch;
 
 /// The checked configuration of a node.
 #[derive(Debug)]
@@ -29,14 +34,10 @@ pub struct Config {
     pub collectives: Vec<Collective>,
     /// The collective of its own inbox.
     pub main_collective: Collective,
-    /// Its token, read at every connection.
-    pub token_file: PathBuf,
-    /// The seed of its key, read at every connection.
-    pub seed_file: PathBuf,
+    /// What it is to its cell.
+    pub role: Role,
     /// How it reaches the brokers.
     pub broker: Broker,
-    /// Whose tokens may make requests.
-    pub issuers: Issuers,
     /// Facts files; of equal top-level names the last file's counts.
     pub facts_files: Vec<PathBuf>,
     /// The classes file.
@@ -61,9 +62,46 @@ pub struct Config {
     pub notices: Vec<String>,
     /// Whether events are written in the form from before CloudEvents.
     pub plain_events: bool,
+    /// How and when it is enrolled.
+    pub enrolment: Enrolment,
     /// The search path for programs.
     pub path: String,
-    runtime: Settings,
+    pub(crate) runtime: Settings,
+}
+
+/// What the node is to its cell.
+#[derive(Debug)]
+pub enum Role {
+    /// A member.
+    Member(Membership),
+    /// One that waits to be enrolled.
+    Unprovisioned(Arc<Ticket>),
+}
+
+/// What makes a member.
+#[derive(Debug)]
+pub struct Membership {
+    /// Its token, read at every connection.
+    pub token_file: PathBuf,
+    /// The seed of its key, read at every connection.
+    pub seed_file: PathBuf,
+    /// Whose tokens may make requests.
+    pub issuers: Issuers,
+}
+
+/// How and when the node is enrolled.
+#[derive(Debug, Clone)]
+pub struct Enrolment {
+    /// The file of the provisioning token, where it is not one of the usual ones.
+    pub token_file: Option<PathBuf>,
+    /// Whether the node is to be enrolled, where the configuration says so.
+    pub enabled: Option<bool>,
+    /// Whether a member fetches a new token before its own ends.
+    pub renew: bool,
+    /// How long before the end; none = the last third of the token's life.
+    pub renew_before: Option<Duration>,
+    /// The key that must have signed what replaces this program; none = its sum alone is checked.
+    pub release_key: Option<PublicKey>,
 }
 
 /// How the node reaches the brokers.
@@ -106,6 +144,8 @@ pub enum Tls {
     Verified(PathBuf),
     /// It must lead to an authority of the system and carry the broker's name.
     System,
+    /// It must lead to an authority whose certificate has one of these SHA-256 sums, and carry the broker's name.
+    Pinned(Vec<[u8; 32]>),
     /// Any will do: who answers is not known.
     Unverified,
     /// No encryption; only for brokers on this machine.
@@ -164,6 +204,7 @@ pub struct RawConfig {
     pub(crate) audit: RawAudit,
     pub(crate) status: RawStatus,
     pub(crate) lifecycle: RawLifecycle,
+    pub(crate) provisioning: RawProvisioning,
     #[serde(skip_serializing)]
     pub(crate) log: RawLog,
     #[serde(skip_serializing)]
@@ -258,6 +299,17 @@ pub struct RawLifecycle {
     pub(crate) plain_events: Option<bool>,
 }
 
+/// Table `provisioning`.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawProvisioning {
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) enabled: Option<bool>,
+    pub(crate) renew: Option<bool>,
+    pub(crate) renew_before: Option<String>,
+    pub(crate) release_key: Option<String>,
+}
+
 impl FileConfig for Config {
     type Raw = RawConfig;
 
@@ -293,6 +345,19 @@ impl Rpc {
 }
 
 impl Config {
+    /// The token and key of a member.
+    pub fn membership(&self) -> Option<&Membership> {
+        match &self.role {
+            Role::Member(membership) => Some(membership),
+            Role::Unprovisioned(_) => None,
+        }
+    }
+
+    /// Whether the node waits to be enrolled.
+    pub fn is_unprovisioned(&self) -> bool {
+        self.membership().is_none()
+    }
+
     /// How long running actions may take to finish at the end.
     pub fn grace(&self) -> Duration {
         self.runtime.grace

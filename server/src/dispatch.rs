@@ -3,15 +3,17 @@
 //! Every RPC request that reaches an agent is answered, also when the action runs out of time or
 //! ends in a fault of its own; only an unknown agent and `discovery` may stay silent.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use overlay_protocol::envelope::Limits;
+use overlay_protocol::provisioning;
 use overlay_protocol::rpc::{RpcReply, RpcRequest, StatusCode};
 use overlay_tokens::UnixTime;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use crate::agent::{Agent, Answer, Call, Form, Outcome};
 use crate::audit::Audit;
@@ -75,7 +77,7 @@ impl Dispatcher {
 
     /// Does what the request asks; `None` means that nothing is to be sent.
     pub async fn handle(&self, accepted: &Accepted, now: UnixTime) -> Option<Body> {
-        let request = &accepted.verified.request;
+        let request = &accepted.request;
         let Some(agent) = self.node.agents.get(&request.agent) else {
             tracing::warn!(
                 agent = request.agent,
@@ -96,7 +98,7 @@ impl Dispatcher {
 
     /// Says what is to be done; runs nothing and records nothing but counts.
     pub fn decide(&self, agent: &dyn Agent, accepted: &Accepted) -> Decision {
-        let request = &accepted.verified.request;
+        let request = &accepted.request;
         if agent.form() == Form::Raw {
             return Decision::Raw;
         }
@@ -118,13 +120,15 @@ impl Dispatcher {
                 message,
             ));
         }
-        let caller = &accepted.verified.caller;
-        let grant = Grant {
-            agents: &caller.agents,
-            has_rego: caller
-                .opa_policy
-                .as_ref()
-                .is_some_and(|policy| !policy.is_empty()),
+        let grant = match &accepted.caller {
+            Some(caller) => Grant {
+                agents: &caller.agents,
+                has_rego: caller
+                    .opa_policy
+                    .as_ref()
+                    .is_some_and(|policy| !policy.is_empty()),
+            },
+            None => Grant::default(),
         };
         let judged = policy::judge(
             self.authorization,
@@ -153,7 +157,7 @@ impl Dispatcher {
     }
 
     fn record(&self, accepted: &Accepted, body: &RpcRequest, now: UnixTime) {
-        let request = &accepted.verified.request;
+        let request = &accepted.request;
         tracing::info!(
             caller = request.caller,
             agent = request.agent,
@@ -162,7 +166,8 @@ impl Dispatcher {
             "running"
         );
         let Some(audit) = &self.audit else { return };
-        if let Err(error) = audit.record(request, &body.action, &body.data, now.as_nanos()) {
+        let data = without_secrets(&request.agent, &body.data);
+        if let Err(error) = audit.record(request, &body.action, &data, now.as_nanos()) {
             self.node.stats.add(Count::Unaudited);
             tracing::error!(error = %error, request = request.id, "could not write to the audit file");
         }
@@ -175,12 +180,13 @@ impl Dispatcher {
         body: RpcRequest,
         now: UnixTime,
     ) -> Option<Body> {
-        let request = &accepted.verified.request;
+        let request = &accepted.request;
         let call = Call {
             action: &body.action,
             data: &body.data,
             payload: &accepted.payload,
             caller: &request.caller,
+            sender: &request.sender,
             request_id: &request.id,
             now: now.secs,
         };
@@ -205,13 +211,14 @@ impl Dispatcher {
     }
 
     async fn run_raw(&self, agent: &dyn Agent, accepted: &Accepted, now: UnixTime) -> Option<Body> {
-        let request = &accepted.verified.request;
+        let request = &accepted.request;
         let data = Map::new();
         let call = Call {
             action: "",
             data: &data,
             payload: &accepted.payload,
             caller: &request.caller,
+            sender: &request.sender,
             request_id: &request.id,
             now: now.secs,
         };
@@ -260,6 +267,21 @@ impl Dispatcher {
             }
         }
     }
+}
+
+/// The inputs as they may be written down: those of the provisioning agent carry tokens and keys.
+fn without_secrets<'a>(agent: &str, data: &'a Map<String, Value>) -> Cow<'a, Map<String, Value>> {
+    if agent != provisioning::AGENT {
+        return Cow::Borrowed(data);
+    }
+    let masked = data.iter().map(|(name, value)| {
+        let value = match name.as_str() {
+            "token" | "config" | "key" | "server_jwt" => Value::from("****"),
+            _ => value.clone(),
+        };
+        (name.clone(), value)
+    });
+    Cow::Owned(masked.collect())
 }
 
 impl Body {

@@ -1,6 +1,12 @@
 //! What only the process knows: its search path, and the file it was started with.
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::SystemTime;
+
+use overlay_tokens::UnixTime;
 
 use crate::config::Config;
 
@@ -16,6 +22,42 @@ pub(crate) fn complete(config: &mut Config) {
     {
         let file = std::path::absolute(&file).unwrap_or_else(|_| file.into());
         config.config_file = file.display().to_string();
+    }
+}
+
+/// The time at which the process finds out what it is; later times come from the runtime's clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a token's time decides what the node is, before there is a clock"
+)]
+pub(crate) fn now() -> UnixTime {
+    SystemTime::now().into()
+}
+
+/// The program of this process and its arguments, as they were at the start.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    pub(crate) program: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+impl Image {
+    /// Notes them, before the program's file may be replaced.
+    pub(crate) fn of_this_process() -> std::io::Result<Self> {
+        Ok(Self {
+            program: std::env::current_exe()?,
+            arguments: std::env::args_os().collect(),
+        })
+    }
+
+    /// Begins the program anew in this process, with the same arguments and environment; returns only if it cannot.
+    pub(crate) fn begin_anew(&self) -> std::io::Error {
+        let mut arguments = self.arguments.iter();
+        let mut command = Command::new(&self.program);
+        if let Some(name) = arguments.next() {
+            command.arg0(name);
+        }
+        command.args(arguments).exec()
     }
 }
 

@@ -1,8 +1,14 @@
 //! A node that does only what a verified request asks.
 //!
+//! ```text
+//! program: files, token ── mode ──> member, or waits to be enrolled ── provisioning
+//! ```
+//!
 //! What must hold:
 //! - Nothing of a request is parsed before its signature holds over the bytes received, by a key
 //!   that a trusted issuer stands for.
+//! - A node that is no member yet trusts nobody, and does only what serves to make it one, for those who know the secret of
+//!   its provisioning token.
 //! - A refused message is counted and logged, and never answered; no message ends the process.
 //! - Every RPC request that reaches an agent is answered once, also when the action fails, runs out
 //!   of time or has too much to say.
@@ -26,12 +32,18 @@ pub mod compat;
 pub mod config;
 pub mod dispatch;
 mod edge;
+pub mod effect;
+mod enrol;
 mod error;
 pub mod facts;
+mod hostname;
 pub mod identity;
 pub mod link;
+pub mod mode;
 pub mod node;
 pub mod policy;
+mod program;
+pub mod provisioning;
 pub mod replay;
 pub mod reply;
 pub mod resolve;
@@ -45,6 +57,7 @@ use overlay_runtime::Context;
 
 pub use config::Config;
 pub use error::{RunError, StartError};
+pub use program::Program;
 pub use service::Server;
 
 /// The version the node reports.
@@ -53,22 +66,25 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Time of the grace period that is kept for the last messages after running actions.
 const FLUSH: Duration = Duration::from_secs(3);
 
-/// Runs the node until it is told to stop.
-pub async fn run(mut config: Config, cx: Context) -> anyhow::Result<()> {
+/// Runs the node until it is told to stop, or begins it anew.
+pub async fn run(program: Program, cx: Context) -> anyhow::Result<()> {
+    let image = edge::Image::of_this_process()?;
     let Context {
         shutdown,
         started,
         clock,
         ..
     } = cx;
-    edge::complete(&mut config);
-    let grace = config
-        .grace()
-        .saturating_sub(FLUSH)
-        .max(Duration::from_secs(1));
-    Server::new(config, clock)
-        .with_grace(grace)
-        .run(shutdown, move || started.release())
-        .await?;
-    Ok(())
+    let host = enrol::Host {
+        clock,
+        program: image.program.clone(),
+    };
+    let ending = enrol::run(program, host, shutdown, move || started.release()).await?;
+    match ending {
+        effect::Ending::Stop => Ok(()),
+        effect::Ending::Restart => {
+            tracing::info!(program = %image.program.display(), "beginning anew");
+            Err(anyhow::Error::new(image.begin_anew()).context("begin anew"))
+        }
+    }
 }

@@ -8,7 +8,7 @@ use overlay_protocol::id::{Collective, Identity};
 use serde_json::Value;
 
 use crate::agents::Agents;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::facts::{Classes, Facts};
 use crate::link::Link;
 use crate::stats::Stats;
@@ -30,6 +30,8 @@ pub struct Node {
     pub classes: Classes,
     /// What it counted.
     pub stats: Arc<Stats>,
+    /// Whether it is a member of a cell, or waits to be enrolled.
+    pub standing: Standing,
     /// Its broker connection.
     pub link: Arc<Link>,
     /// Settings by the names they have in Choria's configuration file; no secrets.
@@ -40,6 +42,18 @@ pub struct Node {
     pub path: String,
     /// Unix seconds of the process's start.
     pub started: i64,
+}
+
+/// What the node is to a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// A member.
+    Member,
+    /// One that waits to be enrolled.
+    Unprovisioned {
+        /// Whether its provisioner may replace this program.
+        upgradable: bool,
+    },
 }
 
 /// Facts and classes of one moment, for one filter.
@@ -62,12 +76,23 @@ impl Node {
             facts: Facts::of_files(config.facts_files.clone(), config.refresh),
             classes: Classes::of_file(config.classes_file.clone(), config.refresh),
             stats: Arc::new(Stats::default()),
+            standing: Standing::of(&config.role),
             link,
             config_items: config.config_items.clone(),
             config_file: config.config_file.clone(),
             path: config.path.clone(),
             started: now,
         }
+    }
+
+    /// Whether it waits to be enrolled.
+    pub fn is_unprovisioned(&self) -> bool {
+        self.standing != Standing::Member
+    }
+
+    /// Whether a request may replace this program.
+    pub fn is_upgradable(&self) -> bool {
+        self.standing == Standing::Unprovisioned { upgradable: true }
     }
 
     /// The names of its agents, sorted.
@@ -105,6 +130,17 @@ impl Node {
             agents: self.agent_names(),
             classes: self.classes.current(),
             facts: self.facts.current(),
+        }
+    }
+}
+
+impl Standing {
+    fn of(role: &Role) -> Self {
+        match role {
+            Role::Member(_) => Self::Member,
+            Role::Unprovisioned(ticket) => Self::Unprovisioned {
+                upgradable: ticket.claims().update,
+            },
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::config::Authorization;
 
 /// What the caller's verified token says about policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Grant<'a> {
     /// The token's list.
     pub agents: &'a [String],

@@ -17,10 +17,22 @@ pub struct Servers {
     pub hosts: Vec<String>,
     /// The domain that is asked for SRV records.
     pub srv_domain: Option<String>,
+    /// Which of its records name the brokers.
+    pub srv_names: SrvNames,
     /// The name servers to ask; none = those of the system.
     pub name_servers: Vec<SocketAddr>,
     /// Addresses for when nothing else was found.
     pub fallback: Vec<String>,
+}
+
+/// Which SRV records of a domain name the brokers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SrvNames {
+    /// Those for members.
+    #[default]
+    Fleet,
+    /// Those for nodes that wait to be enrolled.
+    Provisioner,
 }
 
 /// Why no broker could be named.
@@ -55,8 +67,15 @@ pub struct Record {
     pub port: u16,
 }
 
-/// Names asked for, the first that has records counts.
-const NAMES: [&str; 2] = ["_mcollective-server._tcp", "_x-puppet-mcollective._tcp"];
+impl SrvNames {
+    /// Names asked for, the first that has records counts.
+    const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Fleet => &["_mcollective-server._tcp", "_x-puppet-mcollective._tcp"],
+            Self::Provisioner => &["_choria-provisioner._tcp"],
+        }
+    }
+}
 
 /// Answers are used again for so long: a broker that dies makes one look-up, not one a try.
 const CACHE: Duration = Duration::from_secs(5);
@@ -124,7 +143,7 @@ impl Resolver {
         };
         let resolver = self.resolver()?;
         let mut reason = String::new();
-        for name in NAMES {
+        for name in self.servers.srv_names.names() {
             match resolver.srv_lookup(format!("{name}.{domain}.")).await {
                 Ok(found) => {
                     let records = found.iter().map(|srv| Record {

@@ -9,7 +9,9 @@
 mod beat;
 mod connect;
 mod outbox;
+mod registration;
 mod session;
+mod steward;
 mod throttle;
 mod tls;
 mod workers;
@@ -29,8 +31,9 @@ use crate::VERSION;
 use crate::agent::Agent;
 use crate::agents::Agents;
 use crate::authorise::Receiver;
-use crate::config::{Authorization, Config, Tls};
+use crate::config::{Authorization, Config, Role, Tls};
 use crate::dispatch::Dispatcher;
+use crate::effect::{Ending, Orders};
 use crate::error::{RunError, StartError};
 use crate::identity::Credentials;
 use crate::link::Link;
@@ -39,9 +42,10 @@ use crate::replay::Seen;
 use crate::resolve::Resolver;
 
 use self::beat::Beat;
-use self::connect::Connector;
+use self::connect::{Connector, Papers};
 use self::outbox::Outbox;
 use self::session::{End, Session};
+use self::steward::Farewell;
 use self::workers::Worker;
 
 /// A connection that lived this long makes the next wait short again.
@@ -54,6 +58,7 @@ pub struct Server {
     agents: Agents,
     clock: Clock,
     grace: Duration,
+    orders: Option<Orders>,
 }
 
 impl Server {
@@ -64,6 +69,7 @@ impl Server {
             agents: Agents::builtin(),
             clock,
             grace: Duration::from_secs(10),
+            orders: None,
         }
     }
 
@@ -74,6 +80,13 @@ impl Server {
         self
     }
 
+    /// Carries out what actions set off.
+    #[must_use]
+    pub fn with_orders(mut self, orders: Orders) -> Self {
+        self.orders = Some(orders);
+        self
+    }
+
     /// Sets how long running actions may take to finish at the end.
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Self {
@@ -81,16 +94,15 @@ impl Server {
         self
     }
 
-    /// Runs until `shutdown`; `connected` is called at the first connection.
+    /// Runs until `shutdown`, or until an action ends it; `connected` is called at the first connection.
     pub async fn run(
         self,
         shutdown: CancellationToken,
         connected: impl FnOnce() + Send,
-    ) -> Result<(), RunError> {
+    ) -> Result<Ending, RunError> {
         let grace = self.grace;
-        let running = self.start(shutdown)?;
-        running.until_shutdown(connected, grace).await;
-        Ok(())
+        let running = self.start(shutdown.child_token())?;
+        Ok(running.until_shutdown(connected, grace).await)
     }
 
     fn start(self, shutdown: CancellationToken) -> Result<Running, StartError> {
@@ -99,18 +111,13 @@ impl Server {
             agents,
             clock,
             grace: _,
+            orders,
         } = self;
         for notice in &config.notices {
             tracing::warn!(file = config.config_file, "{notice}");
         }
         let now = UnixTime::from(clock.now());
-        let credentials = Arc::new(Credentials::new(
-            config.identity.clone(),
-            config.token_file.clone(),
-            config.seed_file.clone(),
-        ));
-        // Fails early on what only a person can mend; later reads only make a try to connect fail.
-        credentials.read(now)?;
+        let (papers, credentials) = papers(&config, now)?;
         if config.broker.tls == Tls::Unverified {
             tracing::warn!("brokers are not verified: whoever is in between may pose as one");
         }
@@ -128,13 +135,13 @@ impl Server {
         let receiver = Receiver::new(&config);
         let dispatcher = Dispatcher::new(&config, Arc::clone(&node));
         let (current, clients) = watch::channel(None);
-        let outbox = Outbox::new(clients, Arc::clone(&node.stats));
+        let outbox = Outbox::new(clients.clone(), Arc::clone(&node.stats));
         let (jobs, queue) = mpsc::channel(config.rpc.queue);
         let mut tasks = JoinSet::new();
         let worker = Arc::new(Worker {
             dispatcher,
             outbox: outbox.clone(),
-            credentials: Arc::clone(&credentials),
+            credentials,
             sign_replies: config.rpc.sign_replies,
             clock: clock.clone(),
         });
@@ -146,12 +153,23 @@ impl Server {
             clock: clock.clone(),
             plain_events: config.plain_events,
         };
+        let (farewell, last) = watch::channel(Farewell::default());
+        if let Some(orders) = orders {
+            let served = steward::serve(orders, beat.clone(), clients, farewell, shutdown.clone());
+            tasks.spawn(served);
+        }
+        if let Role::Unprovisioned(ticket) = &config.role
+            && !ticket.claims().chrd.is_empty()
+        {
+            let file = ticket.claims().chrd.clone().into();
+            tasks.spawn(beat.clone().registration(file));
+        }
         if let Some((file, every)) = config.status.clone() {
             tasks.spawn(beat.clone().status_file(file, every));
         }
         Ok(Running {
             resolver: Resolver::new(config.broker.servers.clone()),
-            connector: Connector::new(config.broker, &node, credentials, clock.clone()),
+            connector: Connector::new(config.broker, &node, papers, clock.clone()),
             session: Session::new(
                 node,
                 receiver,
@@ -165,6 +183,7 @@ impl Server {
             tasks,
             workers,
             shutdown,
+            farewell: last,
         })
     }
 }
@@ -181,10 +200,11 @@ struct Running {
     tasks: JoinSet<()>,
     workers: JoinSet<()>,
     shutdown: CancellationToken,
+    farewell: watch::Receiver<Farewell>,
 }
 
 impl Running {
-    async fn until_shutdown(mut self, connected: impl FnOnce() + Send, grace: Duration) {
+    async fn until_shutdown(mut self, connected: impl FnOnce() + Send, grace: Duration) -> Ending {
         let shutdown = self.shutdown.clone();
         let mut connected = Some(connected);
         let mut attempt = 0_usize;
@@ -226,7 +246,7 @@ impl Running {
                 }
             }
         }
-        self.finish(grace).await;
+        self.finish(grace).await
     }
 
     /// Connects to the first broker that lets the node in; `None` after all of them failed.
@@ -266,15 +286,17 @@ impl Running {
     }
 
     /// Takes nothing more, lets running actions finish and answer, and says goodbye.
-    async fn finish(self, grace: Duration) {
+    async fn finish(self, grace: Duration) -> Ending {
         let Self {
             session,
             beat,
             mut tasks,
             mut workers,
             current,
+            farewell,
             ..
         } = self;
+        let farewell = *farewell.borrow();
         tasks.abort_all();
         let waiting = session.close();
         tracing::info!(waiting, "stopping: finishing the requests taken");
@@ -285,13 +307,36 @@ impl Running {
         }
         let client = current.borrow().clone();
         if let Some(client) = client {
-            beat.say(EventKind::Shutdown).await;
-            if session::hear_oneself(&client).await {
+            if !farewell.said {
+                beat.say(EventKind::Shutdown).await;
+            }
+            if session::settle(&client, &beat.node).await && session::leave(&client).await {
                 tracing::debug!("the broker has taken all that was said");
             } else {
                 tracing::warn!("the broker did not take the last messages in time");
             }
         }
+        farewell.ending.unwrap_or(Ending::Stop)
+    }
+}
+
+/// What the node shows to a broker, and what it signs replies with.
+fn papers(
+    config: &Config,
+    now: UnixTime,
+) -> Result<(Papers, Option<Arc<Credentials>>), StartError> {
+    match &config.role {
+        Role::Member(own) => {
+            let credentials = Arc::new(Credentials::new(
+                config.identity.clone(),
+                own.token_file.clone(),
+                own.seed_file.clone(),
+            ));
+            // Fails early on what only a person can mend; later reads only make a try to connect fail.
+            credentials.read(now)?;
+            Ok((Papers::Member(Arc::clone(&credentials)), Some(credentials)))
+        }
+        Role::Unprovisioned(ticket) => Ok((Papers::Ticket(Arc::clone(ticket)), None)),
     }
 }
 

@@ -66,7 +66,7 @@ pub fn render(node: &Node, now: i64) -> Vec<u8> {
         uptime: now.saturating_sub(node.started).max(0),
         connected_server: node.link.connected_server().unwrap_or_default(),
         last_message: stats.last_message,
-        provisioning_mode: false,
+        provisioning_mode: node.is_unprovisioned(),
         stats: Stats {
             total: stats.total,
             valid: stats.valid,

@@ -46,7 +46,7 @@ fn choria(node: &Node, now: i64) -> Value {
         "machines": [],
         "passed": stats.passed,
         "pid": std::process::id(),
-        "provisioning": false,
+        "provisioning": node.is_unprovisioned(),
         "replies": stats.replies,
         "total": stats.total,
         "ttlexpired": stats.ttl_expired,

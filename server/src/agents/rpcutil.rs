@@ -86,16 +86,21 @@ fn act(call: Call<'_>, node: &Node) -> Answer {
 }
 
 fn inventory(node: &Node) -> Value {
+    let data_plugins: &[&str] = if node.is_unprovisioned() {
+        &[]
+    } else {
+        &data::NAMES
+    };
     json!({
         "agents": node.agent_names(),
         "classes": node.classes.current().as_slice(),
         "collectives": node.collective_names(),
-        "data_plugins": data::NAMES,
+        "data_plugins": data_plugins,
         "facts": *node.facts.current(),
         "machines": [],
         "main_collective": node.main_collective.as_str(),
         "version": VERSION,
-        "upgradable": false,
+        "upgradable": node.is_upgradable(),
     })
 }
 

@@ -272,12 +272,7 @@ fn process(from: &mut Source<'_>, raw: &mut RawConfig) {
         }
     }
     raw.lifecycle.plain_events = from.flag("plugin.choria.legacy_lifecycle_format");
-    if from.flag("plugin.choria.server.provision") == Some(true) {
-        from.notice(
-            "plugin.choria.server.provision",
-            "is ignored: this node does not provision itself yet",
-        );
-    }
+    raw.provisioning.enabled = from.flag("plugin.choria.server.provision");
     // Read by `read_table`; the form of the log is the runtime's.
     let _level = from.text("loglevel");
     if let Some(file) = from.text("logfile")

@@ -10,7 +10,12 @@ use overlay_protocol::id::{Collective, Identity};
 use overlay_runtime::{Fault, Period, Settings, Threads};
 use overlay_tokens::{Issuers, PublicKey};
 
-use super::{Authorization, Config, RawConfig, RawMode, RawRpc, Rpc, items};
+use crate::hostname;
+
+use super::{
+    Authorization, Config, Enrolment, Membership, RawConfig, RawMode, RawProvisioning, RawRpc,
+    Role, Rpc, items,
+};
 
 const DEFAULT_COLLECTIVE: &str = "choria";
 
@@ -82,6 +87,7 @@ fn checked(raw: RawConfig, faults: &mut Vec<Fault>) -> Option<Config> {
         Some(RawMode::ActionPolicy) => Authorization::Unsupported("action_policy"),
         Some(RawMode::RegoPolicy) => Authorization::Unsupported("rego_policy"),
     };
+    let enrolment = enrolment(&raw.provisioning, faults);
     let log_level = raw.log.level.clone();
     let log = raw.log.clone().check("log", faults);
     // A node has little to do and little room: no threads beside the main one.
@@ -96,10 +102,12 @@ fn checked(raw: RawConfig, faults: &mut Vec<Fault>) -> Option<Config> {
         identity: identity?,
         main_collective: main_collective?,
         collectives,
-        token_file: token_file?,
-        seed_file: seed_file?,
+        role: Role::Member(Membership {
+            token_file: token_file?,
+            seed_file: seed_file?,
+            issuers: issuers?,
+        }),
         broker: broker?,
-        issuers: issuers?,
         facts_files,
         classes_file: raw.facts.classes_file.clone(),
         refresh,
@@ -112,6 +120,7 @@ fn checked(raw: RawConfig, faults: &mut Vec<Fault>) -> Option<Config> {
         config_file: raw.choria_file.clone().unwrap_or_default(),
         notices: raw.choria_notices.clone().unwrap_or_default(),
         plain_events: raw.lifecycle.plain_events.unwrap_or(false),
+        enrolment,
         path: String::new(),
         runtime,
     };
@@ -119,13 +128,29 @@ fn checked(raw: RawConfig, faults: &mut Vec<Fault>) -> Option<Config> {
     Some(config)
 }
 
+/// The table `provisioning`, which counts for members and for nodes that are none yet.
+pub(super) fn enrolment(raw: &RawProvisioning, faults: &mut Vec<Fault>) -> Enrolment {
+    let renew_before = raw.renew_before.as_deref().map(|text| {
+        let key = "provisioning.renew_before";
+        time(key, Some(text), Duration::ZERO, faults)
+    });
+    let release_key = raw
+        .release_key
+        .as_deref()
+        .and_then(|text| parsed("provisioning.release_key", text, faults));
+    Enrolment {
+        token_file: raw.token_file.clone(),
+        enabled: raw.enabled,
+        renew: raw.renew.unwrap_or(true),
+        renew_before,
+        release_key,
+    }
+}
+
 fn identity(given: Option<&str>, faults: &mut Vec<Fault>) -> Option<Identity> {
     match given {
         Some(text) => parsed("identity", text, faults),
-        None => {
-            let name = rustix::system::uname();
-            parsed("identity", &name.nodename().to_string_lossy(), faults)
-        }
+        None => parsed("identity", &hostname::of_this_host(), faults),
     }
 }
 
@@ -246,7 +271,7 @@ fn needed(key: &str, given: Option<PathBuf>, faults: &mut Vec<Fault>) -> Option<
     given
 }
 
-fn parsed<T>(key: &str, text: &str, faults: &mut Vec<Fault>) -> Option<T>
+pub(super) fn parsed<T>(key: &str, text: &str, faults: &mut Vec<Fault>) -> Option<T>
 where
     T: FromStr,
     T::Err: std::fmt::Display,
@@ -260,7 +285,12 @@ where
     }
 }
 
-fn time(key: &str, text: Option<&str>, default: Duration, faults: &mut Vec<Fault>) -> Duration {
+pub(super) fn time(
+    key: &str,
+    text: Option<&str>,
+    default: Duration,
+    faults: &mut Vec<Fault>,
+) -> Duration {
     let Some(text) = text else { return default };
     match Period::from_str(text) {
         Ok(Period(span)) => span,

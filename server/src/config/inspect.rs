@@ -5,24 +5,12 @@ use std::path::Path;
 use overlay_runtime::{Fault, Secrets};
 use overlay_tokens::file;
 
-use super::{Config, Tls};
+use super::{Config, Membership, Tls};
 
 pub(super) fn files(config: &Config, secrets: &Secrets) -> Vec<Fault> {
     let mut faults = Vec::new();
-    if let Err(error) = file::read_token(&config.token_file) {
-        faults.push(Fault::new("token_file", overlay_runtime::err_chain(&error)));
-    }
-    if let Err(error) = file::read_seed(&config.seed_file) {
-        faults.push(Fault::new("seed_file", overlay_runtime::err_chain(&error)));
-    } else if !secrets.guards(&config.seed_file)
-        && let Ok(Some(exposed)) = file::exposure(&config.seed_file)
-    {
-        let mode = exposed.mode;
-        let fault = Fault::new(
-            "seed_file",
-            format!("has mode {mode:04o}, others may read or change it"),
-        );
-        faults.push(fault.remedy("chmod 0600"));
+    if let Some(membership) = config.membership() {
+        credentials(membership, secrets, &mut faults);
     }
     if let Tls::Verified(ca) = &config.broker.tls {
         readable("broker.ca_file", ca, &mut faults);
@@ -49,6 +37,24 @@ pub(super) fn files(config: &Config, secrets: &Secrets) -> Vec<Fault> {
         }
     }
     faults
+}
+
+fn credentials(config: &Membership, secrets: &Secrets, faults: &mut Vec<Fault>) {
+    if let Err(error) = file::read_token(&config.token_file) {
+        faults.push(Fault::new("token_file", overlay_runtime::err_chain(&error)));
+    }
+    if let Err(error) = file::read_seed(&config.seed_file) {
+        faults.push(Fault::new("seed_file", overlay_runtime::err_chain(&error)));
+    } else if !secrets.guards(&config.seed_file)
+        && let Ok(Some(exposed)) = file::exposure(&config.seed_file)
+    {
+        let mode = exposed.mode;
+        let fault = Fault::new(
+            "seed_file",
+            format!("has mode {mode:04o}, others may read or change it"),
+        );
+        faults.push(fault.remedy("chmod 0600"));
+    }
 }
 
 fn readable(key: &str, path: &Path, faults: &mut Vec<Fault>) {

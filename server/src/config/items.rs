@@ -31,8 +31,9 @@ pub(super) fn of(
     };
     let ca = match &config.broker.tls {
         Tls::Verified(file) => Some(file.as_path()),
-        Tls::System | Tls::Unverified | Tls::None => None,
+        Tls::System | Tls::Pinned(_) | Tls::Unverified | Tls::None => None,
     };
+    let membership = config.membership();
     let facts = config
         .facts_files
         .iter()
@@ -79,11 +80,11 @@ pub(super) fn of(
         ),
         (
             "plugin.security.choria.token_file",
-            json!(path(Some(&config.token_file))),
+            json!(path(membership.map(|own| own.token_file.as_path()))),
         ),
         (
             "plugin.security.choria.seed_file",
-            json!(path(Some(&config.seed_file))),
+            json!(path(membership.map(|own| own.seed_file.as_path()))),
         ),
         ("plugin.security.choria.ca", json!(path(ca))),
         (

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlay_protocol::lifecycle::{COMPONENT_SERVER, Event, EventKind};
+use overlay_protocol::lifecycle::{COMPONENT_PROVISION_MODE, COMPONENT_SERVER, Event, EventKind};
 use overlay_runtime::Clock;
 use overlay_tokens::UnixTime;
 
@@ -28,10 +28,15 @@ impl Beat {
     /// Publishes an event.
     pub(super) async fn say(&self, kind: EventKind) {
         let now = UnixTime::from(self.clock.now());
+        let component = if self.node.is_unprovisioned() {
+            COMPONENT_PROVISION_MODE
+        } else {
+            COMPONENT_SERVER
+        };
         let event = Event::new(
             event_id(),
             self.node.identity.as_str(),
-            COMPONENT_SERVER,
+            component,
             now.secs,
             kind,
         );
@@ -73,7 +78,7 @@ impl Beat {
 }
 
 /// A random UUID of version 4.
-fn event_id() -> String {
+pub(super) fn event_id() -> String {
     let mut bytes = [0_u8; 16];
     if getrandom::fill(&mut bytes).is_err() {
         tracing::warn!("the system gives no randomness");

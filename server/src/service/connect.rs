@@ -18,6 +18,7 @@ use crate::config::{Broker, Login, Password, Tls};
 use crate::identity::Credentials;
 use crate::link::{Link, PING_INTERVAL};
 use crate::node::Node;
+use crate::provisioning::Ticket;
 
 /// A connection, what happens to it, and to whom it is.
 pub(super) type Opened = (Client, mpsc::Receiver<Event>, String);
@@ -47,24 +48,32 @@ pub(super) struct Connector {
     broker: Broker,
     name: String,
     inbox_prefix: String,
-    credentials: Arc<Credentials>,
+    papers: Papers,
     link: Arc<Link>,
     clock: Clock,
 }
 
+/// What the node shows to get in.
+#[derive(Debug, Clone)]
+pub(super) enum Papers {
+    /// The token of a member, and the broker's nonce signed by its key.
+    Member(Arc<Credentials>),
+    /// The provisioning token, which proves nothing but that the node was invited.
+    Ticket(Arc<Ticket>),
+}
+
 impl Connector {
-    pub(super) fn new(
-        broker: Broker,
-        node: &Node,
-        credentials: Arc<Credentials>,
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(broker: Broker, node: &Node, papers: Papers, clock: Clock) -> Self {
         let identity = node.identity.as_str();
+        let inbox_prefix = match papers {
+            Papers::Member(_) => subject::inbox_prefix(&node.main_collective, &md5_hex(identity)),
+            Papers::Ticket(_) => subject::inbox_prefix_unprovisioned(&node.main_collective),
+        };
         Self {
             broker,
             name: identity.to_owned(),
-            inbox_prefix: subject::inbox_prefix(&node.main_collective, &md5_hex(identity)),
-            credentials,
+            inbox_prefix,
+            papers,
             link: Arc::clone(&node.link),
             clock,
         }
@@ -108,12 +117,12 @@ impl Connector {
     }
 
     fn authenticated(&self) -> ConnectOptions {
-        let credentials = Arc::clone(&self.credentials);
+        let papers = self.papers.clone();
         let link = Arc::clone(&self.link);
         let clock = self.clock.clone();
         let login = self.broker.login.clone();
         ConnectOptions::with_auth_callback(move |nonce| {
-            let shown = show(&credentials, &nonce, UnixTime::from(clock.now()), &link);
+            let shown = papers.show(&nonce, UnixTime::from(clock.now()), &link);
             let login = login.clone();
             async move {
                 let mut auth = shown.map_err(AuthError::new)?;
@@ -129,6 +138,10 @@ impl Connector {
     fn encrypted(&self, options: ConnectOptions) -> Result<ConnectOptions, OpenError> {
         let mut options = match &self.broker.tls {
             Tls::None => return Ok(options),
+            Tls::Pinned(sums) => {
+                let config = tls::pinned(sums, self.broker.certificate.as_ref())?;
+                return Ok(options.require_tls(true).tls_client_config(config));
+            }
             Tls::Unverified => {
                 let config = tls::unverified(self.broker.certificate.as_ref())?;
                 return Ok(options.require_tls(true).tls_client_config(config));
@@ -140,6 +153,20 @@ impl Connector {
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }
         Ok(options.require_tls(true))
+    }
+}
+
+impl Papers {
+    fn show(&self, nonce: &[u8], now: UnixTime, link: &Link) -> Result<Auth, String> {
+        match self {
+            Self::Member(credentials) => show(credentials, nonce, now, link),
+            Self::Ticket(ticket) => {
+                link.presented(ticket.claims().standard.expires_at());
+                let mut auth = Auth::new();
+                auth.token = Some(ticket.text().to_owned());
+                Ok(auth)
+            }
+        }
     }
 }
 

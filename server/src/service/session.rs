@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::{Client, Event, ServerError, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -27,6 +28,9 @@ use crate::stats::Count;
 
 /// A node whose own messages do not come back within this time works on without that proof.
 const HEAR_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The client library does not tell when it has left; it is looked at so often.
+const LEAVE_POLL: Duration = Duration::from_millis(5);
 
 /// Why a connection is no longer held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +137,7 @@ impl Session {
                 .map_err(|error| overlay_runtime::err_chain(&error))?;
             subscribers.push(subscriber);
         }
-        if !hear_oneself(client).await {
+        if !settle(client, &self.node).await {
             tracing::warn!("the broker did not return a message to the node's own inbox");
         }
         Ok(select_all(subscribers))
@@ -162,7 +166,7 @@ impl Session {
             // The first one is told before anything was subscribed; `hold` speaks for that.
             Event::Connected if link.connected_server().is_some() => {}
             Event::Connected => {
-                let heard = hear_oneself(client).await;
+                let heard = settle(client, &self.node).await;
                 tracing::info!(broker = url, heard, "connected again");
                 link.reconnected();
             }
@@ -212,7 +216,7 @@ impl Session {
                 if let Some(kept_back) = self.complaints.pass(Instant::now()) {
                     tracing::error!(
                         kept_back,
-                        request = dropped.verified.request.id,
+                        request = dropped.request.id,
                         "all workers are busy and the queue is full: the request is dropped"
                     );
                 }
@@ -273,9 +277,36 @@ fn guarded<T>(judge: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(judge)).ok()
 }
 
+/// Leaves the broker in order, so that it reads all that was sent before the connection ends. False when that took too
+/// long.
+pub(super) async fn leave(client: &Client) -> bool {
+    let left = async {
+        if client.drain().await.is_err() {
+            return;
+        }
+        while client.connection_state() == State::Connected {
+            tokio::time::sleep(LEAVE_POLL).await;
+        }
+    };
+    tokio::time::timeout(HEAR_TIMEOUT, left).await.is_ok()
+}
+
+/// Waits until the broker has taken everything said so far, as far as the node can know. False when that took too long.
+///
+/// A node that waits to be enrolled may not hear itself; that its messages have left is all that it can wait for.
+pub(super) async fn settle(client: &Client, node: &Node) -> bool {
+    if !node.is_unprovisioned() {
+        return hear_oneself(client).await;
+    }
+    matches!(
+        tokio::time::timeout(HEAR_TIMEOUT, client.flush()).await,
+        Ok(Ok(()))
+    )
+}
+
 /// Waits until the broker has taken everything said so far: it takes what one connection says in
 /// order, so a message of one's own comes back only after that. False when none came in time.
-pub(super) async fn hear_oneself(client: &Client) -> bool {
+async fn hear_oneself(client: &Client) -> bool {
     let inbox = client.new_inbox();
     let heard = async {
         let mut own = client.subscribe(inbox.clone()).await.ok()?;

@@ -19,7 +19,7 @@ use crate::stats::Count;
 pub(super) struct Worker {
     pub(super) dispatcher: Dispatcher,
     pub(super) outbox: Outbox,
-    pub(super) credentials: Arc<Credentials>,
+    pub(super) credentials: Option<Arc<Credentials>>,
     pub(super) sign_replies: bool,
     pub(super) clock: Clock,
 }
@@ -58,7 +58,7 @@ impl Worker {
             return;
         };
         let Some(subject) = accepted.reply_to.clone() else {
-            let id = &accepted.verified.request.id;
+            let id = &accepted.request.id;
             tracing::debug!(request = id, "the request names no reply subject");
             return;
         };
@@ -67,9 +67,13 @@ impl Worker {
     }
 
     fn sealed(&self, body: Body, accepted: &Accepted) -> Vec<u8> {
-        let request = &accepted.verified.request;
+        let request = &accepted.request;
         let node = &self.dispatcher.node;
-        let holder = self.credentials.current().filter(|_| self.sign_replies);
+        let holder = self
+            .credentials
+            .as_ref()
+            .and_then(|credentials| credentials.current())
+            .filter(|_| self.sign_replies);
         let server = node.link.connected_server();
         let frame = Frame {
             request: &request.id,

@@ -38,7 +38,10 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(least.broker.connect_timeout, shown.broker.connect_timeout);
     assert_eq!(least.broker.tls, shown.broker.tls);
     assert_eq!(least.grace(), shown.grace());
-    assert_eq!(least.seed_file.to_str(), Some("/etc/overlay/server.key"));
+    assert_eq!(
+        least.membership().unwrap().seed_file.to_str(),
+        Some("/etc/overlay/server.key")
+    );
 }
 
 #[test]

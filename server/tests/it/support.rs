@@ -1,5 +1,6 @@
 //! A cell's keys, requests and nodes for tests.
 
+pub(crate) mod bare;
 pub(crate) mod live;
 
 use std::path::Path;

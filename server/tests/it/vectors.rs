@@ -18,7 +18,7 @@ use overlay_runtime::config::load_text;
 use overlay_server::Config;
 use overlay_server::agents::Agents;
 use overlay_server::agents::data::NAMES;
-use overlay_server::authorise::{Accepted, Receiver, Refused, Stage, authorise};
+use overlay_server::authorise::{Accepted, Receiver, Refused, Stage, Trust, authorise};
 use overlay_server::dispatch::Dispatcher;
 use overlay_server::link::Link;
 use overlay_server::node::{Node, View};
@@ -85,11 +85,11 @@ fn judge(file: &Value, case: &Value, bytes: &[u8]) -> Result<Result<Accepted, Re
     let receivers = &file["common"]["receivers"];
     let node = &receivers["node"];
     let receiver = Receiver {
-        verifier: RequestVerifier::new(
+        trust: Trust::Verified(RequestVerifier::new(
             issuers(&receivers[text(case, "receiver")?])?,
             RequestPolicy::default(),
             8,
-        ),
+        )),
         limits: Limits::default(),
         collectives: texts(&node["collectives"])
             .into_iter()
@@ -154,7 +154,7 @@ fn is_ambiguous(refused: &Refused) -> bool {
 }
 
 fn compare(accepted: &Accepted, expect: &Value) -> Result<(), String> {
-    let request = &accepted.verified.request;
+    let request = &accepted.request;
     let wanted = &expect["request"];
     let found = json!({
         "payload": STANDARD.encode(&accepted.payload),

@@ -8,7 +8,7 @@ use overlay_runtime::{Fault, Secret};
 
 use super::{fault, time};
 use crate::config::{Broker, Login, Password, RawBroker, Tls};
-use crate::resolve::Servers;
+use crate::resolve::{Servers, SrvNames};
 
 /// What an address of a broker may begin with.
 const SCHEMES: [&str; 4] = ["nats", "tls", "ws", "wss"];
@@ -82,6 +82,7 @@ pub(super) fn broker(
         servers: Servers {
             hosts,
             srv_domain: srv,
+            srv_names: SrvNames::Fleet,
             name_servers,
             fallback,
         },

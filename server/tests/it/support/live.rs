@@ -11,6 +11,7 @@ use overlay_protocol::envelope::v2::Request;
 use overlay_protocol::rpc::{RpcReply, StatusCode};
 use overlay_runtime::{CancellationToken, Clock};
 use overlay_server::agent::Agent;
+use overlay_server::effect::Ending;
 use overlay_server::{Config, RunError, Server};
 use overlay_testkit::{Broker, Builder, eventually};
 use serde_json::{Value, json};
@@ -36,7 +37,7 @@ pub(crate) struct Stage {
 
 /// A running node; ended when dropped.
 pub(crate) struct Node {
-    task: JoinSet<Result<(), RunError>>,
+    task: JoinSet<Result<Ending, RunError>>,
     shutdown: CancellationToken,
     connected: Option<oneshot::Receiver<()>>,
 }
@@ -251,11 +252,12 @@ impl Node {
 
     pub(crate) async fn ended(mut self) {
         let ended = tokio::time::timeout(WITHIN, self.task.join_next()).await;
-        ended
+        let ending = ended
             .expect("the node did not end")
             .unwrap()
             .unwrap()
             .unwrap();
+        assert_eq!(ending, Ending::Stop);
     }
 
     pub(crate) async fn stop(mut self) {

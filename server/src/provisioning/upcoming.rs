@@ -1,0 +1,55 @@
+//! What the node would be if it started now: asked before a restart, so that no node restarts into nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use overlay_tokens::UnixTime;
+use overlay_tokens::file;
+use overlay_tokens::own::Holder;
+
+/// What the next start would make of the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outlook {
+    /// A member.
+    Member,
+    /// The configuration asks for provisioning.
+    AsksForProvisioning,
+    /// The configuration cannot be read.
+    Unreadable(String),
+    /// The node would not be a member, and why.
+    NoMember(String),
+}
+
+/// Looks at the files as the next start would.
+pub trait Upcoming: Send + Sync + std::fmt::Debug {
+    /// What they make of the node at `now`.
+    fn outlook(&self, now: UnixTime) -> Outlook;
+}
+
+/// Token and key from before, by which a node that is enrolled again proves who it was.
+#[derive(Debug, Clone)]
+pub struct Former {
+    /// The token's file.
+    pub token_file: PathBuf,
+    /// The seed's file.
+    pub seed_file: PathBuf,
+}
+
+impl Former {
+    /// The credentials in a directory, as `configure` leaves them.
+    pub fn beside(configuration: &Path) -> Self {
+        Self {
+            token_file: configuration.with_file_name("server.jwt"),
+            seed_file: configuration.with_file_name("server.seed"),
+        }
+    }
+
+    /// Token and key, if they fit and have not expired.
+    pub fn holder(&self, now: UnixTime) -> Option<Arc<Holder>> {
+        let text = file::read_token(&self.token_file).ok()?;
+        let key = file::read_seed(&self.seed_file).ok()?;
+        let holder = Holder::new(&text, key).ok()?;
+        let live = holder.expires_at().is_some_and(|end| !now.is_past(end));
+        live.then(|| Arc::new(holder))
+    }
+}
