@@ -8,13 +8,17 @@ mod csr;
 mod delivery;
 mod enrol;
 mod entropy;
+mod error;
 mod helper;
 mod limits;
+mod metrics;
 mod policy;
 mod question;
 mod queue;
 mod reason;
 pub mod record;
+mod service;
+mod store;
 mod time;
 mod version;
 
@@ -29,6 +33,7 @@ pub use enrol::{
     IssuedToken, NameState, Note, Outcome, TokenUse, Why,
 };
 pub use entropy::Entropy;
+pub use error::StartError;
 pub use helper::{HelperKind, HelperSettings, HelperStartError};
 pub use policy::{
     Calls, Conflict, Features, HelperRules, Issue, Names, Pki, Placement, Policy, Quarantine,
@@ -38,3 +43,4 @@ pub use limits::Limiter;
 pub use question::{Details, Hidden, NodeKey, Question, SigningRequest};
 pub use queue::{Offered, Queue};
 pub use reason::Reason;
+pub use service::{CredentialsError, run};

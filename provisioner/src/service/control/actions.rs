@@ -1,0 +1,344 @@
+//! What operators can ask for.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull};
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use overlay_protocol::envelope::Limits;
+use overlay_protocol::id::Identity;
+use overlay_protocol::provisioning::audit::{Details, Kind, Record};
+use overlay_protocol::provisioning::control::{
+    self, DoneReply, NodeReply, NodeRequest, NodesReply, NodesRequest, Pause, PauseRequest,
+    StatusReply, name,
+};
+use overlay_protocol::provisioning::{NodeRecord, NodeState};
+use overlay_protocol::rpc::StatusCode;
+use overlay_protocol::subject;
+use overlay_protocol::subject::stream::{CONTROL_PAUSED, token_used};
+use overlay_runtime::err_chain;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::super::driver::Order;
+use super::{Asked, Control};
+use crate::store::{Store, at_revision, once, removal};
+
+/// How long the broker may take for one step.
+const LIMIT: Duration = Duration::from_secs(4);
+/// Audit records that are shown of a node.
+const AUDIT: usize = 10;
+/// Bytes of a page of nodes: a reply must fit into a message, and is written in base64 twice.
+const PAGE_BYTES: usize = 400 * 1024;
+
+/// Why nothing was done.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+}
+
+type Data = Map<String, Value>;
+
+impl Failure {
+    fn aborted(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::Aborted,
+            message: message.into(),
+        }
+    }
+
+    fn input(error: &dyn std::error::Error) -> Self {
+        Self {
+            status: StatusCode::InvalidData,
+            message: err_chain(error),
+        }
+    }
+
+    fn store(error: &dyn std::error::Error) -> Self {
+        Self::aborted(format!("the broker did not take it: {}", err_chain(error)))
+    }
+}
+
+impl Control {
+    pub(super) async fn act(&self, asked: Asked<'_>) -> Result<Data, Failure> {
+        match asked.action {
+            name::STATUS => Ok(control::to_data(&self.status())),
+            name::PAUSE => self.pause(asked).await,
+            name::RESUME => self.resume(asked).await,
+            name::NODES => self.nodes(asked),
+            name::NODE => self.node(asked).await,
+            name::RETRY => self.retry(asked).await,
+            name::QUARANTINE => self.quarantine(asked).await,
+            name::RELEASE => self.release(asked).await,
+            other => Err(Failure {
+                status: StatusCode::UnknownAction,
+                message: format!("Unknown action {other}"),
+            }),
+        }
+    }
+
+    fn status(&self) -> StatusReply {
+        let pause = self.mirror.pause().borrow().clone();
+        StatusReply {
+            paused: pause.is_some(),
+            pause,
+            instances: self.mirror.instances(),
+            nodes: self.mirror.counts(),
+        }
+    }
+
+    async fn pause(&self, asked: Asked<'_>) -> Result<Data, Failure> {
+        let request: PauseRequest = read(asked.data.clone())?;
+        let pause = Pause {
+            by: asked.caller.to_owned(),
+            reason: request.reason.clone(),
+            since: asked.now.secs,
+        };
+        // Whoever pauses wants it to be so: it is recorded that it was, not whether.
+        self.put(Store::Control, CONTROL_PAUSED, &pause, None).await?;
+        self.audit(&asked, Kind::Paused, None, &request.reason)
+            .await?;
+        Ok(done("No further nodes are taken up; those that were begun are finished"))
+    }
+
+    async fn resume(&self, asked: Asked<'_>) -> Result<Data, Failure> {
+        if self.mirror.pause().borrow().is_none() {
+            return Ok(done("Provisioning is not paused"));
+        }
+        self.remove(Store::Control, CONTROL_PAUSED).await?;
+        self.audit(&asked, Kind::Resumed, None, "").await?;
+        Ok(done("Nodes are taken up again"))
+    }
+
+    fn nodes(&self, asked: Asked<'_>) -> Result<Data, Failure> {
+        let request: NodesRequest = read(asked.data)?;
+        let (mut nodes, total) = self
+            .mirror
+            .page(request.state, request.offset, request.page());
+        let mut bytes = 0;
+        let fit = nodes
+            .iter()
+            .take_while(|record| {
+                bytes += record.encode().len();
+                bytes <= PAGE_BYTES
+            })
+            .count();
+        nodes.truncate(fit.max(1));
+        Ok(control::to_data(&NodesReply { nodes, total }))
+    }
+
+    async fn node(&self, asked: Asked<'_>) -> Result<Data, Failure> {
+        let request: NodeRequest = read(asked.data)?;
+        let record = self.mirror.record(&request.identity);
+        let audit = tokio::time::timeout(LIMIT, self.last_records(&request.identity))
+            .await
+            .unwrap_or_else(|_late| Err("no answer in time".into()))
+            .map_err(|error| Failure::store(error.as_ref()))?;
+        if record.is_none() && audit.is_empty() {
+            return Err(Failure::aborted(format!(
+                "Nothing is known of {}",
+                request.identity
+            )));
+        }
+        Ok(control::to_data(&NodeReply { record, audit }))
+    }
+
+    /// The last record of each kind, newest first.
+    async fn last_records(&self, identity: &Identity) -> Result<Vec<Record>, async_nats::Error> {
+        let stream = self.jetstream.get_stream_no_info(Store::Audit.stream()).await?;
+        let consumer = stream
+            .create_consumer(pull::Config {
+                deliver_policy: DeliverPolicy::LastPerSubject,
+                ack_policy: AckPolicy::None,
+                replay_policy: ReplayPolicy::Instant,
+                filter_subject: subject::audit_of(identity),
+                inactive_threshold: Duration::from_secs(10),
+                memory_storage: true,
+                ..pull::Config::default()
+            })
+            .await?;
+        let mut records = Vec::new();
+        let mut messages = consumer.fetch().max_messages(64).messages().await?;
+        while let Some(message) = messages.next().await {
+            let message = message?;
+            match Record::decode(&message.payload, &Limits::default()) {
+                Ok(record) => records.push(record),
+                Err(error) => tracing::warn!(error = err_chain(&error), "an audit record cannot be read"),
+            }
+        }
+        records.sort_by_key(|record| std::cmp::Reverse(record.time));
+        records.truncate(AUDIT);
+        Ok(records)
+    }
+
+    async fn retry(&self, asked: Asked<'_>) -> Result<Data, Failure> {
+        let request: NodeRequest = read(asked.data.clone())?;
+        let identity = &request.identity;
+        if let Some((mut record, revision)) = self.mirror.stored(identity) {
+            if record.state == NodeState::Quarantined {
+                return Err(Failure::aborted(format!(
+                    "{identity} is quarantined: release it first"
+                )));
+            }
+            record.not_before = None;
+            record.operator = Some(asked.caller.to_owned());
+            record.updated = asked.now.secs;
+            self.put_record(&record, Some(revision)).await?;
+        }
+        self.audit(&asked, Kind::Retried, Some(identity), &request.reason)
+            .await?;
+        self.order(identity);
+        Ok(done(&format!("{identity} is tried at once, if it waits")))
+    }
+
+    async fn quarantine(&self, asked: Asked<'_>) -> Result<Data, Failure> {
+        let request: NodeRequest = read(asked.data.clone())?;
+        let identity = &request.identity;
+        let stored = self.mirror.stored(identity);
+        let revision = stored.as_ref().map(|(_, revision)| *revision);
+        let mut record = stored.map_or_else(
+            || NodeRecord::new(identity.clone(), asked.now.secs),
+            |(record, _)| record,
+        );
+        if record.state != NodeState::Quarantined {
+            record.since = asked.now.secs;
+        }
+        record.state = NodeState::Quarantined;
+        record.not_before = None;
+        record.updated = asked.now.secs;
+        record.operator = Some(asked.caller.to_owned());
+        record.instance = None;
+        record.confirmed = false;
+        record.set_reason("operator", &request.reason);
+        self.put_record(&record, revision).await?;
+        self.audit(&asked, Kind::Quarantined, Some(identity), &request.reason)
+            .await?;
+        Ok(done(&format!("{identity} is left alone until it is released")))
+    }
+
+    async fn release(&self, asked: Asked<'_>) -> Result<Data, Failure> {
+        let request: NodeRequest = read(asked.data.clone())?;
+        let identity = &request.identity;
+        let Some((mut record, revision)) = self.mirror.stored(identity) else {
+            return Err(Failure::aborted(format!("Nothing is known of {identity}")));
+        };
+        let token = record.token.as_ref().filter(|token| token.one_time);
+        let key = token.and_then(|token| {
+            let id = token.id.as_deref().unwrap_or(&token.sha256);
+            token_used(id)
+        });
+        if let Some(key) = key {
+            self.remove(Store::Tokens, &key).await?;
+        }
+        record.state = NodeState::Waiting;
+        record.since = asked.now.secs;
+        record.updated = asked.now.secs;
+        record.not_before = None;
+        record.failures = 0;
+        record.first_failure = None;
+        record.deferrals = 0;
+        record.enrolments.clear();
+        record.reason = None;
+        record.message = None;
+        record.confirmed = true;
+        record.operator = Some(asked.caller.to_owned());
+        record.instance = None;
+        self.put_record(&record, Some(revision)).await?;
+        self.audit(&asked, Kind::Released, Some(identity), &request.reason)
+            .await?;
+        self.order(identity);
+        Ok(done(&format!("{identity} is free to be enrolled")))
+    }
+
+    /// Lets this instance take the node up; the others find it by their scans.
+    fn order(&self, identity: &Identity) {
+        if self
+            .orders
+            .try_send(Order::Retry(identity.clone()))
+            .is_err()
+        {
+            tracing::info!(%identity, "taken up with the next scan");
+        }
+    }
+
+    async fn put_record(&self, record: &NodeRecord, revision: Option<u64>) -> Result<(), Failure> {
+        let headers = revision
+            .filter(|revision| *revision > 0)
+            .map(|revision| at_revision(revision, None));
+        let subject = Store::Nodes.of_node(&record.identity);
+        self.store(subject, record.encode().into(), headers).await
+    }
+
+    async fn put<T: Serialize>(
+        &self,
+        store: Store,
+        key: &str,
+        value: &T,
+        headers: Option<async_nats::HeaderMap>,
+    ) -> Result<(), Failure> {
+        let payload = overlay_protocol::json::encode(value).into();
+        self.store(store.subject(key), payload, headers).await
+    }
+
+    async fn remove(&self, store: Store, key: &str) -> Result<(), Failure> {
+        self.store(store.subject(key), Bytes::new(), Some(removal()))
+            .await
+    }
+
+    async fn audit(
+        &self,
+        asked: &Asked<'_>,
+        kind: Kind,
+        identity: Option<&Identity>,
+        reason: &str,
+    ) -> Result<(), Failure> {
+        let details = Details {
+            provisioner: self.policy.provisioner.clone(),
+            instance: self.policy.instance.clone(),
+            site: self.policy.site.clone().unwrap_or_default(),
+            operator: Some(asked.caller.to_owned()),
+            request: Some(asked.request.to_owned()),
+            message: Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
+            ..Details::default()
+        };
+        let id = format!("{}-{kind}", asked.request);
+        let record = Record::new(id.clone(), kind, identity.cloned(), asked.now.secs, details);
+        let payload = record.to_cloudevent_json().into();
+        self.store(record.subject(), payload, Some(once(&id))).await
+    }
+
+    /// Writes, and waits until the broker has it.
+    async fn store(
+        &self,
+        subject: String,
+        payload: Bytes,
+        headers: Option<async_nats::HeaderMap>,
+    ) -> Result<(), Failure> {
+        let mut message = PublishMessage::build().payload(payload);
+        if let Some(headers) = headers {
+            message = message.headers(headers);
+        }
+        let written = async {
+            let acknowledged = self.jetstream.send_publish(subject, message).await?;
+            acknowledged.await
+        };
+        match tokio::time::timeout(LIMIT, written).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(Failure::store(&error)),
+            Err(_) => Err(Failure::aborted("the broker did not take it in time")),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(data: Data) -> Result<T, Failure> {
+    control::from_data(data).map_err(|error| Failure::input(&error))
+}
+
+fn done(message: &str) -> Data {
+    control::to_data(&DoneReply {
+        message: message.to_owned(),
+    })
+}

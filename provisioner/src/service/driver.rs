@@ -1,0 +1,596 @@
+//! Drives the enrolments: thousands at a time, in one task, over one connection.
+//!
+//! ```text
+//! announcements, scans, operators ──> queue ──> claim ──> enrolment (pure) ──> commands ──> broker, helper
+//!                                                              ^                              │
+//!                                                              └── replies, answers, time ────┘
+//! ```
+//!
+//! A node is worked on only while its claim is held; its calls, the helper and its end wait until what was recorded
+//! before them is acknowledged by the broker.
+
+mod answers;
+mod beat;
+mod claims;
+mod perform;
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, HeaderMap, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use overlay_protocol::id::{Collective, Identity, Ksuid};
+use overlay_protocol::provisioning::{NodeState, control};
+use overlay_runtime::nats::election::Leadership;
+use overlay_runtime::{CancellationToken, Clock, Tasks};
+use overlay_tokens::UnixTime;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::issuer::Issuer;
+use super::login::Credentials;
+use super::mirror::{Change, Mirror};
+use super::node::{Ask, Due, Node, NodeId, What};
+use super::places::{Places, Stage};
+use super::timers::Timers;
+use super::wire::Speaker;
+use crate::answer::{Answer, HelperFault};
+use crate::candidate::{Turn, admissible};
+use crate::config::{Config, Streams};
+use crate::enrol::{Found, Input};
+use crate::helper::Helper;
+use crate::limits::Limiter;
+use crate::metrics::{Dropped, Metrics, Place};
+use crate::policy::Policy;
+use crate::queue::{Offered, Queue};
+use crate::time::{after, until};
+
+/// How often is looked at what has no event of its own.
+const TICK: Duration = Duration::from_millis(200);
+/// How long the broker may take for an answer of its own.
+pub(super) const BROKER_LIMIT: Duration = Duration::from_secs(5);
+/// Answers of the helper that wait.
+const HELPED: usize = 1024;
+/// No enrolment takes longer than its limits and this.
+const CLAIM_MARGIN: Duration = Duration::from_secs(300);
+/// Scans of which answers are still taken.
+const SCANS: usize = 4;
+
+/// What the driver is made of.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) client: Client,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) speaker: Speaker,
+    pub(super) policy: Arc<Policy>,
+    pub(super) issuer: Issuer,
+    pub(super) helper: Option<Arc<Helper>>,
+    pub(super) mirror: Arc<Mirror>,
+    pub(super) clock: Clock,
+    pub(super) tasks: Tasks,
+    pub(super) metrics: Metrics,
+    pub(super) leadership: Option<Leadership>,
+    pub(super) status: control::InstanceStatus,
+    /// Whether nodes are taken up; announcements are read only then.
+    pub(super) active: watch::Sender<bool>,
+}
+
+/// What comes to the driver.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) replies: Subscriber,
+    pub(super) answers: Subscriber,
+    pub(super) members: Subscriber,
+    pub(super) found: mpsc::Receiver<Identity>,
+    pub(super) changes: mpsc::Receiver<Change>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) pause: watch::Receiver<Option<control::Pause>>,
+}
+
+/// What an operator wants of a node.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Take it up at once.
+    Retry(Identity),
+}
+
+/// The helper's answer about one node.
+#[derive(Debug)]
+struct Helped {
+    node: NodeId,
+    answer: Result<Box<Answer>, HelperFault>,
+}
+
+/// Works on nodes.
+#[derive(Debug)]
+pub(super) struct Driver {
+    parts: Parts,
+    collectives: Vec<Collective>,
+    streams: Streams,
+    interval: Duration,
+    /// After this a claim is gone, whatever becomes of its instance.
+    claim_age: Duration,
+    /// Before the number of each question to the broker.
+    inbox: String,
+    nodes: HashMap<NodeId, Node>,
+    names: HashMap<Identity, NodeId>,
+    next: NodeId,
+    asks: HashMap<Ksuid, Ask>,
+    timers: Timers<Due>,
+    queue: Queue,
+    places: Places,
+    limiter: Limiter,
+    inputs: VecDeque<(NodeId, Input)>,
+    /// Ends of claims that are not acknowledged.
+    parting: usize,
+    scans: VecDeque<Ksuid>,
+    next_scan: Instant,
+    next_beat: Instant,
+    next_alive: Instant,
+    is_active: bool,
+    /// When the last word of this instance was sent that the broker has: until some time after it, no other instance
+    /// takes its claims.
+    fenced: Instant,
+    helped: (mpsc::Sender<Helped>, mpsc::Receiver<Helped>),
+}
+
+impl Driver {
+    pub(super) fn new(parts: Parts, config: &Config, inbox: String, workers: NonZeroUsize) -> Self {
+        let now = Instant::now();
+        Self {
+            parts,
+            collectives: config.collectives.clone(),
+            streams: config.streams,
+            interval: config.scan.interval,
+            claim_age: config.calls.whole + config.calls.member + CLAIM_MARGIN,
+            inbox,
+            nodes: HashMap::new(),
+            names: HashMap::new(),
+            next: 1,
+            asks: HashMap::new(),
+            timers: Timers::new(),
+            queue: Queue::new(config.limits.waiting.get()),
+            places: Places::new(config.limits.first_contact.get(), workers.get()),
+            limiter: Limiter::new(config.token_rate, config.site_rate),
+            inputs: VecDeque::new(),
+            parting: 0,
+            scans: VecDeque::new(),
+            next_scan: now,
+            next_beat: now,
+            next_alive: now,
+            is_active: false,
+            fenced: now,
+            helped: mpsc::channel(HELPED),
+        }
+    }
+
+    /// Works until the shutdown, then lets what is under way come to a point where it can stop, for at most `grace`.
+    pub(super) async fn run(
+        mut self,
+        mut sources: Sources,
+        shutdown: CancellationToken,
+        grace: Duration,
+    ) -> anyhow::Result<()> {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The word that this instance is there comes before its first claim.
+        self.beat().await;
+        self.refresh_mode(&sources).await;
+        while !shutdown.is_cancelled() {
+            self.turn(&mut sources, &mut ticks, Some(&shutdown)).await;
+        }
+        self.set_active(false, control::InstanceMode::Draining).await;
+        let end = Instant::now() + grace;
+        while !(self.nodes.is_empty() && self.parting == 0) && Instant::now() < end {
+            self.turn(&mut sources, &mut ticks, None).await;
+        }
+        if !self.nodes.is_empty() {
+            let left: Vec<_> = self.names.keys().take(10).collect();
+            tracing::warn!(nodes = self.nodes.len(), ?left, "stopped in the middle of enrolments");
+        }
+        self.farewell().await;
+        Ok(())
+    }
+
+    /// Takes one thing that happened and does what follows from it.
+    async fn turn(
+        &mut self,
+        sources: &mut Sources,
+        ticks: &mut tokio::time::Interval,
+        shutdown: Option<&CancellationToken>,
+    ) {
+        let room = self.is_active && self.queue.len() < self.queue.capacity();
+        let due = self.timers.next();
+        let again = self.next_again();
+        tokio::select! {
+            biased;
+            () = cancelled(shutdown) => return,
+            Some(message) = sources.answers.next() => self.take_answer(message).await,
+            Some(message) = sources.replies.next() => self.take_reply(message).await,
+            Some(helped) = self.helped.1.recv() => {
+                self.inputs.push_back((helped.node, Input::Helper(helped.answer)));
+            }
+            Some(message) = sources.members.next() => self.take_member(&message),
+            Some(order) = sources.orders.recv() => self.take_order(order),
+            Some(change) = sources.changes.recv() => self.take_change(change).await,
+            () = sleep_until(due) => self.take_due().await,
+            Some(identity) = sources.found.recv(), if room => self.offer(identity, Found::Event),
+            () = sleep_for(again) => {}
+            _tick = ticks.tick() => self.tick(sources).await,
+        }
+        self.settle().await;
+    }
+
+    /// Does what follows, until nothing more does.
+    async fn settle(&mut self) {
+        loop {
+            while let Some((id, input)) = self.inputs.pop_front() {
+                self.feed(id, input).await;
+            }
+            self.start_more().await;
+            if self.inputs.is_empty() {
+                return;
+            }
+        }
+    }
+
+    async fn feed(&mut self, id: NodeId, input: Input) {
+        let now = self.now();
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let Some(enrolment) = &mut node.enrolment else {
+            return;
+        };
+        node.todo.extend(enrolment.on(input, now));
+        self.perform(id).await;
+        self.watch_deadline(id, now);
+    }
+
+    /// Sets a timer when the enrolment has another deadline than before.
+    fn watch_deadline(&mut self, id: NodeId, now: UnixTime) {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let deadline = node.enrolment.as_ref().and_then(|machine| machine.deadline());
+        if deadline != node.deadline {
+            node.deadline = deadline;
+            if let Some(deadline) = deadline {
+                self.timers
+                    .add(Instant::now() + until(now, deadline), Due::Node(id));
+            }
+        }
+    }
+
+    /// A node was found.
+    fn offer(&mut self, identity: Identity, found: Found) {
+        if self.names.contains_key(&identity) {
+            return;
+        }
+        match self.queue.offer(identity, found, self.now()) {
+            Offered::Added => self.parts.metrics.found(found),
+            Offered::Known => {}
+            Offered::Full => self.parts.metrics.dropped(Dropped::Full).inc(),
+        }
+    }
+
+    /// When a node that was put off may be tried again, if it could be.
+    fn next_again(&self) -> Option<Duration> {
+        let due = self.queue.next_due()?;
+        (self.is_active && self.places.has_room()).then(|| until(self.now(), due))
+    }
+
+    /// Claims nodes that wait, as far as the bounds allow.
+    async fn start_more(&mut self) {
+        while self.is_active && self.places.has_room() {
+            let now = self.now();
+            let Some((identity, found)) = self.queue.take(now) else {
+                return;
+            };
+            if self.names.contains_key(&identity) {
+                continue;
+            }
+            let record = self.parts.mirror.record(&identity);
+            match admissible(record.as_ref(), now) {
+                Turn::Now => self.claim(identity, found).await,
+                Turn::Later(time) => self.put_off(identity, found, time),
+                Turn::Never => {}
+            }
+        }
+    }
+
+    /// A node is to be tried again, not before a time.
+    fn put_off(&mut self, identity: Identity, found: Found, time: UnixTime) {
+        if self.queue.delay(identity, found, time) == Offered::Full {
+            self.parts.metrics.dropped(Dropped::Full).inc();
+        }
+    }
+
+    fn put_off_for(&mut self, identity: Identity, found: Found, pause: Duration) {
+        if self.is_active {
+            let time = after(self.now(), pause);
+            self.put_off(identity, found, time);
+        }
+    }
+
+    fn take_order(&mut self, order: Order) {
+        match order {
+            Order::Retry(identity) => {
+                if self.is_active {
+                    self.queue.remove(&identity);
+                    self.offer(identity, Found::Retry);
+                }
+            }
+        }
+    }
+
+    /// Gives places that are free to those that wait for one.
+    fn grant(&mut self) {
+        while let Some(id) = self.places.next() {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.stage = Stage::Working;
+                self.places.enter(id, Stage::Working);
+                self.inputs.push_back((id, Input::Worker));
+            }
+        }
+    }
+
+    /// Moves a node to another stage.
+    fn go(&mut self, id: NodeId, to: Stage) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            let from = std::mem::replace(&mut node.stage, to);
+            self.places.leave(id, from);
+            self.places.enter(id, to);
+        }
+        self.grant();
+    }
+
+    /// An operator quarantined a node: whoever works on it stops.
+    async fn take_change(&mut self, change: Change) {
+        if change.state != NodeState::Quarantined {
+            return;
+        }
+        self.queue.remove(&change.identity);
+        let Some(&id) = self.names.get(&change.identity) else {
+            return;
+        };
+        // What an enrolment of this instance wrote itself is known to it.
+        if change.instance.as_deref() == Some(self.parts.policy.instance.as_str()) {
+            return;
+        }
+        tracing::warn!(identity = %change.identity, operator = change.operator, "quarantined while it was enrolled");
+        if let Some(node) = self.forget(id) {
+            self.part(&node.identity, node.claim, None).await;
+        }
+    }
+
+    async fn take_due(&mut self) {
+        let now = Instant::now();
+        while let Some(due) = self.timers.take(now) {
+            match due {
+                Due::Ask(id) => self.take_silence(&id).await,
+                Due::Node(id) => self.take_tick(id),
+                Due::Write(id) => self.write_again(&id).await,
+            }
+        }
+    }
+
+    fn take_tick(&mut self, id: NodeId) {
+        let now = self.now();
+        if let Some(node) = self.nodes.get_mut(&id)
+            && node.deadline.is_some_and(|deadline| deadline <= now)
+        {
+            node.deadline = None;
+            self.inputs.push_back((id, Input::Tick));
+        }
+    }
+
+    async fn tick(&mut self, sources: &Sources) {
+        self.refresh_mode(sources).await;
+        let now = Instant::now();
+        if self.is_active && now >= self.next_scan {
+            self.scan().await;
+        }
+        if now >= self.next_beat {
+            self.beat().await;
+        }
+        self.count_places();
+    }
+
+    async fn refresh_mode(&mut self, sources: &Sources) {
+        if self.parts.status.mode == control::InstanceMode::Draining {
+            return;
+        }
+        let paused = sources.pause.borrow().is_some();
+        let leads = self
+            .parts
+            .leadership
+            .as_ref()
+            .is_none_or(Leadership::is_leader);
+        let mode = match (paused, leads) {
+            (true, _) => control::InstanceMode::Paused,
+            (false, false) => control::InstanceMode::Standby,
+            (false, true) => control::InstanceMode::Active,
+        };
+        self.parts.metrics.mode(mode == control::InstanceMode::Active, paused);
+        if mode != self.parts.status.mode || (mode == control::InstanceMode::Active) != self.is_active {
+            self.set_active(mode == control::InstanceMode::Active, mode).await;
+        }
+    }
+
+    async fn set_active(&mut self, active: bool, mode: control::InstanceMode) {
+        tracing::info!(mode = mode.as_str(), nodes = self.nodes.len(), "mode");
+        self.parts.status.mode = mode;
+        self.is_active = active;
+        self.parts.active.send_replace(active);
+        self.next_beat = Instant::now();
+        if active {
+            self.next_scan = Instant::now();
+        } else {
+            // What waits is found again by the scan that comes with the next turn of this instance.
+            self.queue.clear();
+            let nodes: Vec<_> = self.nodes.keys().copied().collect();
+            for id in nodes {
+                self.inputs.push_back((id, Input::Paused));
+            }
+            self.settle().await;
+        }
+    }
+
+    /// Asks all nodes that wait.
+    async fn scan(&mut self) {
+        self.next_scan = Instant::now() + self.interval;
+        let id = self.new_id();
+        let holder = self.parts.credentials.holder();
+        let spoken = self.parts.speaker.scan(&holder, &id, self.now_ns());
+        let sent = match spoken {
+            Some(spoken) => {
+                let subject = super::wire::scan_subject();
+                self.publish(subject, Some(spoken.reply), None, spoken.payload)
+                    .await
+            }
+            None => Err("the instance's name breaks the subject".to_owned()),
+        };
+        if let Err(problem) = sent {
+            tracing::warn!(problem, "no scan");
+            self.parts.metrics.scan_failed();
+            return;
+        }
+        tracing::debug!("Looking for provisionable hosts");
+        self.parts.metrics.scanned();
+        self.asks.insert(
+            id,
+            Ask {
+                what: What::Scan,
+                sent: Instant::now(),
+            },
+        );
+        self.scans.push_back(id);
+        if self.scans.len() > SCANS
+            && let Some(old) = self.scans.pop_front()
+        {
+            self.asks.remove(&old);
+        }
+    }
+
+    fn count_places(&self) {
+        let (queue, places, metrics) = (&self.queue, &self.places, &self.parts.metrics);
+        let gauge = |place, count: usize| {
+            metrics.nodes(place).set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        let waiting = queue.len().saturating_sub(queue.delayed());
+        gauge(Place::Waiting, waiting);
+        gauge(Place::Later, queue.delayed());
+        gauge(Place::Contacting, places.contacting());
+        gauge(Place::Working, places.working());
+        gauge(Place::Restarting, places.settling());
+        metrics.places(waiting, queue.len() + self.nodes.len(), places.working());
+    }
+
+    /// Publishes; the reply subject is where answers go.
+    async fn publish(
+        &self,
+        subject: String,
+        reply: Option<String>,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> Result<(), String> {
+        let client = &self.parts.client;
+        let sent = async {
+            match (reply, headers) {
+                (Some(reply), Some(headers)) => {
+                    client
+                        .publish_with_reply_and_headers(subject, reply, headers, payload)
+                        .await
+                }
+                (Some(reply), None) => client.publish_with_reply(subject, reply, payload).await,
+                (None, Some(headers)) => {
+                    client.publish_with_headers(subject, headers, payload).await
+                }
+                (None, None) => client.publish(subject, payload).await,
+            }
+        };
+        // It waits only while the connection does not take anything.
+        match tokio::time::timeout(BROKER_LIMIT, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(overlay_runtime::err_chain(&error)),
+            Err(_) => Err("the connection to the broker takes nothing".to_owned()),
+        }
+    }
+
+    /// Asks the broker something, or writes into a stream; the answer, or its absence, comes as `what`.
+    async fn ask_broker(
+        &mut self,
+        subject: String,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+        what: What,
+    ) -> Ksuid {
+        let id = self.new_id();
+        let reply = format!("{}.{id}", self.inbox);
+        let sent = Instant::now();
+        self.asks.insert(id, Ask { what, sent });
+        let limit = match self.publish(subject, Some(reply), headers, payload).await {
+            Ok(()) => BROKER_LIMIT,
+            Err(problem) => {
+                tracing::debug!(problem, "not sent");
+                Duration::ZERO
+            }
+        };
+        self.timers.add(sent + limit, Due::Ask(id));
+        id
+    }
+
+    fn new_id(&self) -> Ksuid {
+        let mut random = [0_u8; 16];
+        // Without randomness the time alone makes ids: they clash within a second, and are found to.
+        if getrandom::fill(&mut random).is_err() {
+            let nanos = self.parts.clock.now().duration_since(std::time::UNIX_EPOCH);
+            random = nanos.unwrap_or_default().as_nanos().to_be_bytes();
+        }
+        let seconds = u64::try_from(self.now().secs).unwrap_or_default();
+        Ksuid::from_parts(seconds, random).unwrap_or_else(|_time| {
+            let mut bytes = [0_u8; 20];
+            for (to, from) in bytes.iter_mut().zip(random) {
+                *to = from;
+            }
+            Ksuid::from_bytes(bytes)
+        })
+    }
+
+    fn now(&self) -> UnixTime {
+        UnixTime::from(self.parts.clock.now())
+    }
+
+    fn now_ns(&self) -> i64 {
+        let now = self.now();
+        now.secs
+            .saturating_mul(1_000_000_000)
+            .saturating_add(i64::from(now.nanos))
+    }
+}
+
+async fn cancelled(shutdown: Option<&CancellationToken>) {
+    match shutdown {
+        Some(shutdown) => shutdown.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_for(span: Option<Duration>) {
+    match span {
+        // At least a little: a bound may keep what is due where it is.
+        Some(span) => tokio::time::sleep(span.max(Duration::from_millis(20))).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
