@@ -9,8 +9,9 @@ use overlay_protocol::error::DecodeError;
 use overlay_protocol::filter::Filter;
 use overlay_protocol::id::{AgentName, Collective, Identity, Ksuid};
 use overlay_protocol::rpc::RpcReply;
+use overlay_tokens::claims::ClientClaims;
 use overlay_tokens::request::{ReplyTrust, VerifiedReply, sign_request, verify_reply};
-use overlay_tokens::{Issuers, UnixTime};
+use overlay_tokens::{Issuers, UnixTime, Unverified};
 
 use crate::credentials::Credentials;
 
@@ -140,6 +141,24 @@ impl Answer {
         };
     }
 
+    /// Checks a reply of the service `provisioner` instead, which is no node: it signs with the client token that
+    /// lets it provision, and names itself by its caller id. What a node signs in its place is not believed.
+    pub(crate) fn check_provisioner(
+        &mut self,
+        secure: &SecureReply,
+        issuers: Option<&Issuers>,
+        now: UnixTime,
+    ) {
+        let Some(issuers) = issuers else { return };
+        self.trust = if is_provisioners(secure, &self.reply.sender, issuers, now) {
+            Trust::Verified
+        } else if secure.signature.is_none() {
+            Trust::Unsigned
+        } else {
+            Trust::Bad("the reply is not signed by a provisioner".to_owned())
+        };
+    }
+
     /// The reply's body as an action's result.
     ///
     /// # Errors
@@ -156,6 +175,23 @@ impl Trust {
     pub fn is_good(&self) -> bool {
         matches!(self, Self::Verified | Self::Unchecked)
     }
+}
+
+fn is_provisioners(secure: &SecureReply, sender: &str, issuers: &Issuers, now: UnixTime) -> bool {
+    let (Some(signature), Some(token)) = (&secure.signature, &secure.sender) else {
+        return false;
+    };
+    let Ok(token) = Unverified::<ClientClaims>::decode(token) else {
+        return false;
+    };
+    let Ok(token) = token.verify(issuers, now) else {
+        return false;
+    };
+    token.granted().provisioner
+        && token.callerid == sender
+        && token
+            .public_key()
+            .is_ok_and(|key| key.verify(&secure.reply, signature))
 }
 
 /// An error with its causes, in one line.

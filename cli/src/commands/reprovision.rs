@@ -99,7 +99,7 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<(), Failure> {
         ));
     }
     if !args.yes {
-        confirm(&nodes, app)?;
+        confirm(&nodes, app).await?;
     }
     let control = Control::over(app, fleet, &args.reach);
     let sending = Sending {
@@ -112,11 +112,10 @@ pub(crate) async fn run(args: Args, app: &App) -> Result<(), Failure> {
     tell(&fates, app)
 }
 
-fn confirm(nodes: &[Identity], app: &App) -> Result<(), Failure> {
+async fn confirm(nodes: &[Identity], app: &App) -> Result<(), Failure> {
     let names: Vec<String> = nodes.iter().take(SHOWN).map(Identity::to_string).collect();
     let more = if nodes.len() > SHOWN { ", …" } else { "" };
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
+    if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
             "{} nodes would leave the fleet to be enrolled anew, and nobody can be asked",
             nodes.len()
@@ -128,8 +127,15 @@ fn confirm(nodes: &[Identity], app: &App) -> Result<(), Failure> {
         nodes.len(),
         names.join(", ")
     ));
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer)?;
+    let reading = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer);
+        read.map(|_| answer)
+    });
+    let answer = tokio::select! {
+        answer = reading => answer??,
+        _ = tokio::signal::ctrl_c() => String::new(),
+    };
     if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
         return Ok(());
     }

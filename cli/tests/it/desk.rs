@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use overlay_testkit::Broker;
 use overlay_testkit::mint::{Login, Organisation};
+use overlay_tokens::Issuers;
 use overlay_tokens::claims::ClientPermissions;
 use overlay_tokens::issue::ClientToken;
 use serde_json::Value;
@@ -16,6 +17,9 @@ use crate::fleet::{Fleet, Node};
 
 pub(crate) struct Desk {
     pub(crate) broker: Broker,
+    /// Of the organisation's provisioner.
+    pub(crate) provisioner: Login,
+    pub(crate) issuers: Issuers,
     pub(crate) fleet: Fleet,
     dir: TempDir,
 }
@@ -34,8 +38,16 @@ impl Desk {
         let organisation = Organisation::new();
         let dir = tempfile::tempdir().unwrap();
         configure(dir.path(), &broker.url(), &organisation);
+        let provisioner = organisation.provisioner("provisioner=test");
+        let issuers = organisation.issuers();
         let fleet = Fleet::start(&broker.url(), organisation, nodes);
-        Self { broker, fleet, dir }
+        Self {
+            broker,
+            provisioner,
+            issuers,
+            fleet,
+            dir,
+        }
     }
 
     pub(crate) fn dir(&self) -> &Path {

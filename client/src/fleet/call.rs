@@ -9,6 +9,7 @@ use futures_util::{FutureExt, StreamExt};
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::filter::Filter;
 use overlay_protocol::id::{AgentName, Collective, Identity, Ksuid};
+use overlay_protocol::provisioning;
 use overlay_protocol::rpc::RpcRequest;
 use overlay_protocol::subject;
 use tokio::time::{Instant, sleep_until};
@@ -109,6 +110,8 @@ impl Fleet {
             id: draft.id.to_string(),
             limits: self.limits(),
             is_service: matches!(call.target, Target::Service),
+            is_provisioner: matches!(call.target, Target::Service)
+                && draft.agent.as_str() == provisioning::SERVICE,
             gather: Gather::default(),
             held: BTreeMap::new(),
             doubtful: BTreeMap::new(),
@@ -238,6 +241,8 @@ struct Exchange<'a> {
     id: String,
     limits: Limits,
     is_service: bool,
+    /// Whether the service is the provisioner's, which proves itself in its own way.
+    is_provisioner: bool,
     gather: Gather,
     /// The first doubtful reply of each sender that is still waited for.
     held: BTreeMap<String, (Answer, String)>,
@@ -356,7 +361,11 @@ impl Exchange<'_> {
             return;
         }
         let issuers = self.fleet.config().issuers.as_ref();
-        answer.check(&secure, issuers, clock::now(), &self.limits);
+        if self.is_provisioner {
+            answer.check_provisioner(&secure, issuers, clock::now());
+        } else {
+            answer.check(&secure, issuers, clock::now(), &self.limits);
+        }
         match answer.trust.clone() {
             Trust::Verified | Trust::Unchecked => {
                 self.held.remove(&sender);
@@ -378,9 +387,12 @@ impl Exchange<'_> {
         }
     }
 
-    /// Delivers the doubtful replies of those who sent no better one.
+    /// Delivers the doubtful replies of those who sent no better one; of a service one reply is enough.
     fn settle(&mut self, on_reply: &mut impl FnMut(&Answer)) {
         for (answer, why) in std::mem::take(&mut self.held).into_values() {
+            if self.is_service && self.gather.answered() > 0 {
+                return;
+            }
             self.deliver_doubtful(&answer, why, on_reply);
         }
     }

@@ -283,7 +283,7 @@ impl Host {
 }
 
 fn matches(node: &Node, request: &Request) -> bool {
-    let agents = ["rpcutil", "discovery"].map(str::to_owned);
+    let agents = ["rpcutil", "discovery", "choria_provision"].map(str::to_owned);
     let view = NodeView {
         identity: &node.name,
         agents: &agents,
@@ -326,6 +326,14 @@ fn act(node: &Node, request: &Request) -> Vec<u8> {
             json!({"configfile": "/etc/overlay/server.toml", "pid": 42, "starttime": 1_767_225_600,
                 "total": 10, "passed": 9, "filtered": 1, "ttlexpired": 0, "replies": 9, "events": 1,
                 "version": "0.1.0", "agents": ["rpcutil"]}),
+        ),
+        "reprovision" if text("token") == "s3cret" => {
+            RpcReply::ok("reprovision", json!({"message": "Restarting after 2s"}))
+        }
+        "reprovision" => RpcReply::failed(
+            "reprovision",
+            StatusCode::Aborted,
+            "Incorrect provision token supplied",
         ),
         "get_config_item" => {
             RpcReply::failed("get_config_item", StatusCode::Aborted, "Unknown key")
