@@ -1,0 +1,340 @@
+//! What nodes do wrong: each ends with its reason, none as a success.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use overlay_protocol::provisioning::audit::Kind;
+use overlay_testkit::mint::{Login, Organisation};
+use overlay_tokens::issue::{ClientToken, ProvisioningToken};
+use serde_json::json;
+
+use super::super::*;
+use super::World;
+use super::node::Fault;
+use super::world::{SECRET, provisioning_token};
+use crate::time::after;
+
+#[test]
+fn answers_that_lack_something_are_failed_tries_and_never_a_success() {
+    for (action, member) in [
+        (Action::Jwt, "jwt"),
+        (Action::Inventory, "version"),
+        (Action::Gen25519, "public_key"),
+        (Action::Gen25519, "signature"),
+        (Action::Gen25519, "directory"),
+        (Action::Configure, "message"),
+    ] {
+        let mut world = World::new();
+        world.node.fail(action, Fault::Lacks(member), 99);
+        assert_eq!(
+            world.verdict(),
+            ("failed", "bad_answer"),
+            "{action} {member}"
+        );
+        let tries = if action == Action::Jwt { 3 } else { 5 };
+        assert_eq!(world.node.times(action), tries, "{action} {member}");
+
+        let mut world = World::new();
+        world.node.fail(action, Fault::Lacks(member), 2);
+        assert_eq!(world.verdict(), ("enrolled", ""), "{action} {member}");
+    }
+}
+
+#[test]
+fn answers_of_another_form_are_refused_at_once() {
+    for (action, member, value, reason) in [
+        (Action::Jwt, "jwt", json!(1), "bad_answer"),
+        (Action::Jwt, "jwt", json!("a.b.c"), "token_malformed"),
+        (Action::Jwt, "jwt", json!(["x"]), "bad_answer"),
+        (Action::Inventory, "version", json!(0.3), "bad_answer"),
+        (Action::Inventory, "upgradable", json!("yes"), "bad_answer"),
+        (Action::Gen25519, "public_key", json!("00"), "key_malformed"),
+        (
+            Action::Gen25519,
+            "public_key",
+            json!("zz".repeat(32)),
+            "key_malformed",
+        ),
+        (
+            Action::Gen25519,
+            "public_key",
+            json!("0".repeat(64)),
+            "key_malformed",
+        ),
+        (Action::Gen25519, "signature", json!("00"), "key_malformed"),
+        (
+            Action::Gen25519,
+            "signature",
+            json!("00".repeat(64)),
+            "key_unproven",
+        ),
+        (Action::Gen25519, "directory", json!(7), "bad_answer"),
+        (Action::Configure, "message", json!({}), "bad_answer"),
+    ] {
+        let mut world = World::new();
+        world.node.fail(action, Fault::Says(member, value), 99);
+        assert_eq!(world.verdict(), ("refused", reason), "{action} {member}");
+        assert_eq!(world.node.times(action), 1);
+        assert_eq!(world.audits.last().unwrap().0, Kind::Refused);
+    }
+    for action in [
+        Action::Jwt,
+        Action::Inventory,
+        Action::Gen25519,
+        Action::Configure,
+    ] {
+        let mut world = World::new();
+        world.node.fail(action, Fault::NoObject, 99);
+        assert_eq!(world.verdict(), ("refused", "bad_answer"), "{action}");
+    }
+}
+
+#[test]
+fn answers_that_cannot_be_read_are_failed_tries() {
+    for action in [
+        Action::Jwt,
+        Action::Inventory,
+        Action::Gen25519,
+        Action::Configure,
+    ] {
+        let mut world = World::new();
+        world.node.fail(action, Fault::Unreadable, 99);
+        assert_eq!(world.verdict(), ("failed", "bad_answer"), "{action}");
+    }
+}
+
+#[test]
+fn a_node_that_leaves_or_falls_silent_frees_its_place() {
+    for action in [Action::Gen25519, Action::Configure] {
+        let mut world = World::new();
+        let started = world.now;
+        world.node.fail(action, Fault::Silent, 99);
+        assert_eq!(world.verdict(), ("failed", "no_answer"), "{action}");
+        assert_eq!(world.node.times(action), 2, "the original waits five times");
+        let took = crate::time::until(started, world.now);
+        assert!(took < Duration::from_secs(60), "{took:?}");
+
+        let mut world = World::new();
+        world.node.fail(action, Fault::Gone, 99);
+        assert_eq!(world.verdict(), ("failed", "gone"), "{action}");
+    }
+    let mut world = World::new();
+    world.node.fail(Action::Inventory, Fault::Silent, 99);
+    assert_eq!(world.verdict(), ("failed", "no_answer"));
+}
+
+#[test]
+fn a_name_that_nobody_answers_for_leaves_no_trace() {
+    let mut world = World::new();
+    world.node.fail(Action::Jwt, Fault::Gone, 99);
+    world.node.fail(Action::Inventory, Fault::Gone, 99);
+    let finished = world.run();
+    assert_eq!(finished.outcome.as_str(), "stopped");
+    assert_eq!(finished.pause, None);
+    assert!(world.record.is_none() && world.audits.is_empty() && world.vetted.is_empty());
+
+    let mut world = World::new();
+    world.node.fail(Action::Jwt, Fault::Gone, 2);
+    assert_eq!(world.verdict(), ("enrolled", ""), "it was on its way back");
+}
+
+#[test]
+fn provision_case_17_the_right_one_of_several_secrets_is_found() {
+    let mut world = World::new();
+    world.policy.secrets = vec!["other".into(), "another".into(), SECRET.into()];
+    assert_eq!(world.verdict(), ("enrolled", ""));
+    assert_eq!(world.node.times(Action::Jwt), 3);
+    assert_eq!(world.node.times(Action::Gen25519), 1);
+
+    let mut world = World::new();
+    world.policy.secrets = vec!["other".into()];
+    assert_eq!(world.verdict(), ("refused", "wrong_secret"));
+}
+
+#[test]
+fn provision_case_19_a_node_that_another_provisioner_holds_is_left_to_it() {
+    let mut world = World::new();
+    let locked = Fault::Aborts("Could not obtain provisioning lock");
+    world.node.fail(Action::Jwt, locked, 1);
+    let finished = world.run();
+    assert_eq!(finished.outcome.why().unwrap().reason, Reason::Busy);
+    assert!(finished.pause.is_some());
+    assert!(world.record.is_none(), "that is no fault of the node's");
+}
+
+#[test]
+fn provisioning_tokens_that_are_not_good_are_refused_with_their_reason() {
+    let stranger = Organisation::new();
+    let mut world = World::new();
+    world.node.jwt = stranger.provisioning(provisioning_token());
+    assert_eq!(world.verdict(), ("refused", "token_untrusted"));
+
+    let mut world = World::new();
+    world.node.jwt = world.organisation.provisioning(ProvisioningToken {
+        ou: "elsewhere".to_owned(),
+        ..provisioning_token()
+    });
+    assert_eq!(world.verdict(), ("refused", "token_untrusted"));
+
+    let mut world = World::new();
+    world.now = after(world.now, Duration::from_secs(7200));
+    assert_eq!(world.verdict(), ("refused", "token_expired"));
+
+    let mut world = World::new();
+    let Login { token, .. } = world.organisation.client(ClientToken::new("up=rip"));
+    world.node.jwt = token;
+    assert_eq!(world.verdict(), ("refused", "token_purpose"));
+
+    let mut world = World::new();
+    world.run();
+    let id = world.details[0].token.clone().unwrap().id.unwrap();
+    let mut denying = World::new();
+    denying.policy.issuers = world.organisation.issuers();
+    denying.policy.denied_tokens.insert(id);
+    denying.node.jwt = world.node.jwt;
+    assert_eq!(denying.verdict(), ("refused", "token_denied"));
+}
+
+#[test]
+fn provision_case_12_a_token_with_a_line_end_is_taken_and_one_with_a_leading_space_is_not() {
+    let mut world = World::new();
+    world.node.jwt.push('\n');
+    assert_eq!(world.verdict(), ("enrolled", ""));
+    let mut world = World::new();
+    world.node.jwt.insert(0, ' ');
+    assert_eq!(world.verdict(), ("refused", "token_malformed"));
+}
+
+#[test]
+fn a_token_that_ends_while_the_node_waits_for_a_place_is_not_good_any_more() {
+    let mut world = World::new();
+    let mut enrolment = world.begin();
+    let mut inputs = vec![Input::Start];
+    let mut last = Vec::new();
+    while let Some(input) = inputs.pop() {
+        if matches!(input, Input::Worker) {
+            world.now = after(world.now, Duration::from_secs(7200));
+        }
+        last = enrolment.on(input, world.now);
+        for command in last.clone() {
+            inputs.extend(world.perform(command));
+        }
+        if enrolment.deadline().is_none() && inputs.is_empty() {
+            break;
+        }
+    }
+    assert!(last.iter().any(|command| matches!(
+        command,
+        Command::Finish(finished) if finished.outcome.why().unwrap().reason == Reason::TokenExpired
+    )));
+}
+
+#[test]
+fn failures_in_a_row_make_longer_pauses_and_end_in_quarantine() {
+    let mut world = World::new();
+    world.policy.quarantine.failures = NonZeroU32::new(5).unwrap();
+    world.helper = Ok("{}".to_owned());
+    let mut pauses = Vec::new();
+    for _ in 0..4 {
+        let finished = world.run();
+        assert_eq!(finished.outcome.as_str(), "failed");
+        let pause = finished.pause.unwrap();
+        world.now = after(world.now, pause);
+        pauses.push(pause);
+    }
+    assert!(pauses[3] > pauses[0] * 2, "{pauses:?}");
+    assert_eq!(world.verdict(), ("quarantined", "quarantined"));
+    let message = world.record.as_ref().unwrap().message.clone().unwrap();
+    assert!(
+        message.contains("5 failures") && message.contains("configuration"),
+        "{message}"
+    );
+    assert_eq!(world.audits.last().unwrap().0, Kind::Quarantined);
+}
+
+#[test]
+fn failures_that_are_long_ago_do_not_count() {
+    let mut world = World::new();
+    world.policy.quarantine.failures = NonZeroU32::new(2).unwrap();
+    world.helper = Ok("{}".to_owned());
+    for _ in 0..4 {
+        // Longer ago than the window; the token is good for longer.
+        world.policy.quarantine.window = Duration::from_secs(60);
+        assert_eq!(world.verdict(), ("failed", "helper_output"));
+        world.now = after(world.now, Duration::from_secs(120));
+    }
+}
+
+#[test]
+fn a_quarantine_may_end_by_itself() {
+    let mut world = World::new();
+    world.policy.quarantine.failures = NonZeroU32::MIN;
+    world.policy.quarantine.duration = Some(Duration::from_secs(600));
+    world.helper = Ok("{}".to_owned());
+    let finished = world.run();
+    assert_eq!(finished.outcome.as_str(), "quarantined");
+    assert_eq!(finished.pause, Some(Duration::from_secs(600)));
+    world.helper = Ok(super::world::configuration());
+    world.now = after(world.now, Duration::from_secs(599));
+    assert_eq!(world.verdict(), ("quarantined", "quarantined"));
+    world.now = after(world.now, Duration::from_secs(2));
+    assert_eq!(world.verdict(), ("enrolled", ""));
+}
+
+#[test]
+fn a_token_that_cannot_be_issued_leaves_the_node_as_it_is() {
+    let mut world = World::new();
+    world.issues = false;
+    assert_eq!(world.verdict(), ("failed", "issue_failed"));
+    assert!(world.node.configured.is_empty());
+}
+
+#[test]
+fn nothing_is_issued_that_could_not_be_delivered() {
+    let mut world = World::new();
+    world.helper = Ok(super::world::configuration_with(
+        json!({"action_policies": {"../x.policy": "policy"}}),
+    ));
+    assert_eq!(world.verdict(), ("failed", "helper_output"));
+    assert!(world.issued.is_empty());
+}
+
+#[test]
+fn a_pause_stops_what_has_not_begun_to_change_the_node_for_good() {
+    for (until, stops) in [
+        (Action::Jwt, true),
+        (Action::Gen25519, true),
+        (Action::Configure, false),
+        (Action::Restart, false),
+    ] {
+        let mut world = World::new();
+        let mut enrolment = world.begin();
+        let mut inputs = std::collections::VecDeque::from([Input::Start]);
+        let mut outcome = None;
+        while let Some(input) = inputs.pop_front() {
+            for command in enrolment.on(input, world.now) {
+                let pause = matches!(&command, Command::Call(call) if call.action == until);
+                if let Command::Finish(finished) = &command {
+                    outcome = Some(finished.outcome.clone());
+                }
+                let answer = world.perform(command);
+                if pause {
+                    inputs.push_back(Input::Paused);
+                }
+                inputs.extend(answer);
+            }
+        }
+        let stopped = outcome.unwrap().as_str() == "stopped";
+        assert_eq!(stopped, stops, "{until}");
+    }
+}
+
+#[test]
+fn whoever_lost_the_claim_does_nothing_more() {
+    let mut world = World::new();
+    let mut enrolment = world.begin();
+    drop(enrolment.on(Input::Start, world.now));
+    let commands = enrolment.on(Input::FenceLost, world.now);
+    assert!(matches!(commands.as_slice(), [Command::Finish(_)]));
+    world.record = None;
+}
