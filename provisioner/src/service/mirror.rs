@@ -205,6 +205,7 @@ impl Mirror {
             let stream = jetstream.get_stream(store.stream()).await?;
             let config = pull::OrderedConfig {
                 deliver_policy: DeliverPolicy::LastPerSubject,
+                filter_subject: store.subject(">"),
                 ..pull::OrderedConfig::default()
             };
             let consumer = stream.create_consumer(config).await?;

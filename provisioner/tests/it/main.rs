@@ -1,0 +1,5 @@
+//! The provisioner as a process, on a real broker with TLS, with emulated nodes and real helpers.
+#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it must be")]
+
+mod cell;
+mod flow;
