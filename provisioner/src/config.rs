@@ -7,7 +7,7 @@ mod secrets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use overlay_protocol::id::{Collective, Identity};
@@ -19,6 +19,7 @@ use overlay_tokens::{Issuers, SecretText};
 use crate::helper::HelperSettings;
 use crate::policy::{Calls, Features, HelperRules, Issue, Names, Placement, Quarantine, Retry};
 
+pub(crate) use check::DENIED_NAMES;
 pub use raw::RawConfig;
 pub use secrets::{Keys, KeysError};
 
@@ -199,6 +200,10 @@ impl FileConfig for Config {
         .concat()
     }
 
+    fn read_foreign(path: &Path) -> Option<Result<toml::Table, Vec<Fault>>> {
+        crate::compat::read_foreign(path)
+    }
+
     fn runtime(&self) -> Settings {
         self.runtime.clone()
     }
@@ -211,3 +216,6 @@ impl FileConfig for Config {
         faults
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 mod answer;
 mod candidate;
 mod claims;
+pub mod compat;
 mod config;
 mod csr;
 mod delivery;

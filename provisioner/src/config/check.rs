@@ -25,6 +25,8 @@ use crate::policy::{
 mod helper;
 mod steps;
 
+pub(crate) use steps::DENIED_NAMES;
+
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 const MIB: u64 = 1 << 20;
