@@ -66,6 +66,14 @@ pub(crate) fn free_port() -> Result<u16> {
 impl Cell {
     /// Makes a cell with one node and starts its broker and login service, not the node.
     pub(crate) fn start(variant: &Variant) -> Result<Self> {
+        Self::start_changed(variant, |_cell| Ok(()))
+    }
+
+    /// Does the same, with a cell whose files are changed before anything starts.
+    pub(crate) fn start_changed(
+        variant: &Variant,
+        change: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
         let scratch = tempfile::Builder::new()
             .prefix("overlay-bench-")
             .tempdir()
@@ -90,6 +98,7 @@ impl Cell {
         if !made.success() {
             bail!("overlay cell init ended with {made}");
         }
+        change(&directory)?;
         let configuration = directory.join("broker/nats-server.conf");
         if !variant.sealed {
             unseal(&configuration)?;

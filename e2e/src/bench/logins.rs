@@ -1,6 +1,7 @@
 //! `bench logins`: how many logins a second a cell takes, and who spends how much processor time on one.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,12 @@ pub(crate) struct Options {
     /// GOGC of nats-server; 0 leaves its default
     #[arg(long, default_value_t = 400)]
     gogc: u32,
+    /// Only the classical key exchange (X25519) in TLS, none that withstands a quantum computer
+    #[arg(long)]
+    classical: bool,
+    /// Another authority and certificate of the broker, of any type: ca.pem, broker.pem and broker.key for `localhost`
+    #[arg(long, value_name = "DIR")]
+    tls_files: Option<PathBuf>,
     /// Instances of broker-auth
     #[arg(long, default_value_t = 1)]
     responders: usize,
@@ -59,11 +66,12 @@ struct Run {
 /// When the cell can't be started, or when a login was refused.
 pub(crate) fn run(options: &Options) -> Result<Report> {
     let gogc = (options.gogc > 0).then_some(options.gogc);
-    let cell = Cell::start(&Variant {
+    let variant = Variant {
         sealed: !options.plain,
         gogc,
         responders: options.responders,
-    })?;
+    };
+    let cell = Cell::start_changed(&variant, |cell| change(cell, options))?;
     let mut report = Report::new("logins");
     let mut runs = Vec::new();
     // The first run warms caches and is not counted, as the peers' figures leave theirs out of the median.
@@ -108,6 +116,32 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         "CPU s",
     );
     Ok(report)
+}
+
+/// Changes the cell's TLS as the flags say.
+fn change(cell: &Path, options: &Options) -> Result<()> {
+    if let Some(files) = &options.tls_files {
+        for name in ["ca.pem", "broker.pem", "broker.key"] {
+            let (from, to) = (files.join(name), cell.join("tls").join(name));
+            // Written over, so that the key keeps its mode.
+            let content = fs::read(&from).with_context(|| format!("read {}", from.display()))?;
+            fs::write(&to, content).with_context(|| format!("write {}", to.display()))?;
+        }
+    }
+    if options.classical {
+        let path = cell.join("broker/nats-server.conf");
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let changed = text.replacen(
+            "\ntls {\n",
+            "\ntls {\n  curve_preferences: [ \"X25519\" ]\n",
+            1,
+        );
+        if changed == text {
+            bail!("the broker's configuration has no tls block");
+        }
+        fs::write(&path, changed).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// The processor time so far of the broker, of all responders, and of this process.
