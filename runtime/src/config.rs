@@ -87,16 +87,6 @@ pub struct Loaded<C> {
 }
 
 impl<C> Loaded<C> {
-    /// The checked configuration.
-    pub fn get(&self) -> &C {
-        &self.config
-    }
-
-    /// Takes the checked configuration out.
-    pub fn into_config(self) -> C {
-        self.config
-    }
-
     /// Turns the configuration into another one that was made from the same files.
     pub fn map<D>(self, change: impl FnOnce(C) -> D) -> Loaded<D> {
         Loaded {

@@ -81,13 +81,16 @@ impl Receiver {
     }
 }
 
+/// The token of who made a request.
+pub type CallerToken = Arc<Verified<ClientClaims>>;
+
 /// A request to act on.
 #[derive(Debug)]
 pub struct Accepted {
     /// The request.
     pub request: Request,
     /// The token of who made it; none where anyone may ask.
-    pub caller: Option<Arc<Verified<ClientClaims>>>,
+    pub caller: Option<CallerToken>,
     /// What the agent gets.
     pub payload: Vec<u8>,
     /// Where replies go; not signed, so only ever a subject to publish to.
@@ -218,7 +221,7 @@ pub fn authorise<'a>(
         .iter()
         .any(|collective| collective.as_str() == request.collective)
     {
-        return Err(Refused::Collective(request.collective.clone()));
+        return Err(Refused::Collective(request.collective));
     }
     in_time(&request, receiver.max_ttl, now.as_nanos())?;
     let ends = request
@@ -244,7 +247,7 @@ impl Trust {
         secure: &SecureRequest,
         limits: &Limits,
         now: UnixTime,
-    ) -> Result<(Request, Option<Arc<Verified<ClientClaims>>>), Refused> {
+    ) -> Result<(Request, Option<CallerToken>), Refused> {
         match self {
             Self::Verified(verifier) => {
                 let VerifiedRequest {

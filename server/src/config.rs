@@ -345,6 +345,21 @@ impl Rpc {
 }
 
 impl Config {
+    /// The configuration of a node that waits to be enrolled, with nothing set by an operator.
+    ///
+    /// # Errors
+    ///
+    /// A fault of this program.
+    pub fn waiting(
+        identity: Identity,
+        ticket: Arc<Ticket>,
+        config_file: &Path,
+    ) -> Result<Self, Vec<Fault>> {
+        Sketch::check(RawConfig::default())?
+            .waiting(identity, ticket, config_file)
+            .map_err(|fault| vec![fault])
+    }
+
     /// The token and key of a member.
     pub fn membership(&self) -> Option<&Membership> {
         match &self.role {

@@ -79,7 +79,8 @@ pub async fn run(program: Program, cx: Context) -> anyhow::Result<()> {
         clock,
         program: image.program.clone(),
     };
-    let ending = enrol::run(program, host, shutdown, move || started.release()).await?;
+    let node = enrol::run(program, host, shutdown, move || started.release());
+    let ending = Box::pin(node).await?;
     match ending {
         effect::Ending::Stop => Ok(()),
         effect::Ending::Restart => {

@@ -17,7 +17,7 @@ use crate::config::{Config, RawConfig, Sketch};
 use crate::edge;
 use crate::hostname;
 use crate::mode::Mode;
-use crate::provisioning::{Files, Ticket};
+use crate::provisioning::{Files, Ticket, Upcoming};
 
 pub(crate) use startup::Startup;
 
@@ -87,7 +87,7 @@ impl FileConfig for Program {
         let mut reasons = Vec::new();
         reasons.extend(verdict.reason.clone());
         reasons.extend(examined.odd_invitation());
-        let files = startup.files(examined.all.get());
+        let files = startup.files(&examined.all);
         let startup = Arc::new(startup);
         let ticket = examined.ticket.clone().and_then(Result::ok);
         match (verdict.mode, &ticket) {
@@ -109,7 +109,7 @@ impl FileConfig for Program {
             }
             (Mode::Nothing, _) => Err(startup.nothing(&verdict.reason.unwrap_or_default())),
             (Mode::Member | Mode::Unprovisioned, _) => {
-                let sketch = examined.all.into_config();
+                let sketch = examined.all;
                 let config = examined.member?;
                 Ok(config.map(|config| Self {
                     role: Start::Member(Box::new(config)),
@@ -128,6 +128,46 @@ impl FileConfig for Program {
             Start::Member(config) => config.inspect(secrets),
             Start::Unprovisioned(..) => Vec::new(),
         }
+    }
+}
+
+impl Program {
+    /// What the node is.
+    pub fn mode(&self) -> Mode {
+        match &self.role {
+            Start::Member(_) => Mode::Member,
+            Start::Unprovisioned(..) => Mode::Unprovisioned,
+        }
+    }
+
+    /// The configuration of a member.
+    pub fn member(&self) -> Option<&Config> {
+        match &self.role {
+            Start::Member(config) => Some(config),
+            Start::Unprovisioned(..) => None,
+        }
+    }
+
+    /// The provisioning token, if there is one of use.
+    pub fn ticket(&self) -> Option<&Arc<Ticket>> {
+        self.ticket.as_ref()
+    }
+
+    /// Files that are of no use to anybody, and go when the node runs.
+    pub fn forgets(&self) -> &[PathBuf] {
+        match &self.role {
+            Start::Member(_) => &[],
+            Start::Unprovisioned(_, files) => files,
+        }
+    }
+
+    /// What files and environment make of a node, asked again and again.
+    pub fn upcoming(
+        component: &str,
+        files: &[PathBuf],
+        environment: &Environment,
+    ) -> Arc<dyn Upcoming> {
+        Arc::new(Startup::new(component, files, environment))
     }
 }
 

@@ -101,4 +101,21 @@ interval = "30s"
 alive_interval = "30m"
 # Events in the form from before CloudEvents.
 plain_events = false
+
+# A node without a configuration is enrolled by a provisioner, if it has a provisioning token. What the provisioner
+# delivers is written as NAME.conf beside this NAME.toml, in the form of Choria's files, and read after it from then on.
+[provisioning]
+# The provisioning token. Default: the first there is of provisioning.jwt beside the configuration,
+# /etc/overlay/provisioning.jwt and /etc/choria/provisioning.jwt.
+# token_file = "/etc/overlay/provisioning.jwt"
+# true: the node is to be enrolled, whatever it is now. false: it is not, unless its token or key are of no use.
+# Default: a node with a good token and key is a member; without, the provisioning token decides (`chpd`).
+# enabled = false
+# Whether a member that has a provisioning token fetches a new token before its own ends, without leaving the fleet.
+renew = true
+# How long before the end. Default: the last third of the token's life.
+# renew_before = "30d"
+# The ed25519 public key (64 hex digits) by which every version that replaces this program must be signed. Without one
+# the SHA-256 sum that the repository names is all that is checked.
+# release_key = "..."
 "#;

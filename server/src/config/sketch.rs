@@ -112,6 +112,15 @@ impl Sketch {
         }
     }
 
+    /// With the token and key that lie beside a configuration, where none are named.
+    pub(crate) fn with_former(mut self, configuration: &Path) -> Self {
+        if self.token_file.is_none() {
+            self.token_file = Some(configuration.with_file_name("server.jwt"));
+            self.seed_file = Some(configuration.with_file_name("server.seed"));
+        }
+        self
+    }
+
     /// Without a status file, which another node of this process writes.
     pub(crate) fn without_status(mut self) -> Self {
         self.status = None;

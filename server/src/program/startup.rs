@@ -31,7 +31,7 @@ pub(crate) struct Examined {
     /// The operator's part.
     pub(crate) own: Loaded<Sketch>,
     /// All parts, as far as they count in any case.
-    pub(crate) all: Loaded<Sketch>,
+    pub(crate) all: Sketch,
     /// All parts, as a member's configuration.
     pub(crate) member: Result<Loaded<Config>, Vec<Fault>>,
     /// The provisioning token, if there is a file.
@@ -97,17 +97,22 @@ impl Startup {
             .filter(|file| !compat::has_extension(file))
             .cloned()
             .collect::<Vec<_>>();
+        let delivered = delivered(&self.target);
         let own = load(&own_files)?;
-        let all = load(&all_files)?;
         let member = config::load::<Config>(&self.component, &all_files, &self.environment);
-        let ticket = self.ticket(all.get());
+        let all = match load(&all_files) {
+            Ok(all) => all.config,
+            // What was delivered must not keep the node from getting something better.
+            Err(_) if delivered => own.config.clone().with_former(&self.target),
+            Err(faults) => return Err(faults),
+        };
+        let ticket = self.ticket(&all);
         let document = if all_files.is_empty() {
             Document::Missing
         } else {
-            let delivered = delivered(&self.target);
             Document::Present(State {
-                provision: all.get().enrolment.enabled,
-                credentials: credentials(all.get(), now),
+                provision: all.enrolment.enabled,
+                credentials: credentials(&all, now),
                 fault: member.as_ref().err().map(|faults| {
                     let why = faults
                         .iter()
@@ -189,7 +194,7 @@ impl Upcoming for Startup {
             Ok(examined) => examined,
             Err(faults) => return Outlook::Unreadable(told(&faults)),
         };
-        if examined.all.get().enrolment.enabled == Some(true) {
+        if examined.all.enrolment.enabled == Some(true) {
             return Outlook::AsksForProvisioning;
         }
         let verdict = examined.verdict();
@@ -220,7 +225,7 @@ impl Examined {
         mode::decide(
             &self.document,
             &invitation,
-            self.own.get().enrolment.enabled,
+            self.own.config.enrolment.enabled,
         )
     }
 
@@ -233,7 +238,7 @@ impl Examined {
 
     /// Token and seed that the configuration names, as far as they exist.
     pub(crate) fn credential_files(&self) -> Vec<PathBuf> {
-        let sketch = self.all.get();
+        let sketch = &self.all;
         [&sketch.token_file, &sketch.seed_file]
             .into_iter()
             .flatten()

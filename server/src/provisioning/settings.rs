@@ -56,7 +56,7 @@ impl Settings {
         let members = match value {
             Value::Null => return Ok(Self::default()),
             Value::Object(members) => members,
-            other => {
+            other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
                 let found = json_type(&other);
                 return Err(SettingsError::Decode(format!(
                     "{found} is no object of texts"
@@ -68,7 +68,8 @@ impl Settings {
             let value = match value {
                 Value::Null => String::new(),
                 Value::String(text) => text,
-                other => {
+                other
+                @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
                     let found = json_type(&other);
                     return Err(SettingsError::Decode(format!(
                         "{key:?} is {found}, not a text"

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use overlay_protocol::id::Identity;
-use overlay_tokens::claims::ProvisioningClaims;
+use overlay_tokens::claims::{ProvisioningClaims, Purpose};
 use overlay_tokens::file::{self, FileError};
 use overlay_tokens::{DecodeError, SecretText, Unverified};
 use subtle::ConstantTimeEq as _;
@@ -32,6 +32,9 @@ pub enum TicketError {
     /// It is no provisioning token.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// It is a token of another kind.
+    #[error("token is not a provisioning token")]
+    Purpose,
     /// It carries no secret.
     #[error("no auth token")]
     NoSecret,
@@ -98,6 +101,10 @@ impl Ticket {
         let claims = Unverified::<ProvisioningClaims>::decode(text)?
             .claims_unverified()
             .clone();
+        let purpose = Purpose::Provisioning;
+        if claims.standard.purpose != purpose && claims.standard.sub != purpose.as_str() {
+            return Err(TicketError::Purpose);
+        }
         if claims.cht.is_empty() {
             return Err(TicketError::NoSecret);
         }

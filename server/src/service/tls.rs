@@ -285,7 +285,7 @@ mod tests {
         let error = judge(
             &pins,
             &other.chain[0],
-            &[other.authority.clone()],
+            std::slice::from_ref(&other.authority),
             "localhost",
             now,
         )

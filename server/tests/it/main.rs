@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod agents;
+mod applicant;
 mod bare;
 mod cases;
 mod config;

@@ -3,6 +3,10 @@
 //! Where this node differs on purpose the case is told by a rule over its data; the rules are in
 //! `docs/conformance/server.md`.
 
+mod node_agent;
+mod node_boot;
+mod node_requests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +41,9 @@ fn vectors_are_handled_as_the_original_does_or_a_rule_says() {
     replay(
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"),
         &[
+            ("provisioner/node-agent.json", node_agent::requests),
+            ("provisioner/node-boot.json", node_boot::starts),
+            ("provisioner/node-requests.json", node_requests::messages),
             ("rpc/requests-accepted.json", accepted),
             ("rpc/requests-refused.json", refused),
             ("rpc/server-behaviour.json", behaviour),

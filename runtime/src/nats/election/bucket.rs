@@ -27,8 +27,8 @@ pub(super) struct Bucket {
     stream: String,
     /// Where the key is written to.
     write_subject: String,
-    /// Where the key stands in the stream; unknown where only an import leads there.
-    read_subject: Option<String>,
+    /// Where the key stands in the stream.
+    read_subject: String,
     candidate: String,
     instance: String,
 }
@@ -56,19 +56,18 @@ enum Found {
 impl Bucket {
     pub(super) fn new(client: Client, settings: &Settings) -> Self {
         let key = format!("$KV.{}.{}", settings.bucket, settings.election);
-        let (jetstream, write_subject, read_subject) = match &settings.api_prefix {
+        let (jetstream, write_subject) = match &settings.api_prefix {
             Some(prefix) => (
                 jetstream::with_prefix(client, prefix),
                 format!("{prefix}.{key}"),
-                None,
             ),
-            None => (jetstream::new(client), key.clone(), Some(key)),
+            None => (jetstream::new(client), key.clone()),
         };
         Self {
             jetstream,
             stream: format!("KV_{}", settings.bucket),
             write_subject,
-            read_subject,
+            read_subject: key,
             candidate: settings.candidate.clone(),
             instance: instance(),
         }
@@ -179,9 +178,9 @@ impl Bucket {
     }
 
     async fn find(&self) -> Found {
-        let Some(subject) = &self.read_subject else {
-            return Found::Unreadable("the bucket is only imported".to_owned());
-        };
+        // Where only an import leads to the bucket it may not lead to this: nobody answers then, and the key is
+        // unreadable.
+        let subject = &self.read_subject;
         let stream = match self.jetstream.get_stream_no_info(&self.stream).await {
             Ok(stream) => stream,
             Err(error) => return Found::Unreadable(err_chain(&error)),

@@ -16,6 +16,9 @@ use crate::effect::Effect;
 use crate::provisioning::changes::{ChangeSet, no_hook};
 use crate::provisioning::settings::{Author, Settings};
 
+/// A file of a directory: its name and its content.
+type NamedFile = (PathBuf, Vec<u8>);
+
 /// Longest name of a policy file.
 const MAX_NAME: usize = 200;
 
@@ -179,7 +182,7 @@ impl Applicant {
     }
 
     /// The whole of the policies' directory; none when it stays as it is.
-    fn policies(&self, input: &ConfigureRequest) -> Result<Option<Vec<(PathBuf, Vec<u8>)>>, Abort> {
+    fn policies(&self, input: &ConfigureRequest) -> Result<Option<Vec<NamedFile>>, Abort> {
         let actions = named(
             "Could not save Action Policies",
             ".policy",
@@ -216,7 +219,7 @@ fn named(
     failed: &str,
     ending: &str,
     policies: &BTreeMap<String, String>,
-) -> Result<Vec<(PathBuf, Vec<u8>)>, Abort> {
+) -> Result<Vec<NamedFile>, Abort> {
     let mut files = Vec::new();
     for (name, content) in policies {
         if !name.ends_with(ending) {
@@ -241,7 +244,7 @@ fn named(
     Ok(files)
 }
 
-fn kept_policies(dir: &Path) -> std::io::Result<Vec<(PathBuf, Vec<u8>)>> {
+fn kept_policies(dir: &Path) -> std::io::Result<Vec<NamedFile>> {
     let mut kept = Vec::new();
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,

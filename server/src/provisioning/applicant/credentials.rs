@@ -35,7 +35,7 @@ impl Applicant {
             && holder.name() == self.identity.as_str()
             && let Ok(signature) = sign_renewal(holder.key(), &nonce)
         {
-            reply.server_jwt = Some(holder.text().to_owned().into());
+            reply.server_jwt = Some(holder.text().to_owned());
             reply.renewal_signature = Some(signature);
         }
         Ok(Answer::ok(Value::Object(reply.to_data())))

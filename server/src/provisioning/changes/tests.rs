@@ -4,8 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Files and directories with content and mode.
+type Found = BTreeMap<String, (Vec<u8>, u32)>;
+
 /// Every file below a directory with content and mode; directories have none.
-fn look(dir: &Path) -> BTreeMap<String, (Vec<u8>, u32)> {
+fn look(dir: &Path) -> Found {
     let mut found = BTreeMap::new();
     let mut left = vec![dir.to_owned()];
     while let Some(next) = left.pop() {
@@ -89,13 +92,7 @@ fn run(dir: &Path, wishes: &[Wish], hook: Hook<'_>) -> Result<(), ChangeError> {
 }
 
 /// The files before, the files after, and how many steps lie between.
-fn ends(
-    wishes: &[Wish],
-) -> (
-    BTreeMap<String, (Vec<u8>, u32)>,
-    BTreeMap<String, (Vec<u8>, u32)>,
-    usize,
-) {
+fn ends(wishes: &[Wish]) -> (Found, Found, usize) {
     let dir = tempfile::tempdir().unwrap();
     start(dir.path());
     let before = look(dir.path());
@@ -189,7 +186,7 @@ proptest! {
 
 /// Without what a dead process may leave beside the files: staged parts in other directories, and directories that are
 /// empty. None of it is read by anybody.
-fn settled(found: BTreeMap<String, (Vec<u8>, u32)>) -> BTreeMap<String, (Vec<u8>, u32)> {
+fn settled(found: Found) -> Found {
     found
         .into_iter()
         .filter(|(name, _)| !name.contains(FRESH) && !name.contains(OLD) && !name.ends_with('/'))

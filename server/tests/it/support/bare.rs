@@ -280,10 +280,7 @@ impl Bare {
             "plugin.nats.pass": "member-password",
             "rpcauthorization": "0",
         });
-        match settings {
-            Value::Object(settings) => settings,
-            _ => unreachable!(),
-        }
+        settings.as_object().unwrap().clone()
     }
 
     pub(crate) fn server_token(&self, public: &str, validity: Duration) -> String {
