@@ -154,9 +154,10 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
         orders,
         pause: mirror.pause(),
     };
-    nats::settled(&client, SETTLE)
-        .await
-        .unwrap_or_else(|error| tracing::debug!(%error, "subscriptions may not be known yet"));
+    // An answer of the broker to what was sent last: it knows the subscriptions. Its own inbox it may not publish to.
+    if let Err(error) = nats::request(&client, subject::USER_INFO, "", SETTLE).await {
+        tracing::warn!(%error, "subscriptions may not be known yet");
+    }
 
     let active = watch::Sender::new(false);
     let events = Events {

@@ -422,8 +422,19 @@ impl Driver {
     }
 
     async fn set_active(&mut self, active: bool, mode: control::InstanceMode) {
+        let before = std::mem::replace(&mut self.parts.status.mode, mode);
+        if self.parts.leadership.is_some() {
+            match (before, mode) {
+                (control::InstanceMode::Standby, control::InstanceMode::Active) => {
+                    tracing::warn!("Became leader after winning election");
+                }
+                (control::InstanceMode::Active, control::InstanceMode::Standby) => {
+                    tracing::warn!("Lost leadership");
+                }
+                (_, _) => {}
+            }
+        }
         tracing::info!(mode = mode.as_str(), nodes = self.nodes.len(), "mode");
-        self.parts.status.mode = mode;
         self.is_active = active;
         self.parts.active.send_replace(active);
         self.next_beat = Instant::now();

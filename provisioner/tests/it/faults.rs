@@ -1,1 +1,253 @@
-//! To be.
+//! Nodes that do wrong, each next to one that does not: never a crash, never a worker that is held, always a reason.
+
+use std::time::Duration;
+
+use overlay_protocol::provisioning::NodeState;
+use overlay_testkit::emulated::{Behaviour, Fault, Step};
+use overlay_testkit::{eventually, mint};
+use overlay_tokens::claims::OverlayExtension;
+use serde_json::{Map, json};
+
+use crate::cell::{Cell, OFTEN, SOON, all_enrolled_once, leaving, provisioning_token};
+
+/// One attempt, and not much patience.
+const ONCE: &str = "[retry]\nfirst = \"1h\"\n[calls]\nfirst_contact = \"500ms\"\nanswer = \"700ms\"\npause = \"50ms\"\n[limits]\nworkers = 4\nreply_bytes = 65536\n";
+
+fn faults() -> Vec<(&'static str, Fault, &'static [&'static str])> {
+    let mut faults = vec![
+        ("wrong-signature", Fault::WrongSignature, &["key_unproven"][..]),
+        ("decoded-nonce", Fault::SignsDecodedNonce, &["key_unproven"]),
+        ("replayed-signature", Fault::ReplaysSignature, &["key_unproven"]),
+        ("no-token", Fault::Lacks(Step::Jwt, "jwt"), &["token_missing"]),
+        ("token-of-another-kind", Fault::Says(Step::Jwt, "jwt", json!(7)), &["bad_answer"]),
+        ("token-that-is-none", Fault::Says(Step::Jwt, "jwt", json!("a.b.c")), &["token_malformed"]),
+        ("no-key", Fault::Lacks(Step::Gen25519, "public_key"), &["bad_answer", "key_malformed"]),
+        ("short-key", Fault::Says(Step::Gen25519, "public_key", json!("00ff")), &["key_malformed"]),
+        ("no-message", Fault::NotJson(Step::Configure), &["bad_answer"]),
+        ("inventory-not-json", Fault::NotJson(Step::Inventory), &["bad_answer"]),
+        ("jwt-not-json", Fault::NotJson(Step::Jwt), &["bad_answer"]),
+        ("bad-hash", Fault::BadHash(Step::Jwt), &["bad_answer"]),
+        ("too-large", Fault::Padded(Step::Inventory, 100_000), &["bad_answer"]),
+        ("as-another", Fault::AsNode(Step::Jwt, "healthy-0.example.net".to_owned()), &["bad_answer", "two_answers"]),
+        ("replays", Fault::Replays(Step::Jwt), &["bad_answer", "no_answer"]),
+        ("aborts", Fault::Aborts(Step::Configure, "no".to_owned()), &["aborted"]),
+        ("wrong-secret", Fault::Aborts(Step::Jwt, "Incorrect provision token supplied".to_owned()), &["wrong_secret"]),
+    ];
+    let names = [
+        ("silent-jwt", "vanish-jwt", Step::Jwt),
+        ("silent-inventory", "vanish-inventory", Step::Inventory),
+        ("silent-gen25519", "vanish-gen25519", Step::Gen25519),
+        ("silent-configure", "vanish-configure", Step::Configure),
+    ];
+    for (silent, vanish, step) in names {
+        faults.push((silent, Fault::Silent(step), &["no_answer"]));
+        // Gone in the middle, or before anything was known of it.
+        faults.push((vanish, Fault::VanishBefore(step), &["gone", "no_answer", ""]));
+    }
+    faults
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_ends_with_its_reason_and_harms_nobody_else() {
+    let cell = Cell::start().await;
+    let faults = faults();
+    let name = |kind: &str| format!("bad-{kind}.example.net");
+    let names: Vec<_> = faults.iter().map(|(kind, _, _)| name(kind)).collect();
+    let behaviours: Vec<_> = faults.iter().map(|(_, fault, _)| fault.clone()).collect();
+    let bad = cell
+        .nodes()
+        .names(names.clone())
+        .behave(move |index, _| leaving().fault(behaviours[index].clone()))
+        .start()
+        .await;
+    let good = cell
+        .nodes()
+        .names((0..30).map(|index| format!("healthy-{index}.example.net")))
+        .start()
+        .await;
+    let provisioner = cell.provisioner(ONCE);
+    bad.announce().await;
+    good.announce().await;
+    all_enrolled_once(&good, &provisioner).await;
+    for (kind, _, reasons) in &faults {
+        let name = name(kind);
+        let found = eventually(SOON, OFTEN, || async {
+            let record = cell.record(&name).await;
+            match record.as_ref().map(|record| (record.state, record.reason.clone())) {
+                Some((NodeState::Failed | NodeState::Refused | NodeState::Quarantined, reason)) => {
+                    Ok(reason.unwrap_or_default())
+                }
+                _ if reasons.contains(&"") && bad.node(&name).standing != overlay_testkit::emulated::Standing::Unprovisioned => {
+                    Ok(String::new())
+                }
+                other => Err(format!("{kind}: {other:?}\n{}", provisioner.process.stderr())),
+            }
+        })
+        .await;
+        assert!(reasons.contains(&found.as_str()), "{kind}: {found}");
+        assert_eq!(bad.node(&name).restarts, 0, "{kind}");
+    }
+    assert!(provisioner.is_active());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn provision_case_18_only_a_signature_over_the_nonce_as_text_proves_the_key() {
+    let cell = Cell::start().await;
+    let provisioner = cell.provisioner(ONCE);
+    let fleet = cell
+        .nodes()
+        .names(["text.example.net", "bytes.example.net"])
+        .behave(|index, _| match index {
+            0 => leaving(),
+            _ => leaving().fault(Fault::SignsDecodedNonce),
+        })
+        .start()
+        .await;
+    fleet.announce().await;
+    provisioner.wait_for_reason("key_unproven").await;
+    eventually(SOON, OFTEN, || async { fleet.node("text.example.net").restarts == 1 }).await;
+    assert_eq!(fleet.node("bytes.example.net").configured, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn provision_case_17_a_node_with_another_secret_is_refused_and_untouched() {
+    let cell = Cell::start().await;
+    let provisioner = cell.provisioner(ONCE);
+    let fleet = cell
+        .nodes()
+        .names(["other.example.net"])
+        .behaviour(leaving().secret("another secret"))
+        .start()
+        .await;
+    fleet.announce().await;
+    provisioner.wait_for_reason("wrong_secret").await;
+    let seen = fleet.node("other.example.net");
+    assert_eq!((seen.configured, seen.calls_of(Step::Configure)), (0, 0));
+    assert!(seen.refusals.iter().all(|(_, text)| text == "Incorrect provision token supplied"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_forged_over_or_of_another_name_are_refused_with_the_reason() {
+    let cell = Cell::start().await;
+    let provisioner = cell.provisioner(ONCE);
+    let port = cell.broker.port();
+    let stranger = mint::Organisation::new();
+    let bound = |name: &str, one_time: bool| {
+        let mut extensions = Map::new();
+        OverlayExtension {
+            identity: Some(name.parse().unwrap()),
+            one_time,
+            ..OverlayExtension::default()
+        }
+        .write(&mut extensions);
+        cell.token_of(|token| overlay_tokens::issue::ProvisioningToken {
+            extensions: Some(extensions),
+            ..token
+        })
+    };
+    let nodes = [
+        ("forged.example.net", stranger.provisioning(provisioning_token(port)), Some("token_untrusted")),
+        ("other.example.net", bound("somebody.example.net", false), Some("token_other_name")),
+        ("bound.example.net", bound("bound.example.net", true), None),
+        ("unknown.example.net", cell.token_of(|token| overlay_tokens::issue::ProvisioningToken {
+            ou: "elsewhere".to_owned(),
+            ..token
+        }), Some("token_untrusted")),
+    ];
+    let behaviours: Vec<Behaviour> = nodes
+        .iter()
+        .map(|(_, token, _)| leaving().shows_token(token.clone()))
+        .collect();
+    let fleet = cell
+        .nodes()
+        .names(nodes.iter().map(|(name, _, _)| *name))
+        .behave(move |index, _| behaviours[index].clone())
+        .start()
+        .await;
+    fleet.announce().await;
+    for (name, _, reason) in &nodes {
+        match reason {
+            Some(reason) => {
+                eventually(SOON, OFTEN, || async {
+                    let record = cell.record(name).await.ok_or("no record")?;
+                    let found = record.reason.unwrap_or_default();
+                    if found == *reason { Ok(()) } else { Err("another reason") }
+                })
+                .await;
+                assert_eq!(fleet.node(name).configured, 0, "{name}");
+            }
+            None => eventually(SOON, OFTEN, || async { fleet.node(name).restarts == 1 }).await,
+        }
+    }
+    assert!(provisioner.is_active());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_live_is_refused_unless_the_helper_confirms() {
+    let cell = Cell::start().await;
+    let provisioner = cell.provisioner(ONCE);
+    let members = cell.fleet().await;
+    let names = ["live.example.net", "confirm-live.example.net", "free.example.net"];
+    let mut held = Vec::new();
+    for name in &names[..2] {
+        held.push(members.subscribe(format!("choria.node.{name}")).await.unwrap());
+    }
+    members.flush().await.unwrap();
+    let fleet = cell.nodes().names(names).start().await;
+    fleet.announce().await;
+    provisioner.wait_for_reason("name_live").await;
+    for name in &names[1..] {
+        eventually(SOON, OFTEN, || async { fleet.node(name).restarts == 1 }).await;
+    }
+    assert_eq!(fleet.node(names[0]).configured, 0);
+    assert_eq!(cell.audit_of(names[0]).await, ["refused"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_to_everything_makes_no_name_free_or_live() {
+    let cell = Cell::start().await;
+    let provisioner = cell.provisioner(ONCE);
+    let spy = cell.fleet().await;
+    let _all = spy.subscribe(">").await.unwrap();
+    spy.flush().await.unwrap();
+    let fleet = cell.nodes().count(1).start().await;
+    fleet.announce().await;
+    provisioner.wait_for_reason("name_unknown").await;
+    assert!(provisioner.metric("overlay_provisioner_names_unknown_total") >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_of_one_name_are_found_out() {
+    let cell = Cell::start().await;
+    let name = ["twin.example.net"];
+    let one = cell.nodes().names(name).start().await;
+    let other = cell.nodes().names(name).start().await;
+    let provisioner = cell.provisioner(ONCE);
+    one.announce().await;
+    provisioner.wait_for_reason("two_answers").await;
+    assert_eq!(one.node(name[0]).restarts + other.node(name[0]).restarts, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn provision_case_25_a_node_that_comes_back_again_and_again_is_left_alone() {
+    let cell = Cell::start().await;
+    let more = "[quarantine]\nenrolments = 2\n[retry]\nfirst = \"100ms\"\nlongest = \"200ms\"\n[streams.claims]\nkeep = \"1s\"\nlease = \"2s\"\n[scan]\ninterval = \"1s\"\n";
+    let provisioner = cell.provisioner(more);
+    let fleet = cell
+        .nodes()
+        .count(1)
+        .behaviour(Behaviour::default().after_restart(
+            overlay_testkit::emulated::AfterRestart::Loops(Duration::from_millis(300)),
+        ))
+        .start()
+        .await;
+    fleet.announce().await;
+    eventually(SOON, OFTEN, || async {
+        let record = cell.record("n00000.example.net").await.ok_or("no record".to_owned())?;
+        if record.state == NodeState::Quarantined { Ok(()) } else { Err(format!("{record:?}\n{}", provisioner.process.stderr())) }
+    })
+    .await;
+    let restarts = fleet.node("n00000.example.net").restarts;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(fleet.node("n00000.example.net").restarts, restarts);
+}

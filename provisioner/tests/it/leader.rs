@@ -1,1 +1,89 @@
-//! To be.
+//! One leads and the others wait, when it is configured so.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use overlay_testkit::eventually;
+
+use crate::cell::{Cell, OFTEN, Provisioner, SOON, all_enrolled_once};
+
+/// How long a leader keeps its place without renewing it.
+pub(crate) const TTL: Duration = Duration::from_secs(6);
+pub(crate) const LEADER: &str = "[leader]\nenabled = true\n[scan]\ninterval = \"10m\"\n";
+
+/// The bucket that a cell has.
+pub(crate) async fn bucket(cell: &Cell) -> jetstream::kv::Store {
+    jetstream::new(cell.fleet().await)
+        .create_key_value(jetstream::kv::Config {
+            bucket: "CHORIA_LEADER_ELECTION".to_owned(),
+            max_age: TTL,
+            ..jetstream::kv::Config::default()
+        })
+        .await
+        .unwrap()
+}
+
+pub(crate) async fn wait_for_leader(one: &Provisioner) -> std::time::Instant {
+    eventually(SOON, Duration::from_millis(20), || async {
+        if one.is_active() { Ok(()) } else { Err(one.process.stderr()) }
+    })
+    .await;
+    std::time::Instant::now()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stops_hands_over_within_two_seconds() {
+    let cell = Cell::start().await;
+    let bucket = bucket(&cell).await;
+    let mut one = cell.provisioner(LEADER);
+    wait_for_leader(&one).await;
+    assert_eq!(bucket.get("provisioner").await.unwrap().unwrap(), "provisioner.example.net");
+    let two = cell.provisioner(LEADER);
+    let fleet = cell.nodes().count(5).start().await;
+    fleet.announce().await;
+    all_enrolled_once(&fleet, &one).await;
+    assert!(!two.is_active());
+    assert_eq!(two.metric("choria_provisioner_paused{site=\"lon\"}"), 1.0);
+
+    let stopped = std::time::Instant::now();
+    one.process.terminate();
+    let led = wait_for_leader(&two).await;
+    assert!(one.process.wait(SOON).success());
+    assert!(led - stopped < Duration::from_secs(2), "{:?}", led - stopped);
+    let later = cell.nodes().names(["later.example.net"]).start().await;
+    later.announce().await;
+    all_enrolled_once(&later, &two).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_killed_is_followed_when_its_term_is_over() {
+    let cell = Cell::start().await;
+    let _bucket = bucket(&cell).await;
+    let mut one = cell.provisioner(LEADER);
+    wait_for_leader(&one).await;
+    let two = cell.provisioner(LEADER);
+    let fleet = cell.nodes().count(5).start().await;
+    one.process.kill();
+    let killed = std::time::Instant::now();
+    fleet.announce().await;
+    let led = wait_for_leader(&two).await;
+    assert!(led - killed < TTL + Duration::from_secs(3), "{:?}", led - killed);
+    all_enrolled_once(&fleet, &two).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hangs_works_no_more_when_it_wakes() {
+    let cell = Cell::start().await;
+    let _bucket = bucket(&cell).await;
+    let one = cell.provisioner(LEADER);
+    wait_for_leader(&one).await;
+    let two = cell.provisioner(LEADER);
+    one.process.pause();
+    wait_for_leader(&two).await;
+    one.process.unpause();
+    eventually(SOON, OFTEN, || async { !one.is_active() }).await;
+    let fleet = cell.nodes().count(10).start().await;
+    fleet.announce().await;
+    all_enrolled_once(&fleet, &two).await;
+    assert!(two.is_active());
+}

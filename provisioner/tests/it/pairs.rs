@@ -1,1 +1,135 @@
-//! To be.
+//! Several provisioners, provisioners that die, and a broker that is restarted: each node once, or told why not.
+
+use std::time::Duration;
+
+use overlay_testkit::emulated::{Behaviour, Step};
+use overlay_testkit::eventually;
+
+use crate::cell::{Cell, OFTEN, SOON, all_enrolled_once, leaving};
+
+/// A claim outlives its instance only so long.
+pub(crate) const QUICK: &str = "[streams.claims]\nlease = \"3s\"\nkeep = \"5s\"\n[scan]\ninterval = \"2s\"\n[retry]\nfirst = \"200ms\"\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_provisioners_at_once_enrol_each_node_once() {
+    let cell = Cell::start().await;
+    let (one, two) = (cell.provisioner(QUICK), cell.provisioner(QUICK));
+    let fleet = cell
+        .nodes()
+        .count(200)
+        .behaviour(leaving().latency(Duration::from_millis(20)))
+        .start()
+        .await;
+    fleet.announce().await;
+    all_enrolled_once(&fleet, &one).await;
+    eventually(SOON, OFTEN, || async {
+        let sum = one.outcome("enrolled") + two.outcome("enrolled");
+        if sum >= 200.0 { Ok(()) } else { Err(format!("{sum}")) }
+    })
+    .await;
+    assert_eq!(one.outcome("enrolled") + two.outcome("enrolled"), 200.0);
+    let callers = fleet.names_where(|seen| seen.callers.len() != 1);
+    assert!(callers.is_empty(), "{callers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provisioner_that_is_killed_at_any_step_leaves_the_node_to_the_next_one() {
+    let cell = Cell::start().await;
+    for (number, step) in Step::FLOW.into_iter().enumerate() {
+        let name = format!("walk{number}.example.net");
+        let fleet = cell
+            .nodes()
+            .names([name.clone()])
+            .behaviour(leaving().slow(step, Duration::from_millis(800)))
+            .start()
+            .await;
+        let mut first = cell.provisioner(QUICK);
+        fleet.announce().await;
+        eventually(SOON, Duration::from_millis(5), || async { fleet.node(&name).calls_of(step) > 0 }).await;
+        first.process.kill();
+        let second = cell.provisioner(QUICK);
+        eventually(SOON, OFTEN, || async {
+            let restarts = fleet.node(&name).restarts;
+            if restarts > 0 { Ok(()) } else { Err(format!("{step:?}: {:?}\n{}", fleet.node(&name), second.process.stderr())) }
+        })
+        .await;
+        let seen = fleet.node(&name);
+        assert_eq!(seen.restarts, 1, "{step:?}");
+        assert!(seen.server_token().is_some(), "{step:?}");
+        assert!(seen.refusals.is_empty(), "{step:?}: {:?}", seen.refusals);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_other_instance_takes_over_within_the_lease() {
+    let cell = Cell::start().await;
+    let fleet = cell
+        .nodes()
+        .count(50)
+        .behaviour(leaving().slow(Step::Configure, Duration::from_millis(500)))
+        .start()
+        .await;
+    let mut one = cell.provisioner(QUICK);
+    let two = cell.provisioner(QUICK);
+    fleet.announce().await;
+    eventually(SOON, OFTEN, || async { !fleet.names_where(|seen| seen.calls_of(Step::Configure) > 0).is_empty() }).await;
+    one.process.kill();
+    let started = std::time::Instant::now();
+    eventually(SOON, OFTEN, || async {
+        let left = fleet.names_where(|seen| seen.restarts == 0);
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}\n{}", two.process.stderr())) }
+    })
+    .await;
+    assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
+    assert!(fleet.names_where(|seen| seen.restarts != 1).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_restarted_in_the_middle_costs_no_node() {
+    let mut cell = Cell::start().await;
+    let fleet = cell
+        .nodes()
+        .count(40)
+        .behaviour(leaving().latency(Duration::from_millis(150)))
+        .reconnect(Duration::from_millis(200))
+        .start()
+        .await;
+    let provisioner = cell.provisioner(&format!("{QUICK}[limits]\nworkers = 4\n"));
+    fleet.announce().await;
+    eventually(SOON, OFTEN, || async { fleet.names_where(|seen| seen.restarts > 0).len() >= 5 }).await;
+    cell.broker.restart();
+    eventually(SOON * 2, OFTEN, || async {
+        let left = fleet.names_where(|seen| seen.restarts == 0);
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}\n{}", provisioner.process.stderr())) }
+    })
+    .await;
+    assert!(fleet.names_where(|seen| seen.restarts != 1).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_comes_to_an_end_and_gives_back_what_it_held() {
+    let cell = Cell::start().await;
+    let fleet = cell
+        .nodes()
+        .count(20)
+        .behave(|index, _| match index % 2 {
+            0 => Behaviour::dead(),
+            _ => leaving().latency(Duration::from_millis(100)),
+        })
+        .start()
+        .await;
+    let mut one = cell.provisioner(QUICK);
+    fleet.announce().await;
+    eventually(SOON, OFTEN, || async { !fleet.names_where(|seen| !seen.order.is_empty()).is_empty() }).await;
+    let status = one.process.stop(SOON);
+    assert!(status.success(), "{status}");
+    let stopped = std::time::Instant::now();
+    let two = cell.provisioner(QUICK);
+    eventually(SOON, OFTEN, || async {
+        let left = fleet.names_where(|seen| seen.restarts == 0).len();
+        if left == 10 { Ok(()) } else { Err(format!("{left}\n{}", two.process.stderr())) }
+    })
+    .await;
+    assert!(stopped.elapsed() < SOON);
+    assert!(fleet.names_where(|seen| seen.restarts > 1).is_empty());
+}
