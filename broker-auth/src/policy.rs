@@ -190,9 +190,9 @@ impl Memory {
     pub fn new(bytes: u64) -> Self {
         let tokens = usize::try_from(bytes / TOKEN_BYTES).unwrap_or(usize::MAX);
         Self {
-            clients: VerifiedCache::new(tokens / 4, bytes / 4),
-            servers: VerifiedCache::new(tokens / 8 * 5, bytes / 8 * 5),
-            provisioning: VerifiedCache::new(tokens / 8, bytes / 8),
+            clients: VerifiedCache::new(tokens / 16 * 3, bytes / 16 * 3),
+            servers: VerifiedCache::new(tokens / 4 * 3, bytes / 4 * 3),
+            provisioning: VerifiedCache::new(tokens / 16, bytes / 16),
         }
     }
 }

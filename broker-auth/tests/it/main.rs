@@ -8,6 +8,7 @@ mod cell;
 mod certificates;
 mod login;
 mod matcher;
+mod memory;
 mod outages;
 mod provision;
 mod raw;
