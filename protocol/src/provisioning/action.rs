@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::Excess;
+use super::{DataError, Excess};
 use super::field::{self, data};
 use crate::SecretText;
 
@@ -183,15 +183,15 @@ impl Gen25519Reply {
     ///
     /// # Errors
     ///
-    /// [`DataError::Missing`](super::DataError::Missing) for the first member that is empty.
-    pub fn complete(self) -> Result<Self, super::DataError> {
+    /// [`DataError::Missing`] for the first member that is empty.
+    pub fn complete(self) -> Result<Self, DataError> {
         for (member, text) in [
             ("public_key", &self.public_key),
             ("signature", &self.signature),
             ("directory", &self.directory),
         ] {
             if text.is_empty() {
-                return Err(super::DataError::Missing { member });
+                return Err(DataError::Missing { member });
             }
         }
         Ok(self)

@@ -9,7 +9,7 @@ use crate::json::{self, Limits};
 
 /// How many times of enrolments a record keeps, for the detection of nodes that come back again and again.
 pub const KEPT_ENROLMENTS: usize = 16;
-/// How many texts of reasons a record keeps to this length in bytes.
+/// Longest text for people that a record keeps, in bytes.
 pub const MAX_REASON_BYTES: usize = 1024;
 
 /// Where a node stands.
