@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::effect::{Ending, channel};
 use crate::error::{RunError, StartError};
 use crate::program::{Program, Start};
-use crate::provisioning::{Applicant, Renewal, Stance, Ticket, Upcoming};
+use crate::provisioning::{Applicant, Renewal, Stance, Ticket, Upcoming, changes};
 use crate::service::Server;
 use crate::{FLUSH, edge};
 
@@ -41,6 +41,15 @@ pub(crate) async fn run(
     } = program;
     for reason in &reasons {
         tracing::warn!("{reason}");
+    }
+    if let Some(home) = files.configuration.parent().filter(|home| home.is_dir())
+        && let Err(error) = changes::recover(home, &mut changes::no_hook)
+    {
+        let error = overlay_runtime::err_chain(&error);
+        tracing::error!(
+            error,
+            "files of an enrolment that was not ended could not be removed"
+        );
     }
     let upcoming: Arc<dyn Upcoming> = startup;
     let desk = Desk {

@@ -11,6 +11,7 @@ mod connect;
 mod outbox;
 mod registration;
 mod session;
+mod settle;
 mod steward;
 mod throttle;
 mod tls;
@@ -310,7 +311,8 @@ impl Running {
             if !farewell.said {
                 beat.say(EventKind::Shutdown).await;
             }
-            if session::settle(&client, &beat.node).await && session::leave(&client).await {
+            if settle::settle(&client, &beat.node).await && settle::leave(&client, &beat.node).await
+            {
                 tracing::debug!("the broker has taken all that was said");
             } else {
                 tracing::warn!("the broker did not take the last messages in time");

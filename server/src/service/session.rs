@@ -4,11 +4,8 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use async_nats::connection::State;
 use async_nats::{Client, Event, ServerError, Subscriber};
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{SelectAll, select_all};
 use overlay_protocol::id::AgentName;
@@ -19,18 +16,13 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 
+use super::settle::settle;
 use super::throttle::Throttle;
 use crate::authorise::{Accepted, Receiver, Stage, authorise};
 use crate::link::Traffic;
 use crate::node::Node;
 use crate::replay::Seen;
 use crate::stats::Count;
-
-/// A node whose own messages do not come back within this time works on without that proof.
-const HEAR_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The client library does not tell when it has left; it is looked at so often.
-const LEAVE_POLL: Duration = Duration::from_millis(5);
 
 /// Why a connection is no longer held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,48 +269,6 @@ fn guarded<T>(judge: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(judge)).ok()
 }
 
-/// Leaves the broker in order, so that it reads all that was sent before the connection ends. False when that took too
-/// long.
-pub(super) async fn leave(client: &Client) -> bool {
-    let left = async {
-        if client.drain().await.is_err() {
-            return;
-        }
-        while client.connection_state() == State::Connected {
-            tokio::time::sleep(LEAVE_POLL).await;
-        }
-    };
-    tokio::time::timeout(HEAR_TIMEOUT, left).await.is_ok()
-}
-
-/// Waits until the broker has taken everything said so far, as far as the node can know. False when that took too long.
-///
-/// A node that waits to be enrolled may not hear itself; that its messages have left is all that it can wait for.
-pub(super) async fn settle(client: &Client, node: &Node) -> bool {
-    if !node.is_unprovisioned() {
-        return hear_oneself(client).await;
-    }
-    matches!(
-        tokio::time::timeout(HEAR_TIMEOUT, client.flush()).await,
-        Ok(Ok(()))
-    )
-}
-
-/// Waits until the broker has taken everything said so far: it takes what one connection says in
-/// order, so a message of one's own comes back only after that. False when none came in time.
-async fn hear_oneself(client: &Client) -> bool {
-    let inbox = client.new_inbox();
-    let heard = async {
-        let mut own = client.subscribe(inbox.clone()).await.ok()?;
-        client.publish(inbox, Bytes::new()).await.ok()?;
-        own.next().await
-    };
-    matches!(
-        tokio::time::timeout(HEAR_TIMEOUT, heard).await,
-        Ok(Some(_message))
-    )
-}
-
 /// The subject of a broker's refusal to let a client subscribe.
 fn refused_subject(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("ermissions Violation for Subscription to \"")?;
@@ -327,6 +277,8 @@ fn refused_subject(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use overlay_testkit::eventually;
     use overlay_tokens::Key;
 

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::beat::Beat;
-use super::session::settle;
+use super::settle::settle;
 use crate::effect::{Effect, Ending, Orders};
 
 /// How the work is to end, once an action has said so.

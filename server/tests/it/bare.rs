@@ -82,6 +82,7 @@ async fn provision_case_16_24_a_bare_node_becomes_a_member_in_the_same_process()
         .await;
     assert_eq!(status["identity"], NODE);
     assert_eq!(node.pid(), pid);
+    assert!(!node.stderr().contains("did not take the last messages"));
     assert!(!node.stderr().contains(SECRET), "{}", node.stderr());
     assert!(!node.stderr().contains("member-password"));
 }
