@@ -113,6 +113,9 @@ impl Helper {
             limit: settings.limit,
             max_output: settings.max_output,
         };
+        if !matches!(settings.kind, HelperKind::Persistent { .. }) {
+            part.up();
+        }
         let way = match &settings.kind {
             HelperKind::Process { command } => Way::Process(process::Runner::new(command, bounds)?),
             HelperKind::Persistent { command, processes } => Way::Persistent(

@@ -45,3 +45,4 @@ pub use question::{Details, Hidden, NodeKey, Question, SigningRequest};
 pub use queue::{Offered, Queue};
 pub use reason::Reason;
 pub use service::{CredentialsError, run};
+pub use version::compare as compare_versions;

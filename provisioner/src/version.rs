@@ -5,7 +5,8 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 /// Compares two versions of the form `[EPOCH:]VERSION[-RELEASE]`.
-pub(crate) fn compare(one: &str, other: &str) -> Ordering {
+#[must_use]
+pub fn compare(one: &str, other: &str) -> Ordering {
     let (one, other) = (Parts::of(one), Parts::of(other));
     one.epoch
         .cmp(&other.epoch)

@@ -90,7 +90,9 @@ mod tests {
         ] {
             assert_eq!(span("interval", text), Ok(seconds), "{text}");
         }
-        for text in ["1d12h", "1H", "5", "soon", "d", "m", "1.2.3s", "infy", "1 h", "-"] {
+        for text in [
+            "1d12h", "1H", "5", "soon", "d", "m", "1.2.3s", "infy", "1 h", "-",
+        ] {
             assert!(span("interval", text).is_err(), "{text}");
         }
     }

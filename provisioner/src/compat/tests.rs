@@ -52,8 +52,7 @@ fn load(yaml: &str, client: &str) -> Result<Config, Vec<Fault>> {
         write("choria-provisioner.yaml", yaml),
         write("client.conf", client),
     ];
-    config::load::<Config>("provisioner", &files, &Environment::new())
-        .map(|loaded| loaded.config)
+    config::load::<Config>("provisioner", &files, &Environment::new()).map(|loaded| loaded.config)
 }
 
 #[test]
@@ -65,7 +64,10 @@ fn the_files_of_the_original_are_a_whole_configuration() {
     assert_eq!(config.scan.interval.as_secs(), 300);
     assert_eq!(config.issue.validity.as_secs(), 90 * 86_400);
     assert_eq!(config.node_secrets, [SecretSource::Given("s3cret".into())]);
-    assert_eq!(config.login.password, SecretSource::Given("provPass".into()));
+    assert_eq!(
+        config.login.password,
+        SecretSource::Given("provPass".into())
+    );
     assert_eq!(
         config.login.token_file.as_deref(),
         Some(Path::new("/etc/choria/client.jwt"))
@@ -80,9 +82,22 @@ fn the_files_of_the_original_are_a_whole_configuration() {
     assert!(config.leader.enabled);
     let upgrades = config.features.upgrades.unwrap();
     assert_eq!(upgrades.repository, "https://repo.example.net");
-    let servers: Vec<_> = config.broker.servers.iter().map(ToString::to_string).collect();
-    assert!(servers.iter().all(|server| server.starts_with("tls://b")), "{servers:?}");
-    assert!(config.notices.iter().any(|notice| notice.contains("what_is_this")));
+    let servers: Vec<_> = config
+        .broker
+        .servers
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        servers.iter().all(|server| server.starts_with("tls://b")),
+        "{servers:?}"
+    );
+    assert!(
+        config
+            .notices
+            .iter()
+            .any(|notice| notice.contains("what_is_this"))
+    );
 }
 
 #[test]
@@ -92,17 +107,25 @@ fn secrets_of_the_original_are_not_shown() {
     let conf = dir.path().join("c.conf");
     std::fs::write(&yaml, original()).unwrap();
     std::fs::write(&conf, CLIENT).unwrap();
-    let loaded =
-        config::load::<Config>("provisioner", &[yaml, conf], &Environment::new()).unwrap();
+    let loaded = config::load::<Config>("provisioner", &[yaml, conf], &Environment::new()).unwrap();
     let shown = format!("{} {:?}", loaded.masked(), loaded.config);
-    assert!(!shown.contains("s3cret") && !shown.contains("provPass"), "{shown}");
+    assert!(
+        !shown.contains("s3cret") && !shown.contains("provPass"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn what_only_protocol_v1_has_is_a_fault() {
     for (yaml, key) in [
-        ("helper: x\nfeatures:\n  pki: true\n".to_owned(), "features.ed25519"),
-        (format!("{}choria_insecure: true\n", original()), "choria_insecure"),
+        (
+            "helper: x\nfeatures:\n  pki: true\n".to_owned(),
+            "features.ed25519",
+        ),
+        (
+            format!("{}choria_insecure: true\n", original()),
+            "choria_insecure",
+        ),
         (original().replace("workers: 4", "workers: -1"), "workers"),
         (original().replace(KEY, "\"\""), "jwt_verify_cert"),
         (original().replace("'two words'", "'two"), "helper"),

@@ -20,7 +20,10 @@ pub(super) fn table(
         faults.push(fault.remedy("only protocol v2 over TLS is spoken here: leave it out"));
     }
     if !original.ed25519 {
-        let fault = Fault::new("features.ed25519", "is off: nodes would be those of protocol v1");
+        let fault = Fault::new(
+            "features.ed25519",
+            "is off: nodes would be those of protocol v1",
+        );
         faults.push(fault.remedy("only protocol v2 is spoken here: switch it on"));
     }
     if original.workers < 0 {

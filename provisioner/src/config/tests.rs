@@ -44,7 +44,10 @@ fn the_reference_is_a_configuration_and_shows_the_defaults() {
     // Every key that is commented out is one that the file may have, with its default or an example.
     let uncommented: String = reference
         .lines()
-        .filter(|line| !line.starts_with("# url =") && !line.starts_with("# token_file = \"/etc/overlay/provisioner/helper"))
+        .filter(|line| {
+            !line.starts_with("# url =")
+                && !line.starts_with("# token_file = \"/etc/overlay/provisioner/helper")
+        })
         .filter(|line| !line.starts_with("# ca_file = \"/etc/overlay/tls"))
         .map(|line| match line.strip_prefix("# ") {
             Some(key) if key.contains(" = ") && !key.ends_with('.') => format!("{key}\n"),
@@ -68,7 +71,10 @@ fn the_reference_is_a_configuration_and_shows_the_defaults() {
         assert_eq!(config.collectives, bare.collectives, "{name}");
         assert_eq!(config.token_rate, bare.token_rate, "{name}");
         assert_eq!(config.component, bare.component, "{name}");
-        let (one, other) = (config.helper.as_ref().unwrap(), bare.helper.as_ref().unwrap());
+        let (one, other) = (
+            config.helper.as_ref().unwrap(),
+            bare.helper.as_ref().unwrap(),
+        );
         assert_eq!(
             (one.limit, one.max_output, one.concurrency),
             (other.limit, other.max_output, other.concurrency),
@@ -107,7 +113,10 @@ fn invalid_files_are_refused_with_every_fault_that_they_name() {
 fn everything_that_can_be_set_is_set() {
     let config = valid("full");
     assert_eq!(config.identity.as_str(), "prov.lon.example.net");
-    assert_eq!((config.names.live, config.names.held), (Conflict::Refuse, Conflict::Allow));
+    assert_eq!(
+        (config.names.live, config.names.held),
+        (Conflict::Refuse, Conflict::Allow)
+    );
     assert_eq!(config.token_rate.unwrap().nodes.get(), 600);
     assert_eq!(config.token_rate.unwrap().burst.get(), 50);
     assert_eq!(config.site_rate.unwrap().per.as_secs(), 3600);
@@ -119,7 +128,10 @@ fn everything_that_can_be_set_is_set() {
     assert_eq!(config.streams.replicas, 3);
     assert!(config.leader.enabled && !config.original_metrics);
     assert_eq!(config.issuer_seed_file, Path::new("/run/keys/issuer.seed"));
-    assert!(config.runtime().broker.is_none(), "the login is the service's own");
+    assert!(
+        config.runtime().broker.is_none(),
+        "the login is the service's own"
+    );
 }
 
 #[test]
@@ -136,8 +148,12 @@ fn a_provisioner_signs_with_its_own_token_unless_another_is_named() {
 fn secrets_are_read_and_a_token_must_fit_its_seed() {
     let dir = tempfile::tempdir().unwrap();
     let organisation = Organisation::new();
-    let (token, seed) = organisation.provisioner("provisioner=test").write(dir.path(), "own");
-    let (_, other_seed) = organisation.provisioner("provisioner=x").write(dir.path(), "other");
+    let (token, seed) = organisation
+        .provisioner("provisioner=test")
+        .write(dir.path(), "own");
+    let (_, other_seed) = organisation
+        .provisioner("provisioner=x")
+        .write(dir.path(), "other");
     let write = |name: &str, text: &str, mode: u32| {
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();

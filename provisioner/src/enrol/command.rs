@@ -277,7 +277,7 @@ pub enum Command {
     /// Sign the node's token as its chain issuer; answered by [`Input::Issued`].
     Issue(Box<ServerClaims>),
     /// Tell the fleet what the node did, under [`overlay_protocol::lifecycle::COMPONENT_PROVISION_MODE`].
-    PublishVetted(Event),
+    PublishVetted(Box<Event>),
     /// Keep what is known of the node.
     Record(Box<NodeRecord>),
     /// Keep what was done, for ever.

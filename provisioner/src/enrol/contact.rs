@@ -147,7 +147,7 @@ impl Enrolment {
         let site = shown.site.clone();
         if self.found == Found::Event {
             let event = self.event(EventKind::Startup { version }, now);
-            out.push(Command::PublishVetted(event));
+            out.push(Command::PublishVetted(Box::new(event)));
         }
         self.stage = Stage::Rates;
         out.push(Command::TakeRates { token, site });

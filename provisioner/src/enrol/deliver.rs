@@ -184,7 +184,7 @@ impl Enrolment {
             new_version: self.wanted_version().to_owned(),
         };
         let event = self.event(kind, now);
-        out.push(Command::PublishVetted(event));
+        out.push(Command::PublishVetted(Box::new(event)));
         Err(End::Upgraded(self.wanted_version().to_owned()).into())
     }
 
@@ -311,7 +311,7 @@ impl Enrolment {
         self.prior = Some(record.clone());
         out.push(Command::Record(Box::new(record)));
         let event = self.event(EventKind::Provisioned, now);
-        out.push(Command::PublishVetted(event));
+        out.push(Command::PublishVetted(Box::new(event)));
         self.stage = Stage::Restart;
         self.call(Action::Restart, out);
         Ok(())
@@ -325,7 +325,7 @@ impl Enrolment {
     ) -> Result<(), Unusable> {
         message(data)?;
         let event = self.event(EventKind::Shutdown, now);
-        out.push(Command::PublishVetted(event));
+        out.push(Command::PublishVetted(Box::new(event)));
         self.await_member(now, out);
         Ok(())
     }

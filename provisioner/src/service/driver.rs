@@ -208,6 +208,9 @@ impl Driver {
         tokio::select! {
             biased;
             () = cancelled(shutdown) => return,
+            // Time comes first, however much else does: claims hold only while this instance says that it is there.
+            _tick = ticks.tick() => self.tick(sources).await,
+            () = sleep_until(due) => self.take_due().await,
             Some(message) = sources.answers.next() => self.take_answer(message).await,
             Some(message) = sources.replies.next() => self.take_reply(message).await,
             Some(helped) = self.helped.1.recv() => {
@@ -216,10 +219,8 @@ impl Driver {
             Some(message) = sources.members.next() => self.take_member(&message),
             Some(order) = sources.orders.recv() => self.take_order(order),
             Some(change) = sources.changes.recv() => self.take_change(change).await,
-            () = sleep_until(due) => self.take_due().await,
             Some(identity) = sources.found.recv(), if room => self.offer(identity, Found::Event),
             () = sleep_for(again) => {}
-            _tick = ticks.tick() => self.tick(sources).await,
         }
         self.settle().await;
     }

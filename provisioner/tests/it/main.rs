@@ -12,3 +12,4 @@ mod helpers;
 mod leader;
 mod operator;
 mod pairs;
+mod vectors;

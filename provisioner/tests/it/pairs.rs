@@ -8,7 +8,7 @@ use overlay_testkit::eventually;
 use crate::cell::{Cell, OFTEN, SOON, all_enrolled_once, leaving};
 
 /// A claim outlives its instance only so long.
-pub(crate) const QUICK: &str = "[streams.claims]\nlease = \"3s\"\nkeep = \"5s\"\n[scan]\ninterval = \"2s\"\n[retry]\nfirst = \"200ms\"\n";
+pub(crate) const QUICK: &str = "[streams.claims]\nlease = \"5s\"\nkeep = \"5s\"\n[scan]\ninterval = \"2s\"\n[retry]\nfirst = \"200ms\"\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_provisioners_at_once_enrol_each_node_once() {

@@ -43,8 +43,9 @@ fn bare(pattern: &str) -> &str {
 
 pub(super) fn upgrades(raw: RawUpgrades, faults: &mut Vec<Fault>) -> Option<Upgrades> {
     let repository = raw.repository.unwrap_or_default();
+    let none = repository.is_empty() && raw.optional;
     let known = repository.starts_with("http://") || repository.starts_with("https://");
-    if !known && !(repository.is_empty() && raw.optional) {
+    if !(known || none) {
         let fault = Fault::new("upgrades.repository", "is no address of a repository");
         faults.push(fault.remedy("write https://HOST/PATH"));
         return None;

@@ -171,9 +171,11 @@ fn two_nodes_that_answer_by_one_name_are_found_out() {
     let mut commands = enrolment.on(Input::Start, world.now);
     let call = commands
         .iter()
-        .find_map(|command| match command {
-            Command::Call(call) if call.action == Action::Jwt => Some(call.clone()),
-            _ => None,
+        .find_map(|command| {
+            let Command::Call(call) = command else {
+                return None;
+            };
+            (call.action == Action::Jwt).then(|| call.clone())
         })
         .unwrap();
     let reply = |world: &mut World| Input::Reply {
@@ -190,9 +192,11 @@ fn two_nodes_that_answer_by_one_name_are_found_out() {
     world.node.exchange = overlay_tokens::key_transport::ExchangeKey::from_bytes([9; 32]);
     let second = reply(&mut world);
     commands = enrolment.on(second, world.now);
-    let finished = commands.iter().find_map(|command| match command {
-        Command::Finish(finished) => Some(finished.clone()),
-        _ => None,
+    let finished = commands.iter().find_map(|command| {
+        let Command::Finish(finished) = command else {
+            return None;
+        };
+        Some(finished.clone())
     });
     assert_eq!(
         finished.unwrap().outcome.why().unwrap().reason,

@@ -216,9 +216,8 @@ proptest! {
                 break;
             }
             // After the foreseen steps, what was asked for is done in order and time passes.
-            let step = steps.next().unwrap_or_else(|| {
-                if open.is_empty() { Step::Wait(60_000) } else { Step::Answer(0) }
-            });
+            let idle = if open.is_empty() { Step::Wait(60_000) } else { Step::Answer(0) };
+            let step = steps.next().unwrap_or(idle);
             match step {
                 Step::Answer(at) | Step::Twice(at) if !open.is_empty() => {
                     let command = open.remove(at % open.len());
@@ -238,7 +237,12 @@ proptest! {
                         Command::AwaitWorker => Some(Input::Worker),
                         Command::AskHelper(_) => Some(Input::Helper(Err(HelperFault::None))),
                         Command::Issue(_) => Some(Input::Issued(Err("x".to_owned()))),
-                        _ => None,
+                        Command::PublishVetted(_)
+                        | Command::Record(_)
+                        | Command::Audit(_)
+                        | Command::AwaitMember { .. }
+                        | Command::Tell(_)
+                        | Command::Finish(_) => None,
                     });
                 }
                 Step::Odd(number) => inputs.push(odd(number, seen.last_call)),

@@ -16,6 +16,7 @@ use crate::answer::{Answer, HelperFault};
 use crate::enrol::{Action, Call, CallFault, Command, Finished, Found, Input, Note, Outcome, TokenUse};
 use crate::helper::AskError;
 use crate::question::Question;
+use crate::reason::Reason;
 use crate::store::{Store, UsedToken, at_revision, once};
 
 /// How long the broker may take to say that nobody has a name.
@@ -374,7 +375,9 @@ impl Driver {
             }
         }
         self.part(identity, node.claim, keep).await;
-        if let Some(pause) = pause {
+        // A stop of our own making is not the node's: it need not wait until it is found again.
+        let is_ours = outcome.why().is_some_and(|why| why.reason == Reason::FenceLost);
+        if let Some(pause) = pause.or(is_ours.then_some(self.streams.lease)) {
             self.put_off_for(node.identity, Found::Retry, pause);
         }
     }

@@ -1,0 +1,35 @@
+//! What the original's programs were seen to do, replayed against ours.
+
+mod faulty;
+mod files;
+mod flow;
+mod helper;
+mod machine;
+mod tokens;
+mod upgrade;
+mod v1;
+
+use overlay_testkit::vectors::{self, Handler};
+
+const HANDLERS: &[(&str, Handler)] = &[
+    ("provisioner/config.json", files::config),
+    ("provisioner/faulty-nodes.json", faulty::nodes),
+    ("provisioner/flow-full.json", flow::flows),
+    ("provisioner/flow-minimal.json", flow::flows),
+    ("provisioner/flow-others.json", flow::flows),
+    ("provisioner/flow-private-key.json", flow::flows),
+    ("provisioner/flow-v1.json", v1::flow),
+    ("provisioner/helper.json", helper::exchanges),
+    ("provisioner/server-jwt.json", tokens::server_tokens),
+    ("provisioner/upgrade.json", upgrade::upgrades),
+    ("provisioner/versions.json", files::versions),
+];
+
+#[test]
+fn recorded_vectors_replay() {
+    vectors::replay(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"),
+        HANDLERS,
+    )
+    .assert_passed();
+}
