@@ -278,9 +278,12 @@ impl Granted {
     /// Leaves out whatever the broker would refuse the whole login for.
     fn checked(publish: Vec<Subject>, subscribe: Vec<Subject>, mut dropped: Vec<String>) -> Self {
         let mut side = |subjects: Vec<Subject>| {
-            let (valid, invalid): (Vec<_>, Vec<_>) = subjects
-                .into_iter()
-                .partition(|subject| is_valid_permission(subject));
+            // Constants are sound, as a test shows, and most of a list.
+            let sound = |subject: &Subject| match subject {
+                Cow::Borrowed(_) => true,
+                Cow::Owned(made) => is_valid_permission(made),
+            };
+            let (valid, invalid): (Vec<_>, Vec<_>) = subjects.into_iter().partition(sound);
             dropped.extend(invalid.into_iter().map(Cow::into_owned));
             Side::only(valid)
         };
