@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::effect::{Ending, channel};
 use crate::error::{RunError, StartError};
 use crate::program::{Program, Start};
-use crate::provisioning::{Applicant, Renewal, Stance, Ticket, Upcoming, changes};
+use crate::provisioning::{Applicant, ROUND, Renewal, Stance, Ticket, Upcoming, changes};
 use crate::service::Server;
 use crate::{FLUSH, edge};
 
@@ -231,7 +231,7 @@ impl Renewing<'_> {
                 continue;
             }
             let Some(plan) = plan else { continue };
-            if self.round(&plan, now, &stop).await {
+            if self.round(now, &stop).await {
                 return;
             }
             let pause = plan.pause(UnixTime::from(self.desk.host.clock.now()), roll());
@@ -241,7 +241,7 @@ impl Renewing<'_> {
     }
 
     /// One round on a second connection; true once everything new is in its place.
-    async fn round(&self, plan: &Renewal, now: UnixTime, stop: &CancellationToken) -> bool {
+    async fn round(&self, now: UnixTime, stop: &CancellationToken) -> bool {
         // Somebody may have put a newer one there.
         let ticket = match Ticket::read(self.ticket.path()) {
             Ok(ticket) => Arc::new(ticket),
@@ -274,9 +274,8 @@ impl Renewing<'_> {
         };
         tracing::warn!("the token ends soon: asking for a new one on a second connection");
         let round = stop.child_token();
-        let limit = plan.round(now);
         let timer = async {
-            tokio::time::sleep(limit).await;
+            tokio::time::sleep(ROUND).await;
             round.cancel();
         };
         let mut serving = std::pin::pin!(server.run(round.clone(), || {}));

@@ -22,6 +22,7 @@ mod ticket;
 mod upcoming;
 
 pub use applicant::{Applicant, Asked, Files, Stance};
+pub(crate) use renewal::ROUND;
 pub use renewal::Renewal;
 pub use ticket::{Ticket, TicketError, find, places};
 pub use upcoming::{Former, Outlook, Upcoming};

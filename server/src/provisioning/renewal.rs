@@ -19,7 +19,7 @@ use crate::config::Enrolment;
 const PART: u32 = 3;
 
 /// How long a round waits for a provisioner.
-const ROUND: Duration = Duration::from_secs(15 * 60);
+pub(crate) const ROUND: Duration = Duration::from_secs(15 * 60);
 
 /// Pauses between rounds are part of the time that is left, within these bounds.
 const PAUSE_PART: u32 = 20;
@@ -70,11 +70,6 @@ impl Renewal {
     /// The next look at the files, while waiting for so long.
     pub fn look(wait: Duration) -> Duration {
         wait.min(LOOK)
-    }
-
-    /// How long a round may take at `now`.
-    pub fn round(&self, now: UnixTime) -> Duration {
-        ROUND.min(self.left(now).max(SHORTEST_PAUSE))
     }
 
     /// How long to pause after a round in which nothing came of it.

@@ -1,7 +1,6 @@
 //! What the node would be if it started now: asked before a restart, so that no node restarts into nothing.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use overlay_tokens::UnixTime;
 use overlay_tokens::file;
@@ -44,12 +43,17 @@ impl Former {
         }
     }
 
-    /// Token and key, if they fit and have not expired.
-    pub fn holder(&self, now: UnixTime) -> Option<Arc<Holder>> {
+    /// Token and key, if they fit; the token may have expired, which does not make the key another's.
+    pub fn holder(&self) -> Option<Holder> {
         let text = file::read_token(&self.token_file).ok()?;
         let key = file::read_seed(&self.seed_file).ok()?;
-        let holder = Holder::new(&text, key).ok()?;
-        let live = holder.expires_at().is_some_and(|end| !now.is_past(end));
-        live.then(|| Arc::new(holder))
+        Holder::new(&text, key).ok()
+    }
+
+    /// Whether there are a token and a key that fit, and the token has not expired.
+    pub fn is_live(&self, now: UnixTime) -> bool {
+        self.holder()
+            .and_then(|holder| holder.expires_at())
+            .is_some_and(|end| !now.is_past(end))
     }
 }

@@ -12,7 +12,8 @@ use overlay_server::agent::Answer;
 use overlay_server::effect::{Effect, Orders, channel};
 use overlay_server::provisioning::{Applicant, Asked, Files, Former, Stance, Ticket, csr};
 use overlay_testkit::mint::{self, Organisation};
-use overlay_tokens::issue::{ProvisioningToken, ServerToken};
+use overlay_tokens::file::{Overwrite, write_seed};
+use overlay_tokens::issue::{ProvisioningToken, ServerToken, sign};
 use overlay_tokens::key_transport::{ExchangeKey, encrypt_private_key};
 use overlay_tokens::{PublicKey, UnixTime};
 use serde_json::{Value, json};
@@ -431,6 +432,33 @@ fn updates_need_the_invitations_leave_and_a_repository() {
         "{message}"
     );
     assert_eq!(desk.read("program"), "old");
+}
+
+#[test]
+fn a_member_proves_its_key_also_when_its_token_has_ended_meanwhile() {
+    let desk = Desk::new(Stance::Renewing);
+    let key = mint::key();
+    let claims = ServerToken {
+        identity: NODE.to_owned(),
+        collectives: vec!["choria".to_owned()],
+        public_key: Some(key.public()),
+        validity: Duration::from_secs(60),
+        ..ServerToken::default()
+    }
+    .claims(UnixTime::from_secs(desk.now.secs - 3600))
+    .unwrap();
+    let token = sign(&claims, &mint::key()).unwrap();
+    std::fs::write(desk.path("server.jwt"), &token).unwrap();
+    write_seed(&desk.path("server.seed"), &key, Overwrite::Yes).unwrap();
+    let shown = desk.well("jwt", json!({"nonce": "abc"}));
+    assert_eq!(shown["server_jwt"], token);
+    let signature = shown["renewal_signature"].as_str().unwrap();
+    overlay_tokens::verify_renewal(&key.public(), "abc", signature).unwrap();
+    // Not asked, or asked with what is no nonce, it proves nothing.
+    for nonce in ["", "a.b", &"x".repeat(65)] {
+        let shown = desk.well("jwt", json!({"nonce": nonce}));
+        assert!(shown.get("server_jwt").is_none(), "{nonce}");
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Applicant {
         // Each call makes a new pair, and the one before is good for nothing.
         state.exchange = Some(exchange);
         if let Some(nonce) = input.nonce
-            && let Some(holder) = self.files.former.holder(asked.now)
+            && let Some(holder) = self.files.former.holder()
             && holder.name() == self.identity.as_str()
             && let Ok(signature) = sign_renewal(holder.key(), &nonce)
         {
@@ -73,7 +73,7 @@ impl Applicant {
             signature,
             directory: self.home().display().to_string(),
         };
-        if self.stance == Stance::Renewing || self.files.former.holder(asked.now).is_some() {
+        if self.stance == Stance::Renewing || self.files.former.is_live(asked.now) {
             // What the node lives by, or may still prove itself with, stays until all that is new is there.
             state.key = Some(key);
         } else {
