@@ -24,6 +24,7 @@ mod key;
 mod tries;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use overlay_protocol::id::Identity;
 use overlay_protocol::provisioning::audit::HelperFacts;
@@ -42,6 +43,9 @@ use end::End;
 use judge::Shown;
 use tries::Tries;
 
+/// How long a node takes to restart at least.
+const RESTART: Duration = Duration::from_secs(2);
+
 pub use command::{
     Action, Admission, Call, CallFault, CallId, Command, Finished, Found, Input, IssuedToken,
     NameState, Note, Outcome, TokenUse, Why,
@@ -55,6 +59,8 @@ pub struct Enrolment {
     policy: Arc<Policy>,
     entropy: Entropy,
     started: UnixTime,
+    /// When the input at hand came.
+    now: UnixTime,
     /// What was known of the node before.
     prior: Option<NodeRecord>,
     stage: Stage,
@@ -156,6 +162,7 @@ impl Enrolment {
             policy,
             entropy,
             started: now,
+            now,
             prior,
             stage: Stage::New,
             calls: Vec::new(),
@@ -174,6 +181,7 @@ impl Enrolment {
     /// Takes an input and returns what is to be done.
     pub fn on(&mut self, input: Input, now: UnixTime) -> Vec<Command> {
         let mut out = Vec::new();
+        self.now = now;
         if self.stage == Stage::Done {
             return out;
         }
@@ -246,6 +254,7 @@ impl Enrolment {
             Input::Member if matches!(self.stage, Stage::Restart | Stage::Member(_)) => {
                 Err(End::Enrolled)
             }
+            Input::Announced => self.announced(now, out),
             Input::Tick => self.tick(now, out),
             // Answers to what was not asked, or not any more.
             Input::Name(_)
@@ -278,6 +287,40 @@ impl Enrolment {
                 Reason::Paused,
                 "provisioning is paused",
             ))),
+        }
+    }
+
+    /// The node began anew: what was asked before that was asked of nobody, and a restart led it back to where it was.
+    fn announced(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Result<(), End> {
+        match self.stage {
+            Stage::Contact => {
+                self.ask_again(now, out);
+                Ok(())
+            }
+            Stage::Member(until) => {
+                let begun = after(now, self.policy.calls.member);
+                // An event from before the restart may come late; nodes take two seconds to restart.
+                if after(until, RESTART) > begun {
+                    return Ok(());
+                }
+                Err(End::Failed(Why::new(
+                    Reason::NotSeen,
+                    "the node was configured and restarted, and came back unprovisioned",
+                )))
+            }
+            Stage::New
+            | Stage::Rates
+            | Stage::Place
+            | Stage::TokenUse
+            | Stage::Key
+            | Stage::Csr
+            | Stage::Helper
+            | Stage::Update
+            | Stage::Shutdown
+            | Stage::Issue
+            | Stage::Configure
+            | Stage::Restart
+            | Stage::Done => Ok(()),
         }
     }
 

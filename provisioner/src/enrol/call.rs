@@ -1,5 +1,7 @@
 //! Calling the node, and what comes back.
 
+use std::time::Duration;
+
 use overlay_protocol::provisioning::DataError;
 use overlay_protocol::provisioning::action::{
     Gen25519Request, GencsrRequest, JwtRequest, ReleaseUpdateRequest, RestartRequest, TokenRequest,
@@ -19,6 +21,8 @@ use crate::time::after;
 
 /// Makes a node restart at once: the node adds its two seconds.
 const SPLAY: i64 = 1;
+/// A try that is younger may have reached the node that announces itself.
+const STALE: Duration = Duration::from_secs(1);
 
 impl Enrolment {
     /// Begins a call.
@@ -38,6 +42,7 @@ impl Enrolment {
         self.last_call = id.0;
         tries.begun = tries.begun.saturating_add(1);
         tries.current = Some(id);
+        tries.sent = self.now;
         tries.again = None;
         out.push(Command::Call(Call {
             id,
@@ -45,6 +50,22 @@ impl Enrolment {
             data,
             limit: plan.limit,
         }));
+    }
+
+    /// Tries at once again what was not answered for a while: it costs no try.
+    pub(super) fn ask_again(&mut self, now: UnixTime, out: &mut Vec<Command>) {
+        let stale: Vec<_> = self
+            .calls
+            .iter_mut()
+            .filter(|tries| after(tries.sent, STALE) <= now)
+            .map(|tries| {
+                tries.begun = tries.begun.saturating_sub(1);
+                tries.action
+            })
+            .collect();
+        for action in stale {
+            self.send(action, out);
+        }
     }
 
     /// The inputs of an action; nonces are fresh with every try.
@@ -320,6 +341,7 @@ impl Enrolment {
         self.facts = Facts {
             public_key: facts.public_key,
             former_key: facts.former_key,
+            name: facts.name,
             issued: facts.issued,
             helper: facts.helper,
             configured: true,

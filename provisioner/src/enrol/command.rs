@@ -247,6 +247,8 @@ pub enum Input {
     Paused,
     /// A node of the name was seen as a member of the fleet, started after its restart.
     Member,
+    /// A node of the name says that it started, unprovisioned. Anybody who waits can say so of anybody.
+    Announced,
     /// The time of [`super::Enrolment::deadline`] has come.
     Tick,
 }

@@ -65,10 +65,11 @@ impl Enrolment {
         let shown = judge::token(reply.token_text(), &self.identity, &self.policy, now)
             .map_err(End::Refused)?;
         if let (Some(token), Some(signature)) = (&reply.server_jwt, &reply.renewal_signature) {
-            let nonce = &self.facts.renewal_nonce;
-            let policy = &self.policy;
+            let proof = (self.facts.renewal_nonce.as_str(), signature.as_str());
+            let issued = self.prior.as_ref().and_then(|prior| prior.issued.as_ref());
+            let last = issued.map(|issued| issued.public_key.as_str());
             self.facts.former_key =
-                judge::renewal(token, signature, nonce, &self.identity, policy, now)
+                judge::renewal(token, proof, &self.identity, last, &self.policy, now)
                     .map_err(End::Refused)?;
         }
         // The token tells which of the secrets is the node's.

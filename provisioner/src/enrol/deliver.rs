@@ -296,7 +296,7 @@ impl Enrolment {
         self.facts.configured = true;
         // The secrets are with the node now.
         self.facts.delivery = None;
-        let kind = if self.facts.former_key.is_some() {
+        let kind = if self.is_renewal() {
             Kind::Renewed
         } else {
             Kind::Enrolled
@@ -305,7 +305,7 @@ impl Enrolment {
         out.push(Command::Audit(Box::new(audit)));
         let mut record = self.record(NodeState::Restarting, now);
         record.issued.clone_from(&self.facts.issued);
-        if kind == Kind::Enrolled {
+        if self.facts.former_key.is_none() {
             record.note_enrolment(now.secs);
         }
         self.prior = Some(record.clone());

@@ -7,7 +7,7 @@ use overlay_protocol::provisioning::audit::{self, Details, Kind};
 use overlay_protocol::provisioning::{NodeRecord, NodeState};
 use overlay_tokens::UnixTime;
 
-use super::command::{Command, Finished, Outcome, Why};
+use super::command::{Command, Finished, NameState, Outcome, Why};
 use super::{Enrolment, Stage};
 use crate::reason::Reason;
 use crate::time::{after, until};
@@ -94,7 +94,7 @@ impl Enrolment {
         record.confirmed = false;
         out.push(Command::Record(Box::new(record)));
         settled(Outcome::Enrolled {
-            renewed: self.facts.former_key.is_some(),
+            renewed: self.is_renewal(),
         })
     }
 
@@ -224,6 +224,11 @@ impl Enrolment {
             record.placement = Some(placement);
         }
         record
+    }
+
+    /// Whether a member renews while it serves on; one that came back bare and proves its old key is enrolled anew.
+    pub(super) fn is_renewal(&self) -> bool {
+        self.facts.former_key.is_some() && self.facts.name != Some(NameState::Free)
     }
 
     fn placement(&self) -> Option<String> {

@@ -99,12 +99,13 @@ fn reason(error: &VerifyError) -> Reason {
 /// Judges the proof of a node that it is the member of its name: its token that is still good, and a signature by the
 /// token's key over our nonce. Returns the old key.
 ///
-/// A token that is good no longer proves nothing and is no fault: the node then has to be taken as a new one.
+/// A token that has ended proves it only for the key that was issued last for the name, by `last`. Any other proves nothing,
+/// and is no fault: the node then has to be taken as a new one.
 pub(super) fn renewal(
     server_jwt: &str,
-    signature: &str,
-    nonce: &str,
+    (nonce, signature): (&str, &str),
     identity: &Identity,
+    last: Option<&str>,
     policy: &Policy,
     now: UnixTime,
 ) -> Result<Option<PublicKey>, Why> {
@@ -112,7 +113,15 @@ pub(super) fn renewal(
     let Ok(token) = Unverified::<ServerClaims>::decode(server_jwt.trim_end()) else {
         return Ok(None);
     };
-    let Ok(token) = token.verify(&policy.issuers, now) else {
+    let claims = &token.claims_unverified().standard;
+    let ended = claims
+        .expires_at()
+        .filter(|expires| !now.is_before(*expires));
+    if ended.is_some() && last != Some(claims.public_key.as_str()) {
+        return Ok(None);
+    }
+    let good_at = ended.map_or(now, |ended| UnixTime::from_secs(ended.saturating_sub(1)));
+    let Ok(token) = token.verify(&policy.issuers, good_at) else {
         return Ok(None);
     };
     if token.identity != identity.as_str() {

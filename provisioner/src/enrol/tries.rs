@@ -20,6 +20,8 @@ pub(super) struct Tries {
     pub(super) silent: u32,
     /// The try that waits for its reply.
     pub(super) current: Option<CallId>,
+    /// When that try, or the last one, began.
+    pub(super) sent: UnixTime,
     /// When the next try begins.
     pub(super) again: Option<UnixTime>,
 }
@@ -42,6 +44,7 @@ impl Tries {
             begun: 0,
             silent: 0,
             current: None,
+            sent: UnixTime::from_secs(0),
             again: None,
         }
     }

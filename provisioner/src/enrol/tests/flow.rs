@@ -481,3 +481,67 @@ fn a_broken_off_attempt_is_told_by_the_next_one() {
     assert_eq!(world.audits[0].0, Kind::Failed);
     assert_ne!(world.record.unwrap().issued.unwrap().id, first.id);
 }
+
+#[test]
+fn a_node_that_announces_itself_again_is_asked_again_at_once() {
+    let mut world = World::new();
+    let mut enrolment = world.begin();
+    let calls = |commands: Vec<Command>| -> Vec<Call> {
+        commands
+            .into_iter()
+            .filter_map(|command| {
+                let Command::Call(call) = command else {
+                    return None;
+                };
+                Some(call)
+            })
+            .collect()
+    };
+    let first = calls(enrolment.on(Input::Start, world.now));
+    assert!(enrolment.on(Input::Announced, world.now).is_empty());
+    world.now = after(world.now, Duration::from_secs(5));
+    let second = calls(enrolment.on(Input::Announced, world.now));
+    assert_eq!(second.len(), 2);
+    // What was asked of the node that is gone has no answer any more.
+    for call in first {
+        let fault = CallFault::TimedOut;
+        let input = Input::CallFailed {
+            call: call.id,
+            fault,
+        };
+        assert!(enrolment.on(input, world.now).is_empty());
+    }
+    let mut inputs: Vec<_> = second
+        .into_iter()
+        .filter_map(|call| world.perform(Command::Call(call)))
+        .collect();
+    inputs.push(Input::Name(NameState::Free));
+    let mut asked_for = Vec::new();
+    for input in inputs {
+        asked_for.extend(enrolment.on(input, world.now));
+    }
+    assert!(matches!(asked_for.last(), Some(Command::TakeRates { .. })));
+}
+
+#[test]
+fn a_node_that_comes_back_bare_ends_the_wait_for_the_member() {
+    let mut world = World::new();
+    world.joins = false;
+    let mut enrolment = world.begin();
+    let mut inputs = std::collections::VecDeque::from([Input::Start]);
+    while let Some(input) = inputs.pop_front() {
+        for command in enrolment.on(input, world.now) {
+            inputs.extend(world.perform(command));
+        }
+    }
+    assert!(
+        enrolment.on(Input::Announced, world.now).is_empty(),
+        "an old event"
+    );
+    world.now = after(world.now, Duration::from_secs(4));
+    let commands = enrolment.on(Input::Announced, world.now);
+    assert!(commands.iter().any(|command| matches!(
+        command,
+        Command::Finish(finished) if finished.outcome.why().unwrap().reason == Reason::NotSeen
+    )));
+}

@@ -112,12 +112,40 @@ fn a_stolen_token_without_its_key_renews_nothing() {
     world.node.member = Some((other.token, other.key));
     assert_eq!(world.verdict(), ("refused", "key_unproven"));
 
-    // A token that is over proves nothing, and the name decides.
+    // A token that is over, and is not the last one of the name: it proves nothing, and the name decides.
     let mut world = World::new();
     world.enlist(2);
     world.name = NameState::Live;
     world.now = after(world.now, Duration::from_secs(10));
     assert_eq!(world.verdict(), ("refused", "name_live"));
+}
+
+#[test]
+fn a_member_whose_token_ended_renews_by_the_key_that_was_issued_last() {
+    let ended = || {
+        let mut world = World::new();
+        world.enlist(2);
+        world.name = NameState::Live;
+        let key = world.node.member.as_ref().unwrap().1.public().to_string();
+        let record = world.record.as_mut().unwrap();
+        record.issued.as_mut().unwrap().public_key = key;
+        world.now = after(world.now, Duration::from_secs(10));
+        world
+    };
+    assert_eq!(ended().verdict(), ("renewed", ""));
+    let mut world = ended();
+    world.node.member.as_mut().unwrap().1 = Key::from_seed([0x66; 32]);
+    assert_eq!(world.verdict(), ("refused", "key_unproven"));
+}
+
+#[test]
+fn a_member_that_came_back_bare_and_proves_its_old_key_is_enrolled_anew() {
+    let mut world = World::new();
+    world.enlist(1000);
+    assert_eq!(world.verdict(), ("enrolled", ""));
+    assert_eq!(world.audits, [(Kind::Enrolled, None)]);
+    assert!(world.details[0].former_key.is_some());
+    assert!(world.record.unwrap().enrolments.is_empty());
 }
 
 #[test]
@@ -157,6 +185,7 @@ fn a_token_that_is_good_once_is_good_once() {
     // A member renews with the token that made it one.
     let mut world = World::new();
     world.enlist(1000);
+    world.name = NameState::Live;
     world.node.jwt = world.token_with(once);
     world.token_use = TokenUse::Used {
         by: NAME.to_owned(),

@@ -31,7 +31,7 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (0_usize..4).prop_map(Step::Answer),
         1 => (0_usize..4).prop_map(Step::Twice),
         1 => (0_usize..4).prop_map(Step::Lose),
-        1 => (0_u8..12).prop_map(Step::Odd),
+        1 => (0_u8..13).prop_map(Step::Odd),
         2 => (0_u64..40_000).prop_map(Step::Wait),
     ]
 }
@@ -93,7 +93,8 @@ fn odd(number: u8, last: u32) -> Input {
             sender: "other".to_owned(),
             reply: overlay_protocol::rpc::RpcReply::ok("x", json!({})),
         },
-        _ => Input::Paused,
+        11 => Input::Paused,
+        _ => Input::Announced,
     }
 }
 
@@ -255,7 +256,7 @@ proptest! {
         }
         prop_assert_eq!(seen.finishes, 1, "it ends");
         prop_assert_eq!(enrolment.deadline(), None);
-        for number in 0..12 {
+        for number in 0..13 {
             prop_assert!(enrolment.on(odd(number, seen.last_call), world.now).is_empty());
         }
         prop_assert!(seen.enrolled <= 1);
