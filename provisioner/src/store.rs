@@ -122,6 +122,7 @@ impl Store {
             num_replicas: usize::from(streams.replicas),
             max_messages: -1,
             max_consumers: -1,
+            max_message_size: -1,
             ..stream::Config::default()
         };
         match self {

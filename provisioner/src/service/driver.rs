@@ -11,16 +11,17 @@
 
 mod answers;
 mod beat;
+mod broker;
 mod claims;
 mod perform;
+mod stale;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap, Subscriber};
-use bytes::Bytes;
+use async_nats::{Client, Subscriber};
 use futures_util::StreamExt as _;
 use overlay_protocol::id::{Collective, Identity, Ksuid};
 use overlay_protocol::provisioning::{NodeState, control};
@@ -33,7 +34,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::issuer::Issuer;
 use super::login::Credentials;
 use super::mirror::{Change, Mirror};
-use super::node::{Ask, Due, Node, NodeId, What};
+use super::node::{Ask, Due, Node, NodeId};
 use super::places::{Places, Stage};
 use super::timers::Timers;
 use super::wire::Speaker;
@@ -50,14 +51,10 @@ use crate::time::{after, until};
 
 /// How often is looked at what has no event of its own.
 const TICK: Duration = Duration::from_millis(200);
-/// How long the broker may take for an answer of its own.
-pub(super) const BROKER_LIMIT: Duration = Duration::from_secs(5);
 /// Answers of the helper that wait.
 const HELPED: usize = 1024;
 /// No enrolment takes longer than its limits and this.
 const CLAIM_MARGIN: Duration = Duration::from_secs(300);
-/// Scans of which answers are still taken.
-const SCANS: usize = 4;
 
 /// What the driver is made of.
 #[derive(Debug)]
@@ -130,6 +127,9 @@ pub(super) struct Driver {
     next_scan: Instant,
     next_beat: Instant,
     next_alive: Instant,
+    next_stale: Instant,
+    /// After this a node that was restarted should have been seen.
+    member: Duration,
     is_active: bool,
     /// When the last word of this instance was sent that the broker has: until some time after it, no other instance
     /// takes its claims.
@@ -161,6 +161,8 @@ impl Driver {
             next_scan: now,
             next_beat: now,
             next_alive: now,
+            next_stale: now,
+            member: config.calls.member,
             is_active: false,
             fenced: now,
             helped: mpsc::channel(HELPED),
@@ -216,7 +218,7 @@ impl Driver {
             Some(helped) = self.helped.1.recv() => {
                 self.inputs.push_back((helped.node, Input::Helper(helped.answer)));
             }
-            Some(message) = sources.members.next() => self.take_member(&message),
+            Some(message) = sources.members.next() => self.take_member(&message).await,
             Some(order) = sources.orders.recv() => self.take_order(order),
             Some(change) = sources.changes.recv() => self.take_change(change).await,
             Some(identity) = sources.found.recv(), if room => self.offer(identity, Found::Event),
@@ -268,7 +270,10 @@ impl Driver {
 
     /// A node was found.
     fn offer(&mut self, identity: Identity, found: Found) {
-        if self.names.contains_key(&identity) {
+        if let Some(&id) = self.names.get(&identity) {
+            if found == Found::Event {
+                self.begin_anew(id);
+            }
             return;
         }
         match self.queue.offer(identity, found, self.now()) {
@@ -398,6 +403,9 @@ impl Driver {
         if now >= self.next_beat {
             self.beat().await;
         }
+        if self.is_active && now >= self.next_stale {
+            self.look_for_stale().await;
+        }
         self.count_places();
     }
 
@@ -452,42 +460,6 @@ impl Driver {
         }
     }
 
-    /// Asks all nodes that wait.
-    async fn scan(&mut self) {
-        self.next_scan = Instant::now() + self.interval;
-        let id = self.new_id();
-        let holder = self.parts.credentials.holder();
-        let spoken = self.parts.speaker.scan(&holder, &id, self.now_ns());
-        let sent = match spoken {
-            Some(spoken) => {
-                let subject = super::wire::scan_subject();
-                self.publish(subject, Some(spoken.reply), None, spoken.payload)
-                    .await
-            }
-            None => Err("the instance's name breaks the subject".to_owned()),
-        };
-        if let Err(problem) = sent {
-            tracing::warn!(problem, "no scan");
-            self.parts.metrics.scan_failed();
-            return;
-        }
-        tracing::debug!("Looking for provisionable hosts");
-        self.parts.metrics.scanned();
-        self.asks.insert(
-            id,
-            Ask {
-                what: What::Scan,
-                sent: Instant::now(),
-            },
-        );
-        self.scans.push_back(id);
-        if self.scans.len() > SCANS
-            && let Some(old) = self.scans.pop_front()
-        {
-            self.asks.remove(&old);
-        }
-    }
-
     fn count_places(&self) {
         let (queue, places, metrics) = (&self.queue, &self.places, &self.parts.metrics);
         let gauge = |place, count: usize| {
@@ -500,77 +472,6 @@ impl Driver {
         gauge(Place::Working, places.working());
         gauge(Place::Restarting, places.settling());
         metrics.places(waiting, queue.len() + self.nodes.len(), places.working());
-    }
-
-    /// Publishes; the reply subject is where answers go.
-    async fn publish(
-        &self,
-        subject: String,
-        reply: Option<String>,
-        headers: Option<HeaderMap>,
-        payload: Bytes,
-    ) -> Result<(), String> {
-        let client = &self.parts.client;
-        let sent = async {
-            match (reply, headers) {
-                (Some(reply), Some(headers)) => {
-                    client
-                        .publish_with_reply_and_headers(subject, reply, headers, payload)
-                        .await
-                }
-                (Some(reply), None) => client.publish_with_reply(subject, reply, payload).await,
-                (None, Some(headers)) => {
-                    client.publish_with_headers(subject, headers, payload).await
-                }
-                (None, None) => client.publish(subject, payload).await,
-            }
-        };
-        // It waits only while the connection does not take anything.
-        match tokio::time::timeout(BROKER_LIMIT, sent).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(overlay_runtime::err_chain(&error)),
-            Err(_) => Err("the connection to the broker takes nothing".to_owned()),
-        }
-    }
-
-    /// Asks the broker something, or writes into a stream; the answer, or its absence, comes as `what`.
-    async fn ask_broker(
-        &mut self,
-        subject: String,
-        headers: Option<HeaderMap>,
-        payload: Bytes,
-        what: What,
-    ) -> Ksuid {
-        let id = self.new_id();
-        let reply = format!("{}.{id}", self.inbox);
-        let sent = Instant::now();
-        self.asks.insert(id, Ask { what, sent });
-        let limit = match self.publish(subject, Some(reply), headers, payload).await {
-            Ok(()) => BROKER_LIMIT,
-            Err(problem) => {
-                tracing::debug!(problem, "not sent");
-                Duration::ZERO
-            }
-        };
-        self.timers.add(sent + limit, Due::Ask(id));
-        id
-    }
-
-    fn new_id(&self) -> Ksuid {
-        let mut random = [0_u8; 16];
-        // Without randomness the time alone makes ids: they clash within a second, and are found to.
-        if getrandom::fill(&mut random).is_err() {
-            let nanos = self.parts.clock.now().duration_since(std::time::UNIX_EPOCH);
-            random = nanos.unwrap_or_default().as_nanos().to_be_bytes();
-        }
-        let seconds = u64::try_from(self.now().secs).unwrap_or_default();
-        Ksuid::from_parts(seconds, random).unwrap_or_else(|_time| {
-            let mut bytes = [0_u8; 20];
-            for (to, from) in bytes.iter_mut().zip(random) {
-                *to = from;
-            }
-            Ksuid::from_bytes(bytes)
-        })
     }
 
     fn now(&self) -> UnixTime {

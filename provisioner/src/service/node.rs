@@ -28,6 +28,8 @@ pub(super) struct Node {
     pub(super) sender: Option<String>,
     /// Absent until it is claimed.
     pub(super) enrolment: Option<Box<Enrolment>>,
+    /// Whether it answered a call.
+    pub(super) is_heard: bool,
     /// What is still to be done, in order.
     pub(super) todo: VecDeque<Command>,
     /// Writes that are not acknowledged: calls, helper and the end wait for them.
@@ -87,6 +89,12 @@ pub(super) enum What {
     TokenUser { node: NodeId, key: String },
     /// The word that this instance is there.
     Beat,
+    /// Whether a node that was restarted long ago is in the fleet.
+    Stale,
+    /// A name that nobody has, asked for after it.
+    StaleDecoy { identity: Identity, probe: Ksuid },
+    /// What another instance may have told as well.
+    Told,
 }
 
 /// Something to be stored, as often as it takes.
@@ -121,6 +129,7 @@ impl Node {
             claim: 0,
             sender: None,
             enrolment: None,
+            is_heard: false,
             todo: VecDeque::new(),
             writes: 0,
             asks: Vec::new(),

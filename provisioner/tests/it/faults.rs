@@ -11,7 +11,7 @@ use serde_json::{Map, json};
 use crate::cell::{Cell, OFTEN, SOON, all_enrolled_once, leaving, provisioning_token};
 
 /// One attempt, and not much patience.
-const ONCE: &str = "[retry]\nfirst = \"1h\"\n[calls]\nfirst_contact = \"500ms\"\nanswer = \"700ms\"\npause = \"50ms\"\n[limits]\nworkers = 4\nreply_bytes = 65536\n";
+const ONCE: &str = "[retry]\nfirst = \"1h\"\n[calls]\nfirst_contact = \"3s\"\nanswer = \"3s\"\npause = \"50ms\"\n[limits]\nworkers = 4\nreply_bytes = 65536\n";
 
 fn faults() -> Vec<(&'static str, Fault, &'static [&'static str])> {
     let mut faults = vec![
@@ -231,7 +231,7 @@ async fn two_nodes_of_one_name_are_found_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn provision_case_25_a_node_that_comes_back_again_and_again_is_left_alone() {
     let cell = Cell::start().await;
-    let more = "[quarantine]\nenrolments = 2\n[retry]\nfirst = \"100ms\"\nlongest = \"200ms\"\n[streams.claims]\nkeep = \"1s\"\nlease = \"5s\"\n[scan]\ninterval = \"1s\"\n";
+    let more = "[names]\nheld = \"allow\"\n[quarantine]\nenrolments = 2\n[retry]\nfirst = \"100ms\"\nlongest = \"200ms\"\n[streams.claims]\nkeep = \"1s\"\nlease = \"5s\"\n[scan]\ninterval = \"1s\"\n";
     let provisioner = cell.provisioner(more);
     let fleet = cell
         .nodes()

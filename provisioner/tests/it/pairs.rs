@@ -28,8 +28,8 @@ async fn two_provisioners_at_once_enrol_each_node_once() {
     })
     .await;
     assert_eq!(one.outcome("enrolled") + two.outcome("enrolled"), 200.0);
-    let callers = fleet.names_where(|seen| seen.callers.len() != 1);
-    assert!(callers.is_empty(), "{callers:?}");
+    let locked = fleet.names_where(|seen| !seen.refusals.is_empty());
+    assert!(locked.is_empty(), "{locked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,10 +24,12 @@ use serde_json::{Map, Value};
 
 use super::super::driver::Order;
 use super::{Asked, Control};
-use crate::store::{Store, at_revision, once, removal};
+use crate::store::{ClaimState, ClaimValue, Store, at_revision, once, removal};
 
 /// How long the broker may take for one step.
 const LIMIT: Duration = Duration::from_secs(4);
+/// How long a freed claim stays, as short as the broker has it; it can be taken at once.
+const FREED: Duration = Duration::from_secs(1);
 /// Audit records that are shown of a node.
 const AUDIT: usize = 10;
 /// Bytes of a page of nodes: a reply must fit into a message, and is written in base64 twice.
@@ -233,8 +235,13 @@ impl Control {
         if let Some(key) = key {
             self.remove(Store::Tokens, &key).await?;
         }
-        record.state = NodeState::Waiting;
-        record.since = asked.now.secs;
+        self.free_claim(identity).await?;
+        // A member stays what it is: its name is free for whoever comes by it.
+        let is_member = matches!(record.state, NodeState::Member | NodeState::Restarting);
+        if !is_member {
+            record.state = NodeState::Waiting;
+            record.since = asked.now.secs;
+        }
         record.updated = asked.now.secs;
         record.not_before = None;
         record.failures = 0;
@@ -249,8 +256,35 @@ impl Control {
         self.put_record(&record, Some(revision)).await?;
         self.audit(&asked, Kind::Released, Some(identity), &request.reason)
             .await?;
-        self.order(identity);
+        if !is_member {
+            self.order(identity);
+        }
         Ok(done(&format!("{identity} is free to be enrolled")))
+    }
+
+    /// Ends the time in which a node that was enrolled is not believed; nobody works on it then.
+    async fn free_claim(&self, identity: &Identity) -> Result<(), Failure> {
+        let subject = Store::Claims.of_node(identity);
+        let read = async {
+            let stream = self
+                .jetstream
+                .get_stream_no_info(Store::Claims.stream())
+                .await
+                .ok()?;
+            let message = stream.direct_get_last_for_subject(&subject).await.ok()?;
+            let value: ClaimValue = serde_json::from_slice(&message.payload).ok()?;
+            (value.state == ClaimState::Done).then_some((value, message.sequence))
+        };
+        let Ok(Some((value, revision))) = tokio::time::timeout(LIMIT, read).await else {
+            return Ok(());
+        };
+        let value = ClaimValue {
+            state: ClaimState::Free,
+            ..value
+        };
+        let headers = at_revision(revision, Some(FREED));
+        let payload = overlay_protocol::json::encode(&value).into();
+        self.store(subject, payload, Some(headers)).await
     }
 
     /// Lets this instance take the node up; the others find it by their scans.

@@ -77,6 +77,9 @@ impl Driver {
         if !std::mem::replace(over, true) {
             self.parts.metrics.answered(*action, sent.elapsed());
         }
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.is_heard = true;
+        }
         let input = Input::Reply {
             call: *call,
             sender: heard.sender,
@@ -86,7 +89,7 @@ impl Driver {
     }
 
     /// A member that starts: perhaps one that was restarted here.
-    pub(super) fn take_member(&mut self, message: &Message) {
+    pub(super) async fn take_member(&mut self, message: &Message) {
         let Ok(event) = Event::decode(&message.payload, &Limits::default()) else {
             return;
         };
@@ -97,6 +100,7 @@ impl Driver {
             return;
         };
         let Some(&id) = self.names.get(&identity) else {
+            self.note_member(&identity).await;
             return;
         };
         let Some(node) = self.nodes.get_mut(&id) else {
@@ -156,6 +160,14 @@ impl Driver {
             What::TokenUse { node, key } => self.take_token_use(node, key, written()).await,
             What::TokenUser { node, key } => self.take_token_user(node, key, &message).await,
             What::Beat => self.take_beat(sent, written()),
+            What::Stale | What::Told => {}
+            What::StaleDecoy { identity, probe } => {
+                let nobody = message.status == Some(StatusCode::NO_RESPONDERS);
+                let is_open = self.asks.remove(&probe).is_some();
+                if nobody {
+                    self.take_stale(identity, is_open).await;
+                }
+            }
             What::Call { .. } | What::Scan => {
                 self.parts.metrics.dropped(Dropped::Unasked).inc();
             }
@@ -186,7 +198,13 @@ impl Driver {
                 let unknown = TokenUse::Unknown(silence.to_owned());
                 self.inputs.push_back((node, Input::Token(unknown)));
             }
-            What::Probe { .. } | What::Beat | What::Call { .. } | What::Scan => {}
+            What::Probe { .. }
+            | What::Beat
+            | What::Stale
+            | What::StaleDecoy { .. }
+            | What::Told
+            | What::Call { .. }
+            | What::Scan => {}
         }
     }
 

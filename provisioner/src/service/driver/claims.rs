@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_nats::Message;
 use overlay_protocol::id::Identity;
 use overlay_tokens::UnixTime;
+use tokio::time::Instant;
 
 use super::super::node::{Node, NodeId, What};
 use super::{Driver, Stage};
@@ -23,6 +24,8 @@ use crate::store::{ClaimState, ClaimValue, SEQUENCE, Store, Written, at_revision
 const PARTING: Duration = Duration::from_secs(1);
 /// How long a node is not tried again when the broker did not take its claim.
 const AFTER_FAULT: Duration = Duration::from_secs(5);
+/// A node that announces itself is not called again sooner than this.
+const ANEW: Duration = Duration::from_secs(1);
 /// Nodes lock other callers out for so long after a call.
 const LOCK: i64 = 120;
 
@@ -106,6 +109,30 @@ impl Driver {
         self.inputs.push_back((id, Input::Start));
     }
 
+    /// A node announces itself that was called and has not answered: it was not there yet, so it is called again.
+    pub(super) fn begin_anew(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let waits = node.stage == Stage::Contacting
+            && !node.is_heard
+            && node.enrolment.is_some()
+            && node.writes == 0
+            && node.since.elapsed() > ANEW;
+        if !waits {
+            return;
+        }
+        tracing::debug!(identity = %node.identity, "it announces itself while it is awaited: called again");
+        node.todo.clear();
+        node.probe = None;
+        node.since = Instant::now();
+        let (asks, claim) = (std::mem::take(&mut node.asks), node.claim);
+        for ask in asks {
+            self.asks.remove(&ask);
+        }
+        self.begin(id, claim);
+    }
+
     /// Who has the claim that this instance did not get.
     pub(super) async fn take_holder(&mut self, id: NodeId, message: &Message) {
         let now = self.now();
@@ -118,6 +145,12 @@ impl Driver {
             .as_ref()
             .and_then(|headers| headers.get(SEQUENCE)?.as_str().parse::<u64>().ok());
         let value = serde_json::from_slice::<ClaimValue>(&message.payload).ok();
+        if let (Some(revision), Some(ClaimState::Free)) =
+            (revision, value.as_ref().map(|value| value.state))
+        {
+            self.write_claim(id, revision).await;
+            return;
+        }
         let is_orphan = value.as_ref().is_some_and(|value| {
             let since = UnixTime {
                 secs: value.since,

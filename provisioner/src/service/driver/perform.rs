@@ -188,7 +188,7 @@ impl Driver {
     }
 
     /// A name that no node has.
-    fn nobody(&self) -> Option<Identity> {
+    pub(super) fn nobody(&self) -> Option<Identity> {
         let name = format!("nobody-{}", self.new_id());
         Identity::new(name).ok()
     }
