@@ -248,7 +248,8 @@ impl Session {
                 }
                 stats.add(refused.count());
                 let reason = overlay_runtime::err_chain(&refused);
-                if refused.stage() == Stage::Filter {
+                if refused.stage() == Stage::Filter || message.payload.is_empty() {
+                    // An empty message is how others find out that somebody listens.
                     tracing::debug!(subject = %message.subject, reason, "not for this node");
                 } else if let Some(kept_back) = self.complaints.pass(Instant::now()) {
                     tracing::warn!(

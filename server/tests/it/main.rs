@@ -8,5 +8,6 @@ mod cases;
 mod config;
 mod live;
 mod reconnect;
+mod startup;
 mod support;
 mod vectors;
