@@ -1,6 +1,7 @@
 //! A whole cell on one machine, driven as a user drives it: the released programs, the files of `overlay cell init`.
 
 mod cell;
+mod enrol;
 mod shown;
 
 use std::fs;
@@ -22,30 +23,30 @@ const NODES: usize = 3;
 /// # Errors
 ///
 /// When a part can't be started; with `once` also when anything shown fell short.
-pub(crate) fn run(once: bool, dir: Option<&Path>) -> Result<()> {
+pub(crate) fn run(once: bool, debug: bool, dir: Option<&Path>) -> Result<()> {
     let mut shown = Shown::default();
-    shown.step("building the released programs (the first time takes some minutes)");
-    check(&mut cargo(&[
-        "build",
-        "--release",
-        "--workspace",
-        "--bins",
-        "--locked",
-        "--quiet",
-    ]))?;
+    shown.step("building the programs (the first time takes some minutes)");
+    let mut build = cargo(&["build", "--workspace", "--bins", "--locked", "--quiet"]);
+    if !debug {
+        build.arg("--release");
+    }
+    check(&mut build)?;
+    let programs = target_dir().join(if debug { "debug" } else { "release" });
     shown.step("nats-server, stock");
     let nats_server = tools::newest()?;
     let directory = place(dir)?;
 
     shown
         .step("overlay cell init: issuer, keys, certificates, broker configuration, tokens, units");
-    let cell = Cell::init(&directory, &nats_server, NODES)?;
+    let cell = Cell::init(&directory, &programs, &nats_server, NODES)?;
     shown.holds(
         "the cell's files pass overlay cell check",
         cell.overlay(&["cell", "check", &cell.path()?])?.ok,
     );
 
-    shown.step("overlay cell up: nats-server, the login service, three nodes");
+    enrol::prepare(&cell)?;
+
+    shown.step("overlay cell up: nats-server, the login service, the provisioner, three nodes");
     let mut up = cell.up()?;
     shown.step("overlay cell status");
     let status = cell.overlay(&["cell", "status", &cell.path()?])?;
@@ -63,11 +64,13 @@ pub(crate) fn run(once: bool, dir: Option<&Path>) -> Result<()> {
         "the refusal was published with its reason",
         refused.is_some_and(|line| line.contains("issuer")),
     );
+    let bare = enrol::show(&cell, &events, &mut shown)?;
     killed_node(&cell, &mut shown)?;
     restarted_broker(&cell, &mut shown)?;
 
     let fell_short = shown.summary();
     if once {
+        drop(bare);
         up.stop()?;
         if dir.is_none() {
             fs::remove_dir_all(&directory)
@@ -197,6 +200,8 @@ fn try_it(cell: &Cell) -> Result<()> {
         "overlay facts rack",
         "overlay inventory NODE",
         "overlay events",
+        "overlay provision nodes list",
+        "overlay provision status --watch",
     ] {
         say(&format!("  {line}"));
     }

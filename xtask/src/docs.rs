@@ -9,7 +9,11 @@ use anyhow::{Context, Result, bail};
 use crate::run::{cargo, check, read, root, say, target_dir};
 
 /// Programs whose `--print-reference` is kept.
-const DAEMONS: &[&str] = &["overlay-broker-auth", "overlay-server"];
+const DAEMONS: &[&str] = &[
+    "overlay-broker-auth",
+    "overlay-provisioner",
+    "overlay-server",
+];
 
 /// Writes the reference, or with `only_check` says whether it is what would be written.
 ///

@@ -42,6 +42,9 @@ enum Task {
         /// Run through, check what was shown, stop; exit 1 if anything fell short
         #[arg(long)]
         once: bool,
+        /// Debug builds of the programs: built sooner, slower, and not what is shipped
+        #[arg(long)]
+        debug: bool,
         /// Directory of the cell, kept afterwards [default: a new one under target/]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
@@ -82,7 +85,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Args::parse().task {
         Task::Test { only } => test::run(only.as_deref()),
-        Task::Demo { once, dir } => demo::run(once, dir.as_deref()),
+        Task::Demo { once, debug, dir } => demo::run(once, debug, dir.as_deref()),
         Task::Vectors { dir } => vectors::run(dir.as_deref()),
         Task::Bench { name, flags } => bench::run(&name, &flags),
         Task::Deps => deps::run(),

@@ -115,7 +115,7 @@ fn systemd_understands_the_units() {
             units.push(path);
         }
     }
-    assert_eq!(units.len(), 4);
+    assert_eq!(units.len(), 5);
     let output = Command::new("systemd-analyze")
         .arg("verify")
         .args(&units)

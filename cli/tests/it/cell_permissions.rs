@@ -95,7 +95,7 @@ async fn static_users_can_do_their_work_and_nothing_else() {
         return;
     }
     let place = Place::new();
-    succeeds(&place.init(&["--provisioners", "0"]));
+    succeeds(&place.init(&[]));
     let mut process = up(&place, &["--only", "nats-server"]);
     process.wait_for_line("ready: cell test is up", LIMIT);
 

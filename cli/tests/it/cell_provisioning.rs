@@ -211,7 +211,7 @@ fn a_list_of_hosts_decides_who_waits_and_who_may_take_a_name() {
     succeeds(&place.init(&[]));
     place.write(
         "helpers/hosts.txt",
-        "# expected\nn1.example.net\nn2.example.net reinstall # ticket 7\n",
+        "# expected\nn1.example.net\nn2.example.net reinstall days=2 # ticket 7\n",
     );
     let Some(expected) = answer(&place, "helpers/enrol.py", "n1.example.net") else {
         return;
@@ -219,6 +219,8 @@ fn a_list_of_hosts_decides_who_waits_and_who_may_take_a_name() {
     assert_eq!(expected["confirm"], false);
     let again = answer(&place, "helpers/enrol.py", "n2.example.net").unwrap();
     assert_eq!(again["confirm"], true);
+    assert!(again["server_claims"]["exp"].is_u64(), "{again}");
+    assert!(expected["server_claims"].get("exp").is_none());
     let stranger = answer(&place, "helpers/enrol.py", "n3.example.net").unwrap();
     assert_eq!(stranger["defer"], true);
     assert!(stranger.get("configuration").is_none());

@@ -2,6 +2,7 @@
 
 mod cell_base;
 mod cell_check;
+mod cell_enrol;
 mod cell_init;
 mod cell_permissions;
 mod cell_provisioning;

@@ -18,11 +18,14 @@ use tokio::sync::oneshot;
 
 use crate::desk::Desk;
 
+/// Actions and their inputs.
+pub(crate) type Seen = Vec<(String, Map<String, Value>)>;
+
 /// Answers an action, called with its inputs.
 pub(crate) type Answers = Box<dyn FnMut(&str, &Map<String, Value>) -> RpcReply + Send>;
 
 pub(crate) struct Provisioner {
-    seen: Arc<Mutex<Vec<(String, Map<String, Value>)>>>,
+    seen: Arc<Mutex<Seen>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -89,7 +92,7 @@ impl Provisioner {
     }
 
     /// Actions and inputs, in order.
-    pub(crate) fn seen(&self) -> Vec<(String, Map<String, Value>)> {
+    pub(crate) fn seen(&self) -> Seen {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -108,7 +111,7 @@ struct Host {
     issuers: Issuers,
     proof: Proof,
     answers: Answers,
-    seen: Arc<Mutex<Vec<(String, Map<String, Value>)>>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl Host {

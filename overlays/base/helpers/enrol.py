@@ -16,14 +16,16 @@ process that stays, which is some ten times faster.
 Files beside this one, read at each decision:
 
     site.conf       where nodes of this cell go (written by `overlay cell init`)
-    hosts.txt       if it is there: the nodes that are expected, a name a line; others wait.
-                    `NAME reinstall` lets a machine take its name although a node of that name is known.
+    hosts.txt       if it is there: the nodes that are expected, a name a line; others wait. After a name:
+                    reinstall   the machine may take its name although a node of that name is known
+                    days=N      its token is good for N days; a fraction will do
 """
 
 import json
 import pathlib
 import shlex
 import sys
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -35,13 +37,13 @@ def site():
 
 
 def expected():
-    """Reads hosts.txt: names and remarks; None when there is no such file and everybody is welcome."""
+    """Reads hosts.txt: names and what stands after them; None when there is no such file and all are welcome."""
     try:
         lines = (HERE / "hosts.txt").read_text().splitlines()
     except FileNotFoundError:
         return None
     words = (line.split("#")[0].split() for line in lines)
-    return {name: remarks for name, *remarks in filter(None, words)}
+    return {name: dict((word.split("=") + [""])[:2] for word in rest) for name, *rest in filter(None, words)}
 
 
 def decide(question):
@@ -53,15 +55,21 @@ def decide(question):
         # The provisioner asks again later, ever more seldom; nothing is lost.
         return {"defer": True, "msg": f"{identity} is not in hosts.txt"}
 
+    remarks = (hosts or {}).get(identity, {})
+    claims = {"permissions": {"submission": True}}
+    if "days" in remarks:
+        # Never longer than the provisioner's own token; sooner than `min_validity` of `[issue]` counts as unset.
+        claims["exp"] = int(time.time() + float(remarks["days"]) * 86400)
+
     here = site()
     authority = pathlib.Path(here["CA_FILE"]).read_text()
     organisation = here["ORGANISATION"]
     return {
         "msg": f"{identity} belongs to {here['BROKERS']}",
         # A name in use is given away only if somebody who knows says so.
-        "confirm": "reinstall" in (hosts or {}).get(identity, []),
-        # What the node's token allows; `exp`, in Unix seconds, would end it sooner than `[issue] validity`.
-        "server_claims": {"permissions": {"submission": True}},
+        "confirm": "reinstall" in remarks,
+        # What the node's token allows.
+        "server_claims": claims,
         # These three go together or not at all: the authority stands in for the certificate that a node of this
         # kind has no need of.
         "ssldir": f"{directory}/ssl",

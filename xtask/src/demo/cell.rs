@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::run::{check, say, target_dir};
+use crate::run::{check, say};
 
 /// Lines of events kept until somebody asks for them.
 const EVENT_LINES: usize = 1000;
@@ -45,6 +45,7 @@ impl Said {
 #[derive(Debug)]
 pub(crate) struct Cell {
     directory: PathBuf,
+    programs: PathBuf,
     nats_server: PathBuf,
 }
 
@@ -63,14 +64,19 @@ pub(crate) struct Events {
 
 impl Cell {
     /// Makes the files, with ports that were free a moment ago.
-    pub(crate) fn init(directory: &Path, nats_server: &Path, nodes: usize) -> Result<Self> {
+    pub(crate) fn init(
+        directory: &Path,
+        programs: &Path,
+        nats_server: &Path,
+        nodes: usize,
+    ) -> Result<Self> {
         let cell = Self {
             directory: directory.to_path_buf(),
+            programs: programs.to_path_buf(),
             nats_server: nats_server.to_path_buf(),
         };
-        let ports =
-            [free_port()?, free_port()?, free_port()?, free_port()?].map(|port| port.to_string());
-        let [port, websocket, monitor, admin] = &ports;
+        let ports = free_ports::<5>()?.map(|port| port.to_string());
+        let [port, websocket, monitor, admin, provisioner] = &ports;
         check(
             cell.program()
                 .args([
@@ -83,7 +89,8 @@ impl Cell {
                     &nodes.to_string(),
                 ])
                 .args(["--port", port, "--websocket-port", websocket])
-                .args(["--monitor-port", monitor, "--admin-port", admin]),
+                .args(["--monitor-port", monitor, "--admin-port", admin])
+                .args(["--provisioner-port", provisioner]),
         )?;
         for (index, name) in cell.names().iter().enumerate() {
             let facts = serde_json::json!({ "rack": (index + 1).to_string(), "site": "demo", "os": { "family": "Debian" } });
@@ -92,6 +99,15 @@ impl Cell {
                 .with_context(|| format!("write {}", path.display()))?;
         }
         Ok(cell)
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The path of one of our programs.
+    pub(crate) fn binary(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
     }
 
     pub(crate) fn path(&self) -> Result<String> {
@@ -115,14 +131,14 @@ impl Cell {
     }
 
     fn program(&self) -> Command {
-        let mut command = Command::new(target_dir().join("release/overlay"));
+        let mut command = Command::new(self.binary("overlay"));
         command.env("OVERLAY_NATS_SERVER", &self.nats_server);
         command
     }
 
     /// The command line that a person may use against this cell.
     pub(crate) fn command(&self) -> Result<String> {
-        let program = target_dir().join("release/overlay");
+        let program = self.binary("overlay");
         Ok(format!(
             "{} --config {}/operator/client.toml",
             program.display(),
@@ -190,6 +206,36 @@ impl Cell {
         let text = text.replace(&operator, &directory.display().to_string());
         fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
         Ok(config)
+    }
+
+    /// Makes a token for new nodes of this cell that an issuer signed whom nobody knows.
+    pub(crate) fn forged_token(&self) -> Result<PathBuf> {
+        let directory = self.directory.join("callers/forger");
+        fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+        let (seed, public) = (
+            directory.join("issuer.seed"),
+            directory.join("issuer.public"),
+        );
+        let quiet = |command: &mut Command| check(command.stdout(Stdio::null()));
+        quiet(self.program().args(["jwt", "keys"]).args([&seed, &public]))?;
+        let token = directory.join("provisioning.jwt");
+        let conf = self.directory.join("helpers/site.conf");
+        let site = fs::read_to_string(&conf).with_context(|| format!("read {}", conf.display()))?;
+        let url = site
+            .lines()
+            .find_map(|line| line.strip_prefix("BROKERS="))
+            .context("the cell's helpers know its broker")?;
+        quiet(
+            self.program()
+                .args(["provision", "tokens", "create"])
+                .args([&token, &seed])
+                .args(["--urls", url.trim_matches('\'')])
+                .arg("--token-file")
+                .arg(self.directory.join("provisioner/node.secret"))
+                .arg("--pin-ca")
+                .arg(self.directory.join("tls/ca.pem")),
+        )?;
+        Ok(token)
     }
 
     /// Starts the cell and waits until it says that it is ready.
@@ -358,7 +404,14 @@ impl Drop for Events {
     }
 }
 
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
-    Ok(listener.local_addr().context("read the port")?.port())
+/// Ports that differ: each is held until all are chosen.
+fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
+    let mut listeners = Vec::new();
+    let mut ports = [0; COUNT];
+    for port in &mut ports {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
+        *port = listener.local_addr().context("read the port")?.port();
+        listeners.push(listener);
+    }
+    Ok(ports)
 }

@@ -45,7 +45,7 @@ pub(super) const HELPERS: [(&str, &str); 3] = [
         base!("helpers/enrol-persistent.py"),
     ),
 ];
-const UNITS: [(&str, &str); 6] = [
+const UNITS: [(&str, &str); 7] = [
     (
         "overlay-nats.service",
         base!("systemd/overlay-nats.service"),
@@ -57,6 +57,10 @@ const UNITS: [(&str, &str); 6] = [
     (
         "overlay-provisioner.service",
         base!("systemd/overlay-provisioner.service"),
+    ),
+    (
+        "overlay-server.service",
+        base!("systemd/overlay-server.service"),
     ),
     (
         "overlay-server@.service",

@@ -8,6 +8,8 @@ mod child;
 mod logs;
 mod ready;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,7 +67,7 @@ enum Stage {
 pub(super) async fn run(args: &Args, app: &App) -> Result<(), Failure> {
     let (settings, layout) = Settings::load(&args.dir)?;
     let lock = Lock::take(&layout)?;
-    let programs = chosen(plan(&settings, &layout, args, app)?, &args.only)?;
+    let programs = plan(&settings, &layout, args, app)?;
     let expected = Expected::of(&programs, &settings);
     expected.ports_are_free(&settings)?;
 
@@ -102,60 +104,107 @@ pub(super) async fn run(args: &Args, app: &App) -> Result<(), Failure> {
     result
 }
 
-/// What is to be run.
+/// What is to be run; a program that nobody asked for need not be installed.
 fn plan(
     settings: &Settings,
     layout: &Layout,
     args: &Args,
     app: &App,
 ) -> Result<Vec<(Stage, Program)>, Failure> {
-    let nats = programs::nats_server(app)?;
-    let login = programs::ours("overlay-broker-auth", app)?;
-    let mut planned = vec![(
-        Stage::Broker,
-        Program::new("nats-server", &nats)
+    let mut plan = Plan {
+        only: &args.only,
+        names: Vec::new(),
+        found: BTreeMap::new(),
+        programs: Vec::new(),
+        app,
+    };
+    if plan.wants("nats-server") {
+        let nats = programs::nats_server(app)?;
+        let program = Program::new("nats-server", &nats)
             .argument("-c")
             .argument(layout.path(BROKER_CONF))
             // As in the systemd unit: fewer collections while many log in.
             .variable("GOGC", "400", app)
-            .variable("GOMEMLIMIT", "2GiB", app),
-    )];
+            .variable("GOMEMLIMIT", "2GiB", app);
+        plan.programs.push((Stage::Broker, program));
+    }
     for index in 0..settings.run.broker_auth {
-        let program = Program::new(&format!("broker-auth-{}", index + 1), &login);
-        let (config, port) = (BROKER_AUTH_TOML, settings.admin_port(index));
-        let program = one_of_several(program, layout, config, index, port)?;
-        planned.push((Stage::Login, program));
+        if let Some(program) =
+            plan.ours(&format!("broker-auth-{}", index + 1), "overlay-broker-auth")?
+        {
+            let (config, port) = (BROKER_AUTH_TOML, settings.admin_port(index));
+            let program = one_of_several(program, layout, config, index, port)?;
+            plan.programs.push((Stage::Login, program));
+        }
     }
     if settings.enrols() && !layout.path(PROVISIONER_JWT).exists() {
         app.output.warn(
             "the provisioner has no token and is not started; `overlay cell check` says what to do",
         );
-    } else if settings.enrols() {
-        let provisioner = programs::ours("overlay-provisioner", app)?;
+    } else {
         for index in 0..settings.run.provisioners {
-            let program = Program::new(&format!("provisioner-{}", index + 1), &provisioner);
-            let (config, port) = (PROVISIONER_TOML, settings.provisioner_port(index));
-            let program = one_of_several(program, layout, config, index, port)?;
-            planned.push((Stage::Provisioners, program));
+            if let Some(program) =
+                plan.ours(&format!("provisioner-{}", index + 1), "overlay-provisioner")?
+            {
+                let (config, port) = (PROVISIONER_TOML, settings.provisioner_port(index));
+                let program = one_of_several(program, layout, config, index, port)?;
+                plan.programs.push((Stage::Provisioners, program));
+            }
         }
     }
-    if args.no_nodes || settings.run.nodes.is_empty() {
-        return Ok(planned);
-    }
-    let server = programs::ours("overlay-server", app)?;
-    for identity in &settings.run.nodes {
+    let nodes = settings.run.nodes.iter().filter(|_| !args.no_nodes);
+    for identity in nodes {
         if !layout.path(&of_node(identity, NODE_JWT)).exists() {
             app.output.warn(format!(
                 "node {identity} has no token and is not started; `overlay cell check` says what to do"
             ));
-            continue;
+        } else if let Some(program) = plan.ours(identity, "overlay-server")? {
+            let program = program
+                .argument("--config")
+                .argument(layout.path(&of_node(identity, NODE_TOML)));
+            plan.programs.push((Stage::Nodes, program));
         }
-        let program = Program::new(identity, &server)
-            .argument("--config")
-            .argument(layout.path(&of_node(identity, NODE_TOML)));
-        planned.push((Stage::Nodes, program));
     }
-    Ok(planned)
+    plan.finish()
+}
+
+/// Programs as they are chosen, and the names that could have been.
+struct Plan<'a> {
+    only: &'a [String],
+    names: Vec<String>,
+    /// Programs of ours that were found.
+    found: BTreeMap<&'static str, programs::Program>,
+    programs: Vec<(Stage, Program)>,
+    app: &'a App,
+}
+
+impl Plan<'_> {
+    fn wants(&mut self, name: &str) -> bool {
+        self.names.push(name.to_owned());
+        self.only.is_empty() || self.only.iter().any(|wanted| wanted == name)
+    }
+
+    /// A program of ours under a name of its own, if it was asked for.
+    fn ours(&mut self, name: &str, binary: &'static str) -> Result<Option<Program>, Failure> {
+        if !self.wants(name) {
+            return Ok(None);
+        }
+        let found = match self.found.entry(binary) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(programs::ours(binary, self.app)?),
+        };
+        Ok(Some(Program::new(name, found)))
+    }
+
+    fn finish(self) -> Result<Vec<(Stage, Program)>, Failure> {
+        match self.only.iter().find(|name| !self.names.contains(name)) {
+            None => Ok(self.programs),
+            Some(unknown) => Err(Failure::usage(format!(
+                "--only names {unknown:?}, which this cell has not"
+            ))
+            .hint(format!("it has {}", self.names.join(", ")))),
+        }
+    }
 }
 
 /// Number `index` of several programs of the same configuration: all but the first tell their health elsewhere.
@@ -174,27 +223,6 @@ fn one_of_several(
     let text = format!("[admin]\nlisten = \"127.0.0.1:{port}\"\n");
     write::file(&extra, SECRET, text.as_bytes(), Existing::Replace)?;
     Ok(program.argument("--config").argument(extra))
-}
-
-/// Keeps those of the programs that were asked for.
-fn chosen(
-    planned: Vec<(Stage, Program)>,
-    only: &[String],
-) -> Result<Vec<(Stage, Program)>, Failure> {
-    if only.is_empty() {
-        return Ok(planned);
-    }
-    let names: Vec<&str> = planned.iter().map(|(_, program)| program.name()).collect();
-    if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
-        return Err(
-            Failure::usage(format!("--only names {unknown:?}, which this cell has not"))
-                .hint(format!("it has {}", names.join(", "))),
-        );
-    }
-    Ok(planned
-        .into_iter()
-        .filter(|(_, program)| only.iter().any(|name| name == program.name()))
-        .collect())
 }
 
 /// Starts, watches and stops the children in order.
