@@ -120,3 +120,6 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ mod faulty;
 mod files;
 mod flow;
 mod helper;
+mod helper_faults;
 mod machine;
 mod tokens;
 mod upgrade;
@@ -19,6 +20,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("provisioner/flow-others.json", flow::flows),
     ("provisioner/flow-private-key.json", flow::flows),
     ("provisioner/flow-v1.json", v1::flow),
+    ("provisioner/helper-faults.json", helper_faults::helpers),
     ("provisioner/helper.json", helper::exchanges),
     ("provisioner/server-jwt.json", tokens::server_tokens),
     ("provisioner/upgrade.json", upgrade::upgrades),
