@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{DataError, Excess};
 use super::field::{self, data};
+use super::{DataError, Excess};
 use crate::SecretText;
 
 /// Names of the actions.

@@ -270,6 +270,25 @@ fn the_display_is_failed_unless_said_otherwise() {
 }
 
 #[test]
+fn every_text_of_the_builtins_has_a_rule_and_a_limit() {
+    // Choria's own schema of descriptions demands both
+    for (ddl, action) in builtins()
+        .iter()
+        .flat_map(|ddl| ddl.actions.iter().map(move |action| (ddl, action)))
+    {
+        for (name, input) in &action.input {
+            let complete = !input.validation.is_empty() && input.maxlength > 0;
+            assert!(
+                input.kind != super::InputKind::String || complete,
+                "{}#{}: {name}",
+                ddl.metadata.name,
+                action.action
+            );
+        }
+    }
+}
+
+#[test]
 fn every_aggregate_of_the_builtins_names_an_output() {
     for (ddl, action) in builtins()
         .iter()
