@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use overlay_protocol::id::{Collective, Identity, Ksuid};
+use overlay_protocol::id::{Collective, Identity, Ksuid, MAX_NAME_BYTES};
 use overlay_protocol::subject;
 use overlay_tokens::claims::{DEFAULT_OU, ServerClaims};
 use overlay_tokens::issue::{IssueError, ServerToken};
@@ -14,6 +14,8 @@ use crate::policy::Issue;
 
 /// Issuer of tokens as long as the chain has not named the real one.
 const ISSUER: &str = "Choria Provisioner";
+/// Collectives are kept in the record of the node, which must stay small.
+const MOST_COLLECTIVES: usize = 64;
 const COLLECTIVES: &str = "collectives";
 const SECURITY: &str = "plugin.security.provider";
 
@@ -26,6 +28,10 @@ pub(crate) enum ClaimsError {
     Subject(String),
     #[error("the helper wants the token to end at {0}, which is beyond all calendars")]
     Expiry(i64),
+    #[error("the helper wants more than {MOST_COLLECTIVES} collectives")]
+    TooMany,
+    #[error("the helper wants an organisation whose name is too long")]
+    Organisation,
     #[error("the token cannot be made")]
     Issue(#[from] IssueError),
 }
@@ -50,6 +56,16 @@ pub(crate) fn build(
     let none = WantedClaims::default();
     let wanted = wanted.unwrap_or(&none);
     let collectives = collectives(wanted, configuration);
+    if collectives.len() > MOST_COLLECTIVES {
+        return Err(ClaimsError::TooMany);
+    }
+    if wanted
+        .ou
+        .as_ref()
+        .is_some_and(|ou| ou.len() > MAX_NAME_BYTES)
+    {
+        return Err(ClaimsError::Organisation);
+    }
     for collective in &collectives {
         if Collective::new(collective.as_str()).is_err() {
             return Err(ClaimsError::Collective(collective.clone()));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use overlay_protocol::id::Identity;
+use overlay_protocol::id::{Identity, MAX_NAME_BYTES};
 use overlay_protocol::provisioning::action::ConfigureRequest;
 use overlay_tokens::SecretText;
 use overlay_tokens::key_transport::{ExchangeKey, encrypt_private_key};
@@ -32,6 +32,9 @@ pub(crate) fn configuration(
     let unusable = |text: String| Why::new(Reason::HelperOutput, text);
     if answer.configuration.is_empty() {
         return Err(unusable("the helper gave no configuration".to_owned()));
+    }
+    if answer.placement.len() > MAX_NAME_BYTES {
+        return Err(unusable("the helper's placement is too long".to_owned()));
     }
     let mut configuration = answer.configuration.clone();
     if !answer.placement.is_empty() {

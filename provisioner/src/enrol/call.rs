@@ -12,7 +12,7 @@ use overlay_tokens::UnixTime;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::command::{Action, Call, CallFault, CallId, Command, Note, Why};
+use super::command::{Action, Call, CallFault, CallId, Command, Note, Why, cut};
 use super::end::End;
 use super::tries::{Tries, plan};
 use super::{Enrolment, Facts, Stage};
@@ -130,7 +130,8 @@ impl Enrolment {
     ) -> Result<(), End> {
         if sender != self.identity.as_str() {
             out.push(Command::Tell(Note::Odd(format!(
-                "a reply came from {sender:?} in place of {}, and was passed over",
+                "a reply came from {:?} in place of {}, and was passed over",
+                cut(sender, 255),
                 self.identity
             ))));
             return Ok(());

@@ -15,6 +15,14 @@ use crate::answer::{Answer, HelperFault};
 use crate::question::Question;
 use crate::reason::Reason;
 
+/// Longest sentence for people, in bytes: nodes and helpers may say more.
+const MOST_MESSAGE: usize = 1000;
+
+/// The beginning of a text, in whole characters.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+}
+
 /// How a node was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Found {
@@ -373,13 +381,12 @@ pub struct Why {
 }
 
 impl Why {
-    /// Makes one.
+    /// Makes one; a long sentence is cut.
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-        }
+        let mut message = message.into();
+        message.truncate(cut(&message, MOST_MESSAGE).len());
+        Self { reason, message }
     }
 }
 

@@ -14,6 +14,9 @@ use crate::candidate::{Turn, admissible};
 use crate::reason::Reason;
 use crate::time::{after, until};
 
+/// Longest version of a node's software, in bytes.
+const MOST_VERSION: usize = 128;
+
 impl Enrolment {
     /// Asks for everything that the judgement needs, all at once, unless the node is to be left alone.
     pub(super) fn start(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Result<(), End> {
@@ -98,6 +101,10 @@ impl Enrolment {
         let reply = InventoryReply::from_value(data)?;
         let version = match reply.data.get("version") {
             None | Some(Value::Null) => return Err(DataError::Missing { member: "version" }.into()),
+            // It is kept in the record of the node, which must stay small.
+            Some(Value::String(version)) if version.len() > MOST_VERSION => {
+                return Err(wrong("version", "a text of a few letters"));
+            }
             Some(Value::String(version)) => version.clone(),
             Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
                 return Err(wrong("version", "a text"));

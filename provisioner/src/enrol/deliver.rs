@@ -227,6 +227,8 @@ impl Enrolment {
                 claims::ClaimsError::Issue(_) => Reason::IssueFailed,
                 claims::ClaimsError::Collective(_)
                 | claims::ClaimsError::Subject(_)
+                | claims::ClaimsError::TooMany
+                | claims::ClaimsError::Organisation
                 | claims::ClaimsError::Expiry(_) => Reason::HelperOutput,
             };
             End::Failed(Why::new(reason, error.to_string()))

@@ -1,11 +1,11 @@
 //! What is judged once a node has answered for the first time.
 
-use overlay_protocol::id::{Identity, sha256_hex};
+use overlay_protocol::id::{Identity, MAX_NAME_BYTES, sha256_hex};
 use overlay_protocol::provisioning::{NodeRecord, NodeState, TokenFacts};
 use overlay_tokens::claims::{OverlayExtension, ProvisioningClaims, ServerClaims};
 use overlay_tokens::{PublicKey, UnixTime, Unverified, Verified, VerifyError, verify_renewal};
 
-use super::command::{NameState, Why};
+use super::command::{NameState, Why, cut};
 use crate::policy::{Conflict, Policy};
 use crate::reason::Reason;
 
@@ -62,11 +62,13 @@ pub(super) fn token(
             "the node's provisioning token is good once and has no id to remember it by",
         ));
     }
-    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    // An issuer may write long texts into a token, and records must stay small.
+    let some =
+        |text: &str| Some(cut(text, MAX_NAME_BYTES).to_owned()).filter(|text| !text.is_empty());
     let facts = TokenFacts {
         sha256: sha256_hex(text),
         id: some(id),
-        organisation: token.ou.clone(),
+        organisation: token.ou.as_deref().and_then(some),
         issuer: some(&token.standard.iss),
         expires: token.expires_at(),
         bound_to: extension.identity.map(String::from),
@@ -75,8 +77,7 @@ pub(super) fn token(
     let site = token
         .extensions
         .as_ref()
-        .and_then(|extensions| extensions.get(SITE)?.as_str())
-        .map(str::to_owned)
+        .and_then(|extensions| some(extensions.get(SITE)?.as_str()?))
         .or_else(|| policy.site.clone());
     Ok(Shown { token, facts, site })
 }
@@ -127,7 +128,7 @@ pub(super) fn renewal(
     if token.identity != identity.as_str() {
         return Err(unproven(format!(
             "the token by which the node wants to renew is that of {:?}",
-            token.identity
+            cut(&token.identity, MAX_NAME_BYTES)
         )));
     }
     let key = token

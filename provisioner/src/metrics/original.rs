@@ -4,6 +4,7 @@ use prometheus::core::{AtomicU64, GenericCounter};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::summary::Summary;
+use crate::enrol::Action;
 
 /// The original's metrics, with the label `site`.
 #[derive(Clone, Debug)]
@@ -50,6 +51,9 @@ impl Original {
         let rpc_errors =
             IntCounterVec::new(opts("rpc_errors", "Calls of nodes that failed"), &["rpc"])?;
         registry.register(Box::new(rpc_errors.clone()))?;
+        for action in Action::ALL {
+            rpc_errors.with_label_values(&[&action.to_string()]).inc_by(0);
+        }
         Ok(Self {
             rpc_time,
             rpc_errors,

@@ -24,13 +24,14 @@ use std::time::Duration;
 use async_nats::{Client, Subscriber};
 use futures_util::StreamExt as _;
 use overlay_protocol::id::{Collective, Identity, Ksuid};
-use overlay_protocol::provisioning::{NodeState, control};
+use overlay_protocol::provisioning::control;
 use overlay_runtime::nats::election::Leadership;
 use overlay_runtime::{CancellationToken, Clock, Tasks};
 use overlay_tokens::UnixTime;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::events::Announcement;
 use super::issuer::Issuer;
 use super::login::Credentials;
 use super::mirror::{Change, Mirror};
@@ -81,7 +82,7 @@ pub(super) struct Sources {
     pub(super) replies: Subscriber,
     pub(super) answers: Subscriber,
     pub(super) members: Subscriber,
-    pub(super) found: mpsc::Receiver<Identity>,
+    pub(super) found: mpsc::Receiver<Announcement>,
     pub(super) changes: mpsc::Receiver<Change>,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) pause: watch::Receiver<Option<control::Pause>>,
@@ -221,7 +222,7 @@ impl Driver {
             Some(message) = sources.members.next() => self.take_member(&message).await,
             Some(order) = sources.orders.recv() => self.take_order(order),
             Some(change) = sources.changes.recv() => self.take_change(change).await,
-            Some(identity) = sources.found.recv(), if room => self.offer(identity, Found::Event),
+            Some(found) = sources.found.recv(), if room => self.take_found(&found),
             () = sleep_for(again) => {}
         }
         self.settle().await;
@@ -270,10 +271,7 @@ impl Driver {
 
     /// A node was found.
     fn offer(&mut self, identity: Identity, found: Found) {
-        if let Some(&id) = self.names.get(&identity) {
-            if found == Found::Event {
-                self.begin_anew(id);
-            }
+        if self.names.contains_key(&identity) {
             return;
         }
         match self.queue.offer(identity, found, self.now()) {
@@ -356,9 +354,6 @@ impl Driver {
 
     /// An operator quarantined a node: whoever works on it stops.
     async fn take_change(&mut self, change: Change) {
-        if change.state != NodeState::Quarantined {
-            return;
-        }
         self.queue.remove(&change.identity);
         let Some(&id) = self.names.get(&change.identity) else {
             return;

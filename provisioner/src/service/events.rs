@@ -11,6 +11,7 @@ use overlay_protocol::lifecycle::{Event, EventKind};
 use overlay_protocol::subject::stream::PROVISIONING_EVENTS_CONSUMER;
 use overlay_protocol::subject;
 use overlay_runtime::{Backoff, CancellationToken, err_chain};
+use overlay_tokens::UnixTime;
 use tokio::sync::{mpsc, watch};
 
 use crate::metrics::{Dropped, Metrics};
@@ -25,6 +26,14 @@ const MAX_DELIVER: i64 = 20;
 /// Kinds of events by which a node says that it waits.
 const KINDS: [&str; 2] = ["startup", "alive"];
 
+/// A node says that it waits.
+#[derive(Debug)]
+pub(super) struct Announcement {
+    pub(super) identity: Identity,
+    /// When the broker took it.
+    pub(super) at: UnixTime,
+}
+
 /// Reads announcements while the instance is active.
 #[derive(Debug)]
 pub(super) struct Events {
@@ -33,7 +42,7 @@ pub(super) struct Events {
     pub(super) metrics: Metrics,
     pub(super) active: watch::Receiver<bool>,
     /// Where they go; when it is full, they stay in the stream.
-    pub(super) found: mpsc::Sender<Identity>,
+    pub(super) found: mpsc::Sender<Announcement>,
 }
 
 impl Events {
@@ -110,7 +119,9 @@ impl Events {
         match Event::decode(&message.payload, &Limits::default()) {
             Ok(event) if is_announcement(&event.kind) => match Identity::new(event.identity) {
                 Ok(identity) => {
-                    if self.found.send(identity).await.is_err() {
+                    let at = taken_at(&message);
+                    let found = Announcement { identity, at };
+                    if self.found.send(found).await.is_err() {
                         return;
                     }
                 }
@@ -126,6 +137,15 @@ impl Events {
             tracing::debug!(%error, "an announcement was not acknowledged; it comes again");
         }
     }
+}
+
+/// When the broker took a message, by its own clock.
+fn taken_at(message: &Message) -> UnixTime {
+    let nanos = message
+        .info()
+        .map_or(0, |info| info.published.unix_timestamp_nanos());
+    let secs = i64::try_from(nanos / 1_000_000_000).unwrap_or_default();
+    UnixTime::from_secs(secs)
 }
 
 fn is_announcement(kind: &EventKind) -> bool {

@@ -53,13 +53,12 @@ struct Stored {
     json: Box<[u8]>,
 }
 
-/// A change that concerns nodes that are worked on.
+/// A quarantine by an operator.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) identity: Identity,
-    pub(super) state: NodeState,
-    /// Who made it, when it was an operator.
-    pub(super) operator: Option<String>,
+    /// Who made it.
+    pub(super) operator: String,
     pub(super) instance: Option<String>,
 }
 
@@ -229,7 +228,7 @@ impl Mirror {
                 continue;
             };
             let (revision, left) = (info.stream_sequence, info.pending);
-            self.take(store, &message, revision).await;
+            self.take(store, &message, revision);
             if left == 0 {
                 self.set_loaded(store);
             }
@@ -237,19 +236,19 @@ impl Mirror {
         "no more messages".to_owned()
     }
 
-    async fn take(&self, store: Store, message: &Message, revision: u64) {
+    fn take(&self, store: Store, message: &Message, revision: u64) {
         let Some(key) = store.key(&message.subject) else {
             return;
         };
         let payload = (!is_removal(message.headers.as_ref())).then_some(&message.payload);
         match store {
-            Store::Nodes => self.take_node(key, payload.map(AsRef::as_ref), revision).await,
+            Store::Nodes => self.take_node(key, payload.map(AsRef::as_ref), revision),
             Store::Control => self.take_word(key, payload.map(AsRef::as_ref)),
             Store::Events | Store::Audit | Store::Claims | Store::Tokens => {}
         }
     }
 
-    async fn take_node(&self, key: &str, payload: Option<&[u8]>, revision: u64) {
+    fn take_node(&self, key: &str, payload: Option<&[u8]>, revision: u64) {
         let Some(json) = payload else {
             self.nodes().remove(key);
             return;
@@ -272,16 +271,17 @@ impl Mirror {
                 },
             );
         }
-        // What instances write of nodes they work on concerns nobody but those who look.
-        if record.operator.is_some() {
+        // Only what stops the work on a node concerns whoever works on nodes, and not what stood there before the work
+        // began. Nothing waits here: nodes that are not worked on are looked up before they are.
+        let is_news = self.is_loaded(Store::Nodes) && record.state == NodeState::Quarantined;
+        if let (true, Some(operator)) = (is_news, record.operator) {
             let change = Change {
                 identity: record.identity,
-                state: record.state,
-                operator: record.operator,
+                operator,
                 instance: record.instance,
             };
-            if self.changes.send(change).await.is_err() {
-                tracing::debug!("nobody works on nodes any more");
+            if let Err(error) = self.changes.try_send(change) {
+                tracing::warn!(%error, "a quarantine does not stop what was begun");
             }
         }
     }
@@ -305,6 +305,11 @@ impl Mirror {
                 }
             }
         }
+    }
+
+    fn is_loaded(&self, store: Store) -> bool {
+        let which = usize::from(store == Store::Control);
+        self.loaded.borrow().get(which).copied().unwrap_or_default()
     }
 
     fn set_loaded(&self, store: Store) {

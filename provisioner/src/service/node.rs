@@ -28,8 +28,8 @@ pub(super) struct Node {
     pub(super) sender: Option<String>,
     /// Absent until it is claimed.
     pub(super) enrolment: Option<Box<Enrolment>>,
-    /// Whether it answered a call.
-    pub(super) is_heard: bool,
+    /// When it was told to restart.
+    pub(super) restarted: Option<UnixTime>,
     /// What is still to be done, in order.
     pub(super) todo: VecDeque<Command>,
     /// Writes that are not acknowledged: calls, helper and the end wait for them.
@@ -129,7 +129,7 @@ impl Node {
             claim: 0,
             sender: None,
             enrolment: None,
-            is_heard: false,
+            restarted: None,
             todo: VecDeque::new(),
             writes: 0,
             asks: Vec::new(),

@@ -12,22 +12,28 @@ pub(crate) const QUICK: &str = "[streams.claims]\nlease = \"5s\"\nkeep = \"5s\"\
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_provisioners_at_once_enrol_each_node_once() {
+    pair(200).await;
+}
+
+/// Two provisioners of one name and caller, and so many nodes.
+pub(crate) async fn pair(count: usize) {
     let cell = Cell::start().await;
     let (one, two) = (cell.provisioner(QUICK), cell.provisioner(QUICK));
     let fleet = cell
         .nodes()
-        .count(200)
+        .count(count)
         .behaviour(leaving().latency(Duration::from_millis(20)))
         .start()
         .await;
     fleet.announce().await;
     all_enrolled_once(&fleet, &one).await;
+    let wanted = f64::from(u32::try_from(count).unwrap());
     eventually(SOON, OFTEN, || async {
         let sum = one.outcome("enrolled") + two.outcome("enrolled");
-        if sum >= 200.0 { Ok(()) } else { Err(format!("{sum}")) }
+        if sum >= wanted { Ok(()) } else { Err(format!("{sum}")) }
     })
     .await;
-    assert_eq!(one.outcome("enrolled") + two.outcome("enrolled"), 200.0);
+    assert_eq!(one.outcome("enrolled") + two.outcome("enrolled"), wanted);
     let locked = fleet.names_where(|seen| !seen.refusals.is_empty());
     assert!(locked.is_empty(), "{locked:?}");
 }
@@ -86,17 +92,22 @@ async fn the_other_instance_takes_over_within_the_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_restarted_in_the_middle_costs_no_node() {
+    restart(40).await;
+}
+
+/// So many nodes, and a broker that is restarted in the middle.
+pub(crate) async fn restart(count: usize) {
     let mut cell = Cell::start().await;
     let fleet = cell
         .nodes()
-        .count(40)
+        .count(count)
         .behaviour(leaving().latency(Duration::from_millis(150)))
         .reconnect(Duration::from_millis(200))
         .start()
         .await;
     let provisioner = cell.provisioner(&format!("{QUICK}[limits]\nworkers = 4\n"));
     fleet.announce().await;
-    eventually(SOON, OFTEN, || async { fleet.names_where(|seen| seen.restarts > 0).len() >= 5 }).await;
+    eventually(SOON, OFTEN, || async { fleet.names_where(|seen| seen.restarts > 0).len() * 8 >= count }).await;
     cell.broker.restart();
     eventually(SOON * 2, OFTEN, || async {
         let left = fleet.names_where(|seen| seen.restarts == 0);

@@ -338,3 +338,55 @@ fn whoever_lost_the_claim_does_nothing_more() {
     assert!(matches!(commands.as_slice(), [Command::Finish(_)]));
     world.record = None;
 }
+
+#[test]
+fn what_is_kept_of_a_node_stays_small_whatever_it_says() {
+    let long = "x".repeat(70_000);
+    let small = |world: &World| {
+        let record = world
+            .record
+            .as_ref()
+            .map(|record| serde_json::to_vec(record).unwrap().len());
+        let audits = world.details.iter();
+        let audits = audits.map(|details| serde_json::to_vec(details).unwrap().len());
+        record.into_iter().chain(audits).all(|bytes| bytes < 32_768)
+    };
+    for (action, member) in [
+        (Action::Inventory, "version"),
+        (Action::Gen25519, "public_key"),
+        (Action::Gen25519, "signature"),
+        (Action::Jwt, "jwt"),
+        (Action::Jwt, "ecdh_public"),
+        (Action::Configure, "message"),
+    ] {
+        let mut world = World::new();
+        world
+            .node
+            .fail(action, Fault::Says(member, json!(long)), 99);
+        world.run();
+        assert!(small(&world), "{action} {member}");
+    }
+    let text: &'static str = String::leak(long.clone());
+    let mut world = World::new();
+    world.node.fail(Action::Gen25519, Fault::Aborts(text), 99);
+    assert_eq!(world.verdict(), ("failed", "aborted"));
+    assert!(small(&world));
+    assert!(world.notes.iter().all(|note| note.len() < 2000));
+
+    let many: Vec<_> = (0..5000).map(|number| format!("c{number}")).collect();
+    for members in [
+        json!({"msg": long}),
+        json!({"placement": long}),
+        json!({"server_claims": {"ou": long}}),
+        json!({"server_claims": {"collectives": many}}),
+    ] {
+        let mut world = World::new();
+        world.helper = Ok(super::world::configuration_with(members));
+        world.run();
+        assert!(small(&world));
+    }
+    let mut world = World::new();
+    world.node.jwt = world.token_with(json!({"site": long}));
+    world.run();
+    assert!(small(&world));
+}

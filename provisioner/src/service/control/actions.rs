@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 
 use super::super::driver::Order;
 use super::{Asked, Control};
+use crate::record;
 use crate::store::{ClaimState, ClaimValue, Store, at_revision, once, removal};
 
 /// How long the broker may take for one step.
@@ -185,9 +186,7 @@ impl Control {
                     "{identity} is quarantined: release it first"
                 )));
             }
-            record.not_before = None;
-            record.operator = Some(asked.caller.to_owned());
-            record.updated = asked.now.secs;
+            record::retry(&mut record, asked.caller, asked.now.secs);
             self.put_record(&record, Some(revision)).await?;
         }
         self.audit(&asked, Kind::Retried, Some(identity), &request.reason)
@@ -205,16 +204,10 @@ impl Control {
             || NodeRecord::new(identity.clone(), asked.now.secs),
             |(record, _)| record,
         );
-        if record.state != NodeState::Quarantined {
-            record.since = asked.now.secs;
-        }
-        record.state = NodeState::Quarantined;
-        record.not_before = None;
-        record.updated = asked.now.secs;
-        record.operator = Some(asked.caller.to_owned());
+        record::quarantine(&mut record, asked.caller, &request.reason, asked.now.secs);
+        // Whoever works on it stops, this instance too.
         record.instance = None;
         record.confirmed = false;
-        record.set_reason("operator", &request.reason);
         self.put_record(&record, revision).await?;
         self.audit(&asked, Kind::Quarantined, Some(identity), &request.reason)
             .await?;
@@ -236,27 +229,13 @@ impl Control {
             self.remove(Store::Tokens, &key).await?;
         }
         self.free_claim(identity).await?;
-        // A member stays what it is: its name is free for whoever comes by it.
-        let is_member = matches!(record.state, NodeState::Member | NodeState::Restarting);
-        if !is_member {
-            record.state = NodeState::Waiting;
-            record.since = asked.now.secs;
-        }
-        record.updated = asked.now.secs;
-        record.not_before = None;
-        record.failures = 0;
-        record.first_failure = None;
-        record.deferrals = 0;
-        record.enrolments.clear();
-        record.reason = None;
-        record.message = None;
-        record.confirmed = true;
-        record.operator = Some(asked.caller.to_owned());
+        record::release(&mut record, asked.caller, asked.now.secs);
         record.instance = None;
+        let waits = !matches!(record.state, NodeState::Member | NodeState::Restarting);
         self.put_record(&record, Some(revision)).await?;
         self.audit(&asked, Kind::Released, Some(identity), &request.reason)
             .await?;
-        if !is_member {
+        if waits {
             self.order(identity);
         }
         Ok(done(&format!("{identity} is free to be enrolled")))

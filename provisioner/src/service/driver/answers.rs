@@ -74,11 +74,13 @@ impl Driver {
         else {
             return;
         };
-        if !std::mem::replace(over, true) {
+        // A reply in another's name does not end the wait for the node's own.
+        let is_own = self
+            .nodes
+            .get(node)
+            .is_some_and(|node| node.identity.as_str() == heard.sender);
+        if is_own && !std::mem::replace(over, true) {
             self.parts.metrics.answered(*action, sent.elapsed());
-        }
-        if let Some(node) = self.nodes.get_mut(node) {
-            node.is_heard = true;
         }
         let input = Input::Reply {
             call: *call,

@@ -10,22 +10,22 @@ use std::time::Duration;
 use async_nats::Message;
 use overlay_protocol::id::Identity;
 use overlay_tokens::UnixTime;
-use tokio::time::Instant;
 
+use super::super::events::Announcement;
 use super::super::node::{Node, NodeId, What};
 use super::{Driver, Stage};
 use crate::enrol::{Enrolment, Found, Input};
 use crate::entropy::Entropy;
 use crate::metrics::ClaimOutcome;
-use crate::time::until;
+use crate::time::{after, until};
 use crate::store::{ClaimState, ClaimValue, SEQUENCE, Store, Written, at_revision};
 
 /// How long the end of a claim stays in the bucket, as short as the broker has it.
 const PARTING: Duration = Duration::from_secs(1);
 /// How long a node is not tried again when the broker did not take its claim.
 const AFTER_FAULT: Duration = Duration::from_secs(5);
-/// A node that announces itself is not called again sooner than this.
-const ANEW: Duration = Duration::from_secs(1);
+/// No node is back sooner than this after it was told to restart: it waits for two seconds first.
+const RESTART: Duration = Duration::from_secs(1);
 /// Nodes lock other callers out for so long after a call.
 const LOCK: i64 = 120;
 
@@ -109,28 +109,29 @@ impl Driver {
         self.inputs.push_back((id, Input::Start));
     }
 
-    /// A node announces itself that was called and has not answered: it was not there yet, so it is called again.
-    pub(super) fn begin_anew(&mut self, id: NodeId) {
-        let Some(node) = self.nodes.get_mut(&id) else {
+    /// A node that is worked on announces itself.
+    ///
+    /// One that is awaited in the fleet and says so is back without having become a member, unless it said so before it
+    /// was restarted and is heard only now: the time at which the broker took the announcement tells.
+    fn take_announcement(&mut self, id: NodeId, at: UnixTime) {
+        let Some(node) = self.nodes.get(&id) else {
             return;
         };
-        let waits = node.stage == Stage::Contacting
-            && !node.is_heard
-            && node.enrolment.is_some()
-            && node.writes == 0
-            && node.since.elapsed() > ANEW;
-        if !waits {
-            return;
+        let is_news = match node.restarted {
+            Some(restarted) => after(restarted, RESTART) < at,
+            None => true,
+        };
+        if is_news && node.enrolment.is_some() {
+            self.inputs.push_back((id, Input::Announced));
         }
-        tracing::debug!(identity = %node.identity, "it announces itself while it is awaited: called again");
-        node.todo.clear();
-        node.probe = None;
-        node.since = Instant::now();
-        let (asks, claim) = (std::mem::take(&mut node.asks), node.claim);
-        for ask in asks {
-            self.asks.remove(&ask);
+    }
+
+    /// A node announced itself.
+    pub(super) fn take_found(&mut self, found: &Announcement) {
+        match self.names.get(&found.identity) {
+            Some(&id) => self.take_announcement(id, found.at),
+            None => self.offer(found.identity.clone(), Found::Event),
         }
-        self.begin(id, claim);
     }
 
     /// Who has the claim that this instance did not get.

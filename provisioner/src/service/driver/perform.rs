@@ -71,7 +71,7 @@ impl Driver {
     }
 
     async fn call(&mut self, id: NodeId, call: Call) {
-        let now_ns = self.now_ns();
+        let (now, now_ns) = (self.now(), self.now_ns());
         let sent = Instant::now();
         let is_fenced = self.is_fenced();
         let Some(node) = self.nodes.get_mut(&id) else {
@@ -83,6 +83,9 @@ impl Driver {
             return;
         }
         node.called = Some(call.action);
+        if call.action == Action::Restart {
+            node.restarted = Some(now);
+        }
         let sender = node.sender.clone();
         tracing::debug!(identity = %node.identity, "{}", doing(call.action));
         let subject = subject::unprovisioned_node(&node.identity);

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use overlay_protocol::id::Identity;
-use overlay_protocol::provisioning::{NodeRecord, NodeState};
+use overlay_protocol::provisioning::NodeState;
 use overlay_protocol::subject;
 use tokio::time::Instant;
 
 use super::super::node::{Ask, Due, What};
 use super::Driver;
 use crate::enrol::Found;
+use crate::record;
 use crate::store::{Store, at_revision};
 
 /// How often is looked for them.
@@ -73,25 +74,12 @@ impl Driver {
 
     /// A node that nobody here waits for is a member.
     pub(super) async fn note_member(&mut self, identity: &Identity) {
-        let Some((record, revision)) = self.parts.mirror.stored(identity) else {
+        let Some((mut record, revision)) = self.parts.mirror.stored(identity) else {
             return;
         };
-        if record.state != NodeState::Restarting {
+        if !record::seen_as_member(&mut record, self.now().secs) {
             return;
         }
-        let now = self.now().secs;
-        let record = NodeRecord {
-            state: NodeState::Member,
-            since: now,
-            updated: now,
-            failures: 0,
-            first_failure: None,
-            deferrals: 0,
-            reason: None,
-            message: None,
-            not_before: None,
-            ..record
-        };
         tracing::info!(%identity, "seen in the fleet after the instance that enrolled it was gone");
         // Another instance may write it at the same time: one of them does.
         let headers = at_revision(revision, None);
