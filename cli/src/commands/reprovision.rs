@@ -26,6 +26,8 @@ use crate::select::Plan;
 use crate::text;
 
 const ACTION: &str = "reprovision";
+/// What the provisioner says of a node that it has no record of.
+const UNKNOWN: &str = "Nothing is known of";
 /// Names shown before the question.
 const SHOWN: usize = 8;
 
@@ -188,6 +190,8 @@ impl Sending<'_> {
             };
             match self.control.act(Act::Release.action(), &request).await {
                 Ok(_) => released.push(identity.clone()),
+                // A node that the provisioner has not enrolled has no name to be released.
+                Err(failure) if failure.line().contains(UNKNOWN) => released.push(identity.clone()),
                 // Nobody to release names is nobody to enrol nodes: better now than when they are gone.
                 Err(failure) if fates.is_empty() && released.is_empty() => {
                     return Err(failure

@@ -102,8 +102,13 @@ fn a_bare_node_becomes_a_member_and_is_looked_after() {
         "{listed}"
     );
     said(&place, &format!("provision nodes release {NODE}"));
-    let unknown = operator(&place, "provision nodes retry nobody.example.net");
-    assert_eq!(unknown.status.code(), Some(1));
+    for verb in ["show", "release"] {
+        let unknown = operator(
+            &place,
+            &format!("provision nodes {verb} nobody.example.net"),
+        );
+        assert_eq!(unknown.status.code(), Some(1), "{verb}");
+    }
 
     drop(node);
     drop(cell);

@@ -108,7 +108,7 @@ fn a_cell_comes_up_is_healthy_and_goes_down() {
     assert!(said.contains("healthy") && said.contains("node2"), "{said}");
 
     let children = pids(&place);
-    assert_eq!(children.len(), 4);
+    assert_eq!(children.len(), 5);
     succeeds(&place.cell("down", &[]));
     assert!(process.wait(DOWN).success());
     assert!(children.iter().all(|(_, pid)| !runs(*pid)));
@@ -129,7 +129,7 @@ fn no_child_outlives_a_killed_up() {
     let mut process = up(&place, &[]);
     process.wait_for_line("ready: cell test is up", UP);
     let children = pids(&place);
-    assert_eq!(children.len(), 3);
+    assert_eq!(children.len(), 4);
     kill(process.pid().into());
     process.wait(DOWN);
     eventually_blocking(DOWN, PERIOD, || {

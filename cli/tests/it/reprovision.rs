@@ -14,6 +14,10 @@ fn provisioner(desk: &Desk) -> Provisioner {
         if data["identity"] == "kept.example.net" {
             return RpcReply::failed(action, StatusCode::Aborted, "it is quarantined");
         }
+        if data["identity"] == "byhand.example.net" {
+            let said = "Nothing is known of byhand.example.net";
+            return RpcReply::failed(action, StatusCode::Aborted, said);
+        }
         let message = "released".to_owned();
         RpcReply::ok(action, Value::Object(to_data(&DoneReply { message })))
     })
@@ -65,6 +69,7 @@ fn names_are_released_before_nodes_go_in_batches() {
 fn each_node_that_did_not_go_is_named_with_its_reason() {
     let desk = Desk::new(vec![
         node("a.example.net"),
+        node("byhand.example.net"),
         node("kept.example.net"),
         node("silent.example.net").habit(Habit::Silent),
     ]);
@@ -78,7 +83,7 @@ fn each_node_that_did_not_go_is_named_with_its_reason() {
     let json = run.json();
     assert_eq!(
         (&json["sent_back"], &json["failed"]),
-        (&Value::from(1), &Value::from(2))
+        (&Value::from(2), &Value::from(2))
     );
     let message = |name: &str| {
         let all = json["nodes"].as_array().unwrap();
@@ -86,6 +91,7 @@ fn each_node_that_did_not_go_is_named_with_its_reason() {
         fate["message"].as_str().unwrap().to_owned()
     };
     assert_eq!(message("a.example.net"), "Restarting after 2s");
+    assert_eq!(message("byhand.example.net"), "Restarting after 2s");
     assert!(message("kept.example.net").contains("it is quarantined"));
     assert_eq!(message("silent.example.net"), "no answer");
     assert!(
