@@ -121,18 +121,40 @@ impl Formatter for GoFormatter {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-            let (plain, special) = rest.split_at(at);
-            writer.write_all(plain.as_bytes())?;
-            let mut chars = special.chars();
-            if let Some(found) = chars.next() {
-                write!(writer, "\\u{:04x}", u32::from(found))?;
+        let bytes = fragment.as_bytes();
+        let mut written = 0;
+        let (mut mark, mut separator) = (find_mark(bytes, 0), find_separator(bytes, 0));
+        // each is looked for from where it was found last, so the whole is read twice at most
+        while let Some(at) = [mark, separator].into_iter().flatten().min() {
+            writer.write_all(bytes.get(written..at).unwrap_or_default())?;
+            if mark == Some(at) {
+                let found = bytes.get(at).copied().unwrap_or_default();
+                write!(writer, "\\u{found:04x}")?;
+                written = at + 1;
+                mark = find_mark(bytes, written);
+            } else {
+                let last = bytes.get(at + 2).copied().unwrap_or_default();
+                writer.write_all(if last == 0xa8 { b"\\u2028" } else { b"\\u2029" })?;
+                written = at + 3;
+                separator = find_separator(bytes, written);
             }
-            rest = chars.as_str();
         }
-        writer.write_all(rest.as_bytes())
+        writer.write_all(bytes.get(written..).unwrap_or_default())
     }
+}
+
+/// Finds the next of the three characters that HTML gives a meaning.
+fn find_mark(bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    memchr::memchr3(b'<', b'>', b'&', rest).map(|at| from + at)
+}
+
+/// Finds the next of the two separators of lines that JavaScript takes for line ends, U+2028 and U+2029.
+fn find_separator(bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    memchr::memchr_iter(0xe2, rest)
+        .find(|at| matches!(rest.get(at + 1..at + 3), Some([0x80, 0xa8 | 0xa9])))
+        .map(|at| from + at)
 }
 
 #[cfg(test)]

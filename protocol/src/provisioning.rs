@@ -20,7 +20,8 @@ pub use field::{DataError, Excess};
 pub use inventory::InventoryReply;
 pub use key::{identity_of_key, record_key};
 pub use record::{
-    Issued, KEPT_ENROLMENTS, MAX_REASON_BYTES, NodeRecord, NodeState, StateError, TokenFacts,
+    Issued, KEPT_ENROLMENTS, MAX_COLLECTIVES, MAX_REASON_BYTES, MAX_WORD_BYTES, NodeRecord,
+    NodeState, StateError, TokenFacts,
 };
 
 /// Agent on a node that is to be enrolled.

@@ -24,6 +24,9 @@ pub const REFUSALS: &str = "choria.lifecycle.event.refused.broker_auth";
 pub const DEV_NULL: &str = "dev.null";
 /// Request by which a connection asks who it is.
 pub const USER_INFO: &str = "$SYS.REQ.USER.INFO";
+/// Request by which an account asks the broker how many connections of its own listen to a subject, which is the payload;
+/// the answer is a number.
+pub const LISTENERS: &str = "$SYS.DEBUG.SUBSCRIBERS";
 /// Requests of the broker that ask who may connect.
 pub const AUTH_CALLOUT: &str = "$SYS.REQ.USER.AUTH";
 /// Logins that the broker refused, told to the account that it asks who may connect.

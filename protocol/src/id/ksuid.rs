@@ -7,6 +7,13 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 const TEXT_LEN: usize = 27;
 const EPOCH: u64 = 1_400_000_000;
 
+/// Numbers of 32 bits that make up an id.
+const LIMBS: usize = 5;
+/// Characters that are read or written at once: as many as fit 32 bits.
+const GROUP: usize = 5;
+/// Values of so many characters.
+const GROUP_SCALE: u64 = 62_u64.pow(5);
+
 /// Sortable unique id: 4 bytes of seconds since 2014-05-13, 16 random bytes, written as 27 base62 characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -72,47 +79,72 @@ impl FromStr for Ksuid {
         if text.len() != TEXT_LEN {
             return Err(KsuidError::Length);
         }
-        let mut bytes = [0_u8; 20];
-        for byte in text.bytes() {
-            let digit = match byte {
-                b'0'..=b'9' => byte - b'0',
-                b'A'..=b'Z' => byte - b'A' + 10,
-                b'a'..=b'z' => byte - b'a' + 36,
-                _ => return Err(KsuidError::Character),
-            };
-            // value = value * 62 + digit, from the last byte up
-            let mut carry = u32::from(digit);
-            for place in bytes.iter_mut().rev() {
-                carry += u32::from(*place) * 62;
-                let [.., low] = carry.to_be_bytes();
-                *place = low;
-                carry >>= 8;
+        let mut limbs = [0_u32; LIMBS];
+        // the digits that do not fill a group come first
+        let (first, rest) = text.as_bytes().split_at(TEXT_LEN % GROUP);
+        for digits in std::iter::once(first).chain(rest.chunks(GROUP)) {
+            let (mut group, mut scale) = (0_u64, 1_u64);
+            for byte in digits {
+                group = group * 62 + u64::from(digit(*byte)?);
+                scale *= 62;
+            }
+            // value = value * scale + group, from the last limb up
+            let mut carry = group;
+            for limb in limbs.iter_mut().rev() {
+                carry += u64::from(*limb) * scale;
+                *limb = low(carry);
+                carry >>= 32;
             }
             if carry != 0 {
                 return Err(KsuidError::Overflow);
             }
         }
+        let mut bytes = [0_u8; 20];
+        for (place, limb) in bytes.chunks_mut(4).zip(limbs) {
+            place.copy_from_slice(&limb.to_be_bytes());
+        }
         Ok(Self(bytes))
     }
 }
 
+fn digit(byte: u8) -> Result<u8, KsuidError> {
+    match byte {
+        b'0'..=b'9' => Ok(byte - b'0'),
+        b'A'..=b'Z' => Ok(byte - b'A' + 10),
+        b'a'..=b'z' => Ok(byte - b'a' + 36),
+        _ => Err(KsuidError::Character),
+    }
+}
+
+/// Returns the last four bytes of a number.
+fn low(number: u64) -> u32 {
+    let [_, _, _, _, a, b, c, d] = number.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
 impl fmt::Display for Ksuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
+        let mut rest = [0_u32; LIMBS];
+        for (limb, bytes) in rest.iter_mut().zip(self.0.chunks(4)) {
+            *limb = bytes
+                .iter()
+                .fold(0, |limb, byte| limb << 8 | u32::from(*byte));
+        }
         let mut text = [b'0'; TEXT_LEN];
-        for place in text.iter_mut().rev() {
-            // rest = rest / 62, remainder is the digit
-            let mut remainder = 0_u32;
-            for byte in &mut rest {
-                let value = remainder * 256 + u32::from(*byte);
-                let [.., low] = (value / 62).to_be_bytes();
-                *byte = low;
-                remainder = value % 62;
+        for places in text.rchunks_mut(GROUP) {
+            // rest = rest / 62^5, the remainder is five digits
+            let mut group = 0_u64;
+            for limb in &mut rest {
+                let value = group << 32 | u64::from(*limb);
+                *limb = low(value / GROUP_SCALE);
+                group = value % GROUP_SCALE;
             }
-            let digit = usize::try_from(remainder)
-                .ok()
-                .and_then(|digit| ALPHABET.get(digit));
-            *place = digit.copied().unwrap_or(b'0');
+            for place in places.iter_mut().rev() {
+                let digit = usize::try_from(group % 62).ok();
+                let digit = digit.and_then(|digit| ALPHABET.get(digit));
+                *place = digit.copied().unwrap_or(b'0');
+                group /= 62;
+            }
         }
         f.write_str(std::str::from_utf8(&text).map_err(|_never| fmt::Error)?)
     }

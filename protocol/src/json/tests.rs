@@ -17,6 +17,20 @@ fn characters_that_go_escapes_are_escaped() {
     );
 }
 
+proptest! {
+    #[test]
+    fn what_go_escapes_is_escaped_wherever_it_stands(text in "([<>&\u{2028}\u{2029}\u{2027}\u{202a}é–\\\"a]|\\PC){0,40}") {
+        let plain = serde_json::to_string(&text).unwrap();
+        let expected = plain
+            .replace('<', "\\u003c")
+            .replace('>', "\\u003e")
+            .replace('&', "\\u0026")
+            .replace('\u{2028}', "\\u2028")
+            .replace('\u{2029}', "\\u2029");
+        prop_assert_eq!(encode_text(&text), expected);
+    }
+}
+
 #[test]
 fn a_member_twice_is_refused_even_if_both_agree() {
     let error = decode(r#"{"data":"a","data":"a"}"#).unwrap_err();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::record::cut;
+use super::record::{MAX_WORD_BYTES, shorten};
 use super::{Issued, TokenFacts};
 use crate::error::{DecodeError, Layer};
 use crate::id::Identity;
@@ -250,8 +250,43 @@ impl FromStr for Kind {
     }
 }
 
+impl Details {
+    /// Cuts texts for people to [`MAX_MESSAGE_BYTES`] and all others to [`MAX_WORD_BYTES`].
+    fn bound(&mut self) {
+        if let Some(message) = &mut self.message {
+            shorten(message, MAX_MESSAGE_BYTES);
+        }
+        if let Some(helper) = &mut self.helper {
+            shorten(&mut helper.decision, MAX_WORD_BYTES);
+            if let Some(message) = &mut helper.message {
+                shorten(message, MAX_MESSAGE_BYTES);
+            }
+        }
+        let words = [
+            &mut self.operator,
+            &mut self.request,
+            &mut self.reason,
+            &mut self.step,
+            &mut self.found,
+            &mut self.public_key,
+            &mut self.former_key,
+            &mut self.placement,
+            &mut self.version,
+        ];
+        for text in words.into_iter().flatten() {
+            shorten(text, MAX_WORD_BYTES);
+        }
+        if let Some(token) = &mut self.token {
+            token.bound();
+        }
+        if let Some(issued) = &mut self.issued {
+            issued.bound();
+        }
+    }
+}
+
 impl Record {
-    /// Makes a record; long texts for people are cut.
+    /// Makes a record; what nodes, helpers and tokens may have said at length is cut.
     #[must_use]
     pub fn new(
         id: impl Into<String>,
@@ -260,17 +295,7 @@ impl Record {
         time: i64,
         mut details: Details,
     ) -> Self {
-        let helper = details.helper.as_mut();
-        for text in [
-            details.message.as_mut(),
-            helper.and_then(|helper| helper.message.as_mut()),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            let end = cut(text, MAX_MESSAGE_BYTES).len();
-            text.truncate(end);
-        }
+        details.bound();
         Self {
             id: id.into(),
             kind,

@@ -12,6 +12,11 @@ pub const KEPT_ENROLMENTS: usize = 16;
 /// Longest text for people that a record keeps, in bytes.
 pub const MAX_REASON_BYTES: usize = 1024;
 
+/// Longest other text that a record keeps, in bytes.
+pub const MAX_WORD_BYTES: usize = 255;
+/// Most collectives that a record names.
+pub const MAX_COLLECTIVES: usize = 16;
+
 /// Where a node stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -252,15 +257,76 @@ impl NodeRecord {
         serde_json::from_slice(bytes).map_err(|source| DecodeError::Json { layer, source })
     }
 
-    /// Encodes the record.
+    /// Encodes the record; what nodes and helpers may have said at length is cut.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        json::encode(self)
+        let mut record = self.clone();
+        record.bound();
+        json::encode(&record)
+    }
+
+    fn bound(&mut self) {
+        if let Some(message) = &mut self.message {
+            shorten(message, MAX_REASON_BYTES);
+        }
+        let words = [
+            &mut self.found,
+            &mut self.reason,
+            &mut self.site,
+            &mut self.version,
+            &mut self.placement,
+            &mut self.instance,
+            &mut self.operator,
+        ];
+        for text in words.into_iter().flatten() {
+            shorten(text, MAX_WORD_BYTES);
+        }
+        let surplus = self.enrolments.len().saturating_sub(KEPT_ENROLMENTS);
+        self.enrolments.drain(..surplus);
+        if let Some(token) = &mut self.token {
+            token.bound();
+        }
+        if let Some(issued) = &mut self.issued {
+            issued.bound();
+        }
     }
 }
 
+impl Issued {
+    pub(super) fn bound(&mut self) {
+        for text in [&mut self.id, &mut self.public_key, &mut self.organisation] {
+            shorten(text, MAX_WORD_BYTES);
+        }
+        self.collectives.truncate(MAX_COLLECTIVES);
+        for text in &mut self.collectives {
+            shorten(text, MAX_WORD_BYTES);
+        }
+    }
+}
+
+impl TokenFacts {
+    pub(super) fn bound(&mut self) {
+        shorten(&mut self.sha256, MAX_WORD_BYTES);
+        let words = [
+            &mut self.id,
+            &mut self.organisation,
+            &mut self.issuer,
+            &mut self.bound_to,
+        ];
+        for text in words.into_iter().flatten() {
+            shorten(text, MAX_WORD_BYTES);
+        }
+    }
+}
+
+/// Shortens a text to at most `bytes` bytes, between characters.
+pub(super) fn shorten(text: &mut String, bytes: usize) {
+    let end = cut(text, bytes).len();
+    text.truncate(end);
+}
+
 /// Cuts a text to at most `bytes` bytes, between characters.
-pub(super) fn cut(text: &str, bytes: usize) -> &str {
+fn cut(text: &str, bytes: usize) -> &str {
     let mut end = text.len().min(bytes);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -7,10 +7,11 @@ use super::action::{
     ConfigureRequest, Gen25519Reply, GencsrRequest, JwtReply, JwtRequest, MessageReply,
     RestartRequest,
 };
-use super::audit::{Details, Kind, Record};
+use super::audit::{Details, HelperFacts, Kind, Record};
 use super::control::{NodeReply, NodeRequest, NodesRequest, StatusReply};
 use super::{
-    DataError, InventoryReply, NodeRecord, NodeState, action, control, identity_of_key, record_key,
+    DataError, InventoryReply, Issued, NodeRecord, NodeState, TokenFacts, action, control,
+    identity_of_key, record_key,
 };
 use crate::SecretText;
 use crate::id::Identity;
@@ -253,6 +254,52 @@ fn records_read_back_and_stay_bounded() {
     ] {
         assert!(NodeRecord::decode(bad, &limits).is_err());
     }
+}
+
+#[test]
+fn what_is_said_at_length_is_kept_in_short() {
+    // each of these is six characters in JSON
+    let long = || Some("\u{1}".repeat(40_000));
+    let issued = Issued {
+        collectives: vec!["\u{1}".repeat(1000); 1000],
+        ..Issued::default()
+    };
+    let token = TokenFacts {
+        id: long(),
+        organisation: long(),
+        issuer: long(),
+        ..TokenFacts::default()
+    };
+    let record = NodeRecord {
+        reason: long(),
+        message: long(),
+        site: long(),
+        version: long(),
+        placement: long(),
+        issued: Some(issued.clone()),
+        token: Some(token.clone()),
+        ..NodeRecord::new(n1(), 1)
+    };
+    assert!(record.encode().len() < 60 * 1024);
+    let kept = NodeRecord::decode(&record.encode(), &Limits::default()).unwrap();
+    assert_eq!(kept.version.unwrap().len(), 255);
+    assert_eq!(kept.issued.unwrap().collectives.len(), 16);
+    let details = Details {
+        message: long(),
+        reason: long(),
+        version: long(),
+        helper: Some(HelperFacts {
+            message: long(),
+            ..HelperFacts::default()
+        }),
+        token: Some(token),
+        issued: Some(issued),
+        ..Details::default()
+    };
+    let record = Record::new("1", Kind::Failed, Some(n1()), 1, details);
+    assert!(record.to_cloudevent_json().len() < 80 * 1024);
+    let none = Record::new("1", Kind::Failed, Some(n1()), 1, Details::default());
+    assert_eq!(none.details, Details::default());
 }
 
 fn enrolled() -> Record {

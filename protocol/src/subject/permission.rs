@@ -125,7 +125,7 @@ pub const PROVISIONER_SUBSCRIBE: [&str; 6] = [
     super::MEMBER_STARTUP,
 ];
 /// What a provisioner may publish, beside the requests about its own streams; see [`provisioner_publish`].
-pub const PROVISIONER_PUBLISH: [&str; 13] = [
+pub const PROVISIONER_PUBLISH: [&str; 14] = [
     "provisioning.node.>",
     "provisioning.broadcast.agent.>",
     super::VETTED_EVENTS,
@@ -139,6 +139,7 @@ pub const PROVISIONER_PUBLISH: [&str; 13] = [
     super::PROVISIONING_AUDIT,
     "$JS.API.INFO",
     super::USER_INFO,
+    super::LISTENERS,
 ];
 /// Streams that a provisioner makes and keeps, those of its buckets included.
 pub const PROVISIONER_STREAMS: [&str; 6] = [
