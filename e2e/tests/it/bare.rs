@@ -24,7 +24,7 @@ defer_first = "1s"
 defer_longest = "2s"
 
 [streams.claims]
-lease = "3s"
+lease = "5s"
 keep = "10s"
 "#;
 
