@@ -343,6 +343,36 @@ async fn answers_of_nodes_stay_in_their_account_and_those_of_the_provisioner_lea
     );
 }
 
+/// A holder of the shared token who comes under another's name hears what that node is sent, and need not answer. The
+/// broker tells the provisioner how many listen.
+#[test]
+fn the_provisioner_sees_that_somebody_else_listens_under_a_name() {
+    let cell = Cell::of_overlay(VETTED, "");
+    let organisation = &cell.parts.organisation;
+    let mut asker = cell.login(&provisioner(organisation)).unwrap();
+    let mut asked = 0;
+    let mut listeners = |asker: &mut Raw| {
+        asked += 1;
+        let inbox = format!("provisioning.reply.uid.i1.c{asked}");
+        asker.request("$SYS.DEBUG.SUBSCRIBERS", &inbox, "provisioning.node.n1")
+    };
+    assert_eq!(listeners(&mut asker), "0");
+    let mut node = cell.login(&bare(organisation, "n1")).unwrap();
+    node.send("SUB provisioning.broadcast.agent.discovery 1\r\nSUB provisioning.node.n1 2\r\n");
+    node.told();
+    assert_eq!(listeners(&mut asker), "1");
+    let mut silent = cell.login(&bare(organisation, "n1")).unwrap();
+    assert!(!silent.may_publish("$SYS.DEBUG.SUBSCRIBERS"));
+    silent.send("SUB provisioning.node.n1 group 1\r\n");
+    silent.told();
+    assert_eq!(listeners(&mut asker), "2");
+    drop(silent);
+    eventually_blocking(SOON, OFTEN, || {
+        let found = listeners(&mut asker);
+        if found == "1" { Ok(()) } else { Err(found) }
+    });
+}
+
 #[test]
 fn a_token_for_one_node_lets_no_other_name_in() {
     let cell = Cell::of_overlay(VETTED, "");

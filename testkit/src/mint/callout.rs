@@ -109,13 +109,13 @@ impl CalloutKeys {
         }
         let system = self.system.public();
         let auth_users = format!("auth_users: [ \"{system}\",");
-        let system_account = format!("system {{ users: [ {{ nkey: \"{system}\" }} ] }}");
+        let system_account = format!("  system {{\n    users: [ {{ nkey: \"{system}\" }} ]\n");
         for (placeholder, value) in [
             ("@ACCOUNT_PUBLIC@", self.account.public()),
             ("@CALLOUT_PUBLIC@", self.callout.public()),
             ("@CURVE_PUBLIC@", self.curve.public()),
             ("auth_users: [", auth_users.as_str()),
-            ("system { }", system_account.as_str()),
+            ("  system {\n", system_account.as_str()),
             ("@STREAMS_PUBLIC@", self.streams.public()),
         ] {
             assert!(text.contains(placeholder), "no {placeholder} in the file");
