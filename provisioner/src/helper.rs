@@ -8,7 +8,7 @@
 //!
 //! What must hold, whatever the helper does: an answer or a fault within the time limit; no more than the
 //! configured bytes in memory; no process of the helper's group outlives the time limit or holds us up by holding its
-//! output; nothing of what it writes to standard error is lost but by the bound of lines, and none of it reaches a node.
+//! output (one that closed all pipes and went its own way is left alone); nothing of what it writes to standard error is lost but by the bound of lines, and none of it reaches a node.
 
 mod fault;
 mod group;

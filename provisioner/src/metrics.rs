@@ -8,7 +8,7 @@ use std::time::Duration;
 use prometheus::core::{Collector, GenericCounter, GenericGauge};
 use prometheus::core::AtomicU64;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
 
@@ -96,15 +96,18 @@ pub(crate) enum Dropped {
     Name,
     /// A request of an operator that is not to be answered.
     Request,
+    /// A record of a refusal or failure, above the rate at which they are kept.
+    Note,
 }
 
 impl Dropped {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Full,
         Self::Unasked,
         Self::Event,
         Self::Name,
         Self::Request,
+        Self::Note,
     ];
 
     fn label(self) -> &'static str {
@@ -114,6 +117,7 @@ impl Dropped {
             Self::Event => "event",
             Self::Name => "name",
             Self::Request => "request",
+            Self::Note => "note",
         }
     }
 }
@@ -132,6 +136,7 @@ pub(crate) struct Metrics {
     nodes: IntGaugeVec,
     claims: IntCounterVec,
     store_errors: IntCounterVec,
+    store_fill: GaugeVec,
     dropped: IntCounterVec,
     operations: IntCounterVec,
     pub(crate) scans: IntCounter,
@@ -236,6 +241,13 @@ impl Metrics {
                 "store_errors_total",
                 "Faults of streams and buckets, by which",
                 &["store"],
+            )?,
+            store_fill: keep(
+                registry,
+                GaugeVec::new(
+                    opts("store_fill_ratio", "How full a stream or bucket is, from 0 to 1"),
+                    &["store"],
+                ),
             )?,
             dropped: counters("dropped_total", "What was passed over", &["what"])?,
             operations: counters(
@@ -423,6 +435,13 @@ impl Metrics {
     #[must_use]
     pub(crate) fn store_error(&self, store: Store) -> Counter {
         self.store_errors.with_label_values(&[store.label()])
+    }
+
+    /// How full one stream is.
+    pub(crate) fn store_fill(&self, store: Store, ratio: f64) {
+        self.store_fill
+            .with_label_values(&[store.label()])
+            .set(ratio);
     }
 
     /// What was passed over.

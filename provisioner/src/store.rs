@@ -29,6 +29,8 @@ const CLAIMS_BYTES: i64 = 64 * MIB;
 const CONTROL_BYTES: i64 = MIB;
 /// What the bucket of used tokens holds.
 const TOKENS_BYTES: i64 = 64 * MIB;
+/// How long is told that a record ended.
+const MARKER: Duration = Duration::from_secs(60);
 /// The longest value of a bucket.
 const MAX_VALUE: i32 = 64 * 1024;
 
@@ -161,6 +163,9 @@ impl Store {
             Self::Nodes => stream::Config {
                 max_age: streams.nodes.age,
                 max_bytes: bytes(streams.nodes.bytes),
+                // Of nodes that were never enrolled records are kept for a day; whoever follows hears that they end.
+                allow_message_ttl: true,
+                subject_delete_marker_ttl: Some(MARKER),
                 ..self.bucket_config(base)
             },
             Self::Control => stream::Config {
@@ -225,6 +230,10 @@ pub(crate) fn mend(current: &mut stream::Config, wanted: &stream::Config) -> Vec
     if wanted.allow_message_ttl && !current.allow_message_ttl {
         current.allow_message_ttl = true;
         changes.push("allow_message_ttl");
+    }
+    if wanted.subject_delete_marker_ttl.is_some() && current.subject_delete_marker_ttl.is_none() {
+        current.subject_delete_marker_ttl = wanted.subject_delete_marker_ttl;
+        changes.push("subject_delete_marker_ttl");
     }
     if wanted.duplicate_window != Duration::ZERO
         && current.duplicate_window != wanted.duplicate_window
@@ -325,6 +334,8 @@ pub(crate) enum Written {
     Conflict,
     /// Not taken.
     Refused(String),
+    /// Not taken, however often it is tried.
+    Never(String),
 }
 
 #[derive(Deserialize)]
@@ -345,6 +356,9 @@ struct ApiError {
 /// Codes of the broker: wrong last sequence, in two forms.
 const WRONG_LAST: [u64; 2] = [10071, 10164];
 
+/// Code of the broker: a message is longer than the stream takes.
+const TOO_LARGE: u64 = 10054;
+
 /// Reads the broker's answer to a write.
 pub(crate) fn written(payload: &[u8]) -> Written {
     match serde_json::from_slice::<Answer>(payload) {
@@ -352,6 +366,11 @@ pub(crate) fn written(payload: &[u8]) -> Written {
         Ok(Answer {
             error: Some(error), ..
         }) if WRONG_LAST.contains(&error.err_code) => Written::Conflict,
+        Ok(Answer {
+            error: Some(error), ..
+        }) if error.err_code == TOO_LARGE => {
+            Written::Never(format!("{} ({})", error.description, error.err_code))
+        }
         Ok(Answer {
             error: Some(error), ..
         }) => Written::Refused(format!("{} ({})", error.description, error.err_code)),

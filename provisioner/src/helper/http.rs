@@ -32,6 +32,9 @@ pub enum HttpStartError {
     /// The address is none, or neither http nor https.
     #[error("`{0}` is no http or https address")]
     Url(String),
+    /// What is asked and answered would be readable on the way.
+    #[error("`{0}` is not encrypted, and not on this host; use https")]
+    Plain(String),
     /// The authorities cannot be read.
     #[error("authorities in {}", path.display())]
     Authorities {
@@ -83,6 +86,16 @@ impl Poster {
         let uri: Uri = url.parse().map_err(|_| no_address())?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
             return Err(no_address());
+        }
+        let is_local = uri.host().is_some_and(|host| {
+            let host = host.trim_matches(['[', ']']);
+            host == "localhost"
+                || host
+                    .parse::<std::net::IpAddr>()
+                    .is_ok_and(|address| address.is_loopback())
+        });
+        if uri.scheme_str() == Some("http") && !is_local {
+            return Err(HttpStartError::Plain(url.to_owned()));
         }
         let connector = match ca_file {
             Some(path) => HttpsConnectorBuilder::new().with_tls_config(trusting(path)?),

@@ -68,6 +68,8 @@ struct Asked<'a> {
     action: &'a str,
     data: Map<String, Value>,
     now: UnixTime,
+    /// Of the bytes that were signed.
+    digest: seen::Digest,
 }
 
 impl Control {
@@ -133,10 +135,10 @@ impl Control {
             .verifier
             .verify(&secure, now)
             .map_err(|error| failed(&error))?;
-        self.check(&verified, &secure, message, now)?;
+        let digest = self.check(&verified, &secure, message, now)?;
         let reply = transport.reply.ok_or("it names no reply subject")?;
         let target = subject::fleet_reply(&reply).ok_or("its reply subject is none")?;
-        let answer = self.answer(&verified, now).await;
+        let answer = self.answer(&verified, digest, now).await;
         let holder = self.credentials.holder();
         let reply = Reply {
             message: answer.encode(),
@@ -164,7 +166,7 @@ impl Control {
         secure: &SecureRequest,
         message: &Message,
         now: UnixTime,
-    ) -> Result<(), String> {
+    ) -> Result<seen::Digest, String> {
         let request = &verified.request;
         if request.agent != SERVICE {
             return Err(format!("it is for agent `{}`", request.agent));
@@ -187,12 +189,17 @@ impl Control {
             .unwrap_or(i64::MAX)
             .saturating_add(request.time_ns);
         match self.seen.note(digest, ends, nanos(now)) {
-            Sight::First => Ok(()),
+            Sight::First => Ok(digest),
             Sight::Again => Err("it came before".to_owned()),
         }
     }
 
-    async fn answer(&self, verified: &VerifiedRequest, now: UnixTime) -> RpcReply {
+    async fn answer(
+        &self,
+        verified: &VerifiedRequest,
+        digest: seen::Digest,
+        now: UnixTime,
+    ) -> RpcReply {
         let request = &verified.request;
         let body = match RpcRequest::decode(&request.payload(), &self.limits) {
             Ok(body) => body,
@@ -230,6 +237,7 @@ impl Control {
             action: &action.action,
             data: body.data,
             now,
+            digest,
         };
         match self.act(asked).await {
             Ok(data) => {

@@ -1,6 +1,7 @@
 //! A node that this instance has claimed, or tries to.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use overlay_protocol::id::{Identity, Ksuid};
 use overlay_tokens::UnixTime;
@@ -32,6 +33,10 @@ pub(super) struct Node {
     pub(super) restarted: Option<UnixTime>,
     /// What is still to be done, in order.
     pub(super) todo: VecDeque<Command>,
+    /// Revision of its record; 0: there is none.
+    pub(super) record: u64,
+    /// Whether a record of it is not acknowledged: the next one needs its revision.
+    pub(super) record_pending: bool,
     /// Writes that are not acknowledged: calls, helper and the end wait for them.
     pub(super) writes: usize,
     /// Questions whose answers belong to it.
@@ -104,6 +109,8 @@ pub(super) struct Write {
     pub(super) subject: String,
     /// The id by which the stream keeps one of several.
     pub(super) id: Option<String>,
+    /// How long it is kept; nothing: as the stream has it.
+    pub(super) ttl: Option<Duration>,
     pub(super) payload: bytes::Bytes,
     pub(super) attempt: usize,
 }
@@ -131,6 +138,8 @@ impl Node {
             enrolment: None,
             restarted: None,
             todo: VecDeque::new(),
+            record: 0,
+            record_pending: false,
             writes: 0,
             asks: Vec::new(),
             probe: None,
@@ -154,9 +163,9 @@ impl Node {
                 | Command::AwaitWorker
                 | Command::Issue(_)
                 | Command::PublishVetted(_)
-                | Command::Record(_)
                 | Command::Audit(_)
                 | Command::Tell(_) => false,
+                Command::Record(_) => self.record_pending,
             })
     }
 }

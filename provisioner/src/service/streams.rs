@@ -11,7 +11,9 @@ use crate::metrics::Metrics;
 use crate::store::{Store, mend};
 
 /// How often they are looked at.
-const INTERVAL: Duration = Duration::from_secs(300);
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Above this somebody should look.
+const NEARLY_FULL: f64 = 0.8;
 
 /// Looks after the streams.
 #[derive(Debug)]
@@ -69,7 +71,21 @@ impl Keeper {
     async fn mend(&self, store: Store) -> Result<(), String> {
         let wanted = store.config(&self.streams);
         let mut current = match self.jetstream.get_stream(store.stream()).await {
-            Ok(stream) => stream.cached_info().config.clone(),
+            Ok(stream) => {
+                let info = stream.cached_info();
+                let (bytes, most) = (info.state.bytes, info.config.max_bytes);
+                if let Ok(most) = u32::try_from(most >> 10)
+                    && most > 0
+                {
+                    let kilobytes = u32::try_from(bytes >> 10).unwrap_or(u32::MAX);
+                    let ratio = f64::from(kilobytes) / f64::from(most);
+                    self.metrics.store_fill(store, ratio);
+                    if ratio > NEARLY_FULL {
+                        tracing::warn!(stream = store.stream(), ratio, "a stream is nearly full; when it is full, nothing more is enrolled");
+                    }
+                }
+                info.config.clone()
+            }
             Err(error) if is_absent(&error) => {
                 return match self.jetstream.create_stream(&wanted).await {
                     Ok(_made) => {

@@ -28,7 +28,7 @@ fn faults() -> Vec<(&'static str, Fault, &'static [&'static str])> {
         ("jwt-not-json", Fault::NotJson(Step::Jwt), &["bad_answer"]),
         ("bad-hash", Fault::BadHash(Step::Jwt), &["bad_answer"]),
         ("too-large", Fault::Padded(Step::Inventory, 100_000), &["bad_answer"]),
-        ("as-another", Fault::AsNode(Step::Jwt, "healthy-0.example.net".to_owned()), &["bad_answer", "two_answers"]),
+        ("as-another", Fault::AsNode(Step::Jwt, "healthy-0.example.net".to_owned()), &["bad_answer", "two_answers", "no_answer"]),
         ("replays", Fault::Replays(Step::Jwt), &["bad_answer", "no_answer"]),
         ("aborts", Fault::Aborts(Step::Configure, "no".to_owned()), &["aborted"]),
         ("wrong-secret", Fault::Aborts(Step::Jwt, "Incorrect provision token supplied".to_owned()), &["wrong_secret"]),

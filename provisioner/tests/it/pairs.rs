@@ -18,7 +18,7 @@ async fn two_provisioners_at_once_enrol_each_node_once() {
 /// Two provisioners of one name and caller, and so many nodes.
 pub(crate) async fn pair(count: usize) {
     let cell = Cell::start().await;
-    let (one, two) = (cell.provisioner(QUICK), cell.provisioner(QUICK));
+    let (one, two) = (cell.provisioner(""), cell.provisioner(""));
     let fleet = cell
         .nodes()
         .count(count)

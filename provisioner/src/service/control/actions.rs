@@ -67,6 +67,10 @@ impl Failure {
 
 impl Control {
     pub(super) async fn act(&self, asked: Asked<'_>) -> Result<Data, Failure> {
+        let changes = !matches!(asked.action, name::STATUS | name::NODES | name::NODE);
+        if changes {
+            self.take_once(&asked).await?;
+        }
         match asked.action {
             name::STATUS => Ok(control::to_data(&self.status())),
             name::PAUSE => self.pause(asked).await,
@@ -81,6 +85,15 @@ impl Control {
                 message: format!("Unknown action {other}"),
             }),
         }
+    }
+
+    /// A request changes something once, whichever instances get it, and how often.
+    async fn take_once(&self, asked: &Asked<'_>) -> Result<(), Failure> {
+        let key = format!("request.{}", hex::encode(asked.digest));
+        let headers = at_revision(0, Some(super::MAX_TTL * 2));
+        let payload = Bytes::copy_from_slice(asked.caller.as_bytes());
+        self.store(Store::Control.subject(&key), payload, Some(headers))
+            .await
     }
 
     fn status(&self) -> StatusReply {
@@ -100,10 +113,9 @@ impl Control {
             reason: request.reason.clone(),
             since: asked.now.secs,
         };
-        // Whoever pauses wants it to be so: it is recorded that it was, not whether.
-        self.put(Store::Control, CONTROL_PAUSED, &pause, None).await?;
         self.audit(&asked, Kind::Paused, None, &request.reason)
             .await?;
+        self.put(Store::Control, CONTROL_PAUSED, &pause, None).await?;
         Ok(done("No further nodes are taken up; those that were begun are finished"))
     }
 
@@ -111,8 +123,8 @@ impl Control {
         if self.mirror.pause().borrow().is_none() {
             return Ok(done("Provisioning is not paused"));
         }
-        self.remove(Store::Control, CONTROL_PAUSED).await?;
         self.audit(&asked, Kind::Resumed, None, "").await?;
+        self.remove(Store::Control, CONTROL_PAUSED).await?;
         Ok(done("Nodes are taken up again"))
     }
 
@@ -187,10 +199,13 @@ impl Control {
                 )));
             }
             record::retry(&mut record, asked.caller, asked.now.secs);
+            self.audit(&asked, Kind::Retried, Some(identity), &request.reason)
+                .await?;
             self.put_record(&record, Some(revision)).await?;
+        } else {
+            self.audit(&asked, Kind::Retried, Some(identity), &request.reason)
+                .await?;
         }
-        self.audit(&asked, Kind::Retried, Some(identity), &request.reason)
-            .await?;
         self.order(identity);
         Ok(done(&format!("{identity} is tried at once, if it waits")))
     }
@@ -208,9 +223,9 @@ impl Control {
         // Whoever works on it stops, this instance too.
         record.instance = None;
         record.confirmed = false;
-        self.put_record(&record, revision).await?;
         self.audit(&asked, Kind::Quarantined, Some(identity), &request.reason)
             .await?;
+        self.put_record(&record, revision).await?;
         Ok(done(&format!("{identity} is left alone until it is released")))
     }
 
@@ -220,6 +235,9 @@ impl Control {
         let Some((mut record, revision)) = self.mirror.stored(identity) else {
             return Err(Failure::aborted(format!("Nothing is known of {identity}")));
         };
+        // Recorded before it is done: nothing is given away unseen.
+        self.audit(&asked, Kind::Released, Some(identity), &request.reason)
+            .await?;
         let token = record.token.as_ref().filter(|token| token.one_time);
         let key = token.and_then(|token| {
             let id = token.id.as_deref().unwrap_or(&token.sha256);
@@ -233,8 +251,6 @@ impl Control {
         record.instance = None;
         let waits = !matches!(record.state, NodeState::Member | NodeState::Restarting);
         self.put_record(&record, Some(revision)).await?;
-        self.audit(&asked, Kind::Released, Some(identity), &request.reason)
-            .await?;
         if waits {
             self.order(identity);
         }

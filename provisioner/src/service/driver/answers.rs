@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use super::super::node::{Ask, Due, NodeId, What, name_state};
 use super::super::wire::id_of;
 use super::{Driver, Stage};
-use crate::enrol::{Action, CallFault, Found, Input, NameState, TokenUse};
+use crate::enrol::{Action, CallFault, Found, Input, NameState, TokenUse, Why};
 use crate::metrics::Dropped;
+use crate::reason::Reason;
 use crate::store::{SEQUENCE, Store, UsedToken, Written, is_removal, written};
 
 /// The pause before a write is tried again.
@@ -22,6 +23,13 @@ const WRITE_PAUSE: Backoff = Backoff {
     last: Duration::from_secs(10),
     steps: 10,
 };
+
+/// How often a write is tried before the node is given up.
+const WRITES: usize = 6;
+/// How long a node rests when what is known of it could not be stored.
+const AFTER_STORE: Duration = Duration::from_secs(60);
+/// How long a node rests when somebody else wrote its record.
+const AFTER_CONFLICT: Duration = Duration::from_secs(2);
 
 impl Driver {
     /// A reply of a node, or the broker's word that there is none.
@@ -102,7 +110,13 @@ impl Driver {
             return;
         };
         let Some(&id) = self.names.get(&identity) else {
-            self.note_member(&identity).await;
+            // An instance that waits for it hears it as well.
+            let record = self.parts.mirror.record(&identity);
+            let instance = record.and_then(|record| record.instance);
+            let lease = self.streams.lease;
+            if instance.is_none_or(|one| self.parts.mirror.is_gone(&one, lease, lease * 2)) {
+                self.note_member(&identity).await;
+            }
             return;
         };
         let Some(node) = self.nodes.get_mut(&id) else {
@@ -133,16 +147,22 @@ impl Driver {
             What::Holder { node } => self.take_holder(node, &message).await,
             What::Parting => {
                 self.parting = self.parting.saturating_sub(1);
-                if let Written::Refused(problem) = written() {
+                if let Written::Refused(problem) | Written::Never(problem) = written() {
                     tracing::debug!(problem, "a claim was not given back; it ends by itself");
                 }
             }
             What::Write { node, write } => match written() {
-                Written::At(_) => self.wrote(node).await,
+                Written::At(revision) => self.wrote(node, write.store, revision).await,
                 Written::Conflict => {
-                    self.write_failed(&id, node, write, "written by somebody else");
+                    let text = "its record was written by somebody else";
+                    let why = Why::new(Reason::FenceLost, text);
+                    self.give_up(node, why, AFTER_CONFLICT).await;
                 }
-                Written::Refused(problem) => self.write_failed(&id, node, write, &problem),
+                Written::Refused(problem) => self.write_failed(&id, node, write, &problem).await,
+                Written::Never(problem) => {
+                    let why = Why::new(Reason::StoreFailed, problem);
+                    self.give_up(node, why, AFTER_STORE).await;
+                }
             },
             What::Probe { node } => {
                 if message.status == Some(StatusCode::NO_RESPONDERS)
@@ -193,7 +213,7 @@ impl Driver {
             What::Claim { node } => self.claim_failed(node, silence),
             What::Holder { node } => self.claim_failed(node, silence),
             What::Parting => self.parting = self.parting.saturating_sub(1),
-            What::Write { node, write } => self.write_failed(id, node, write, silence),
+            What::Write { node, write } => self.write_failed(id, node, write, silence).await,
             What::Decoy { node } => self.unnamed(node),
             What::TokenUse { node, .. } | What::TokenUser { node, .. } => {
                 self.parts.metrics.store_error(Store::Tokens).inc();
@@ -237,17 +257,21 @@ impl Driver {
     }
 
     /// A write is stored: what waited for it goes on.
-    async fn wrote(&mut self, id: NodeId) {
+    async fn wrote(&mut self, id: NodeId, store: Store, revision: u64) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.writes = node.writes.saturating_sub(1);
+            if store == Store::Nodes {
+                node.record = revision;
+                node.record_pending = false;
+            }
             let now = self.now();
             self.perform(id).await;
             self.watch_deadline(id, now);
         }
     }
 
-    /// Keeps a write, to be tried again: nothing goes on without it.
-    fn write_failed(
+    /// Keeps a write, to be tried again: nothing goes on without it. A node does not hold its place for ever by it.
+    async fn write_failed(
         &mut self,
         id: &Ksuid,
         node: NodeId,
@@ -258,6 +282,11 @@ impl Driver {
             return;
         };
         self.parts.metrics.store_error(write.store).inc();
+        if write.attempt >= WRITES {
+            let why = Why::new(Reason::StoreFailed, problem);
+            self.give_up(node, why, AFTER_STORE).await;
+            return;
+        }
         let wait = WRITE_PAUSE.jittered(write.attempt);
         tracing::warn!(
             identity = %known.identity,
@@ -298,7 +327,7 @@ impl Driver {
                     node.asks.push(ask);
                 }
             }
-            Written::Refused(problem) => {
+            Written::Refused(problem) | Written::Never(problem) => {
                 self.parts.metrics.store_error(Store::Tokens).inc();
                 let unknown = TokenUse::Unknown(problem);
                 self.inputs.push_back((id, Input::Token(unknown)));

@@ -48,7 +48,7 @@ impl Driver {
         match written {
             Written::At(_) => self.fenced = self.fenced.max(sent),
             Written::Conflict => {}
-            Written::Refused(problem) => {
+            Written::Refused(problem) | Written::Never(problem) => {
                 self.parts.metrics.store_error(Store::Control).inc();
                 tracing::warn!(problem, "the broker does not take the word that this instance is there");
             }

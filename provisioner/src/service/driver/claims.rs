@@ -14,14 +14,14 @@ use overlay_tokens::UnixTime;
 use super::super::events::Announcement;
 use super::super::node::{Node, NodeId, What};
 use super::{Driver, Stage};
-use crate::enrol::{Enrolment, Found, Input};
+use crate::enrol::{Enrolment, Found, Input, Outcome, Why};
 use crate::entropy::Entropy;
 use crate::metrics::ClaimOutcome;
 use crate::time::{after, until};
 use crate::store::{ClaimState, ClaimValue, SEQUENCE, Store, Written, at_revision};
 
-/// How long the end of a claim stays in the bucket, as short as the broker has it.
-const PARTING: Duration = Duration::from_secs(1);
+/// How long the end of a claim stays in the bucket, for whoever comes next: as long as nodes lock others out.
+const PARTING: Duration = Duration::from_secs(130);
 /// How long a node is not tried again when the broker did not take its claim.
 const AFTER_FAULT: Duration = Duration::from_secs(5);
 /// No node is back sooner than this after it was told to restart: it waits for two seconds first.
@@ -75,7 +75,9 @@ impl Driver {
                     node.asks.push(ask);
                 }
             }
-            Written::Refused(problem) => self.claim_failed(id, &problem),
+            Written::Refused(problem) | Written::Never(problem) => {
+                self.claim_failed(id, &problem);
+            }
         }
     }
 
@@ -96,7 +98,8 @@ impl Driver {
         };
         self.parts.metrics.claim(outcome).inc();
         node.claim = revision;
-        let prior = self.parts.mirror.record(&node.identity);
+        let (prior, revision) = self.parts.mirror.stored(&node.identity).unzip();
+        node.record = revision.unwrap_or_default();
         tracing::debug!("Provisioning {}", node.identity);
         node.enrolment = Some(Box::new(Enrolment::new(
             node.identity.clone(),
@@ -146,9 +149,11 @@ impl Driver {
             .as_ref()
             .and_then(|headers| headers.get(SEQUENCE)?.as_str().parse::<u64>().ok());
         let value = serde_json::from_slice::<ClaimValue>(&message.payload).ok();
-        if let (Some(revision), Some(ClaimState::Free)) =
-            (revision, value.as_ref().map(|value| value.state))
+        if let (Some(revision), Some(value)) = (revision, value.as_ref())
+            && value.state == ClaimState::Free
         {
+            let is_other = value.sender != self.parts.speaker.sender();
+            node.sender = (is_other && is_locked(value, now)).then(|| value.sender.clone());
             self.write_claim(id, revision).await;
             return;
         }
@@ -189,13 +194,24 @@ impl Driver {
         }
     }
 
+    /// Stops with a node for a reason that is not its own, and tries again later.
+    pub(super) async fn give_up(&mut self, id: NodeId, why: Why, pause: Duration) {
+        let Some(node) = self.forget(id) else {
+            return;
+        };
+        tracing::warn!(identity = %node.identity, reason = why.reason.as_str(), "given up: {}", why.message);
+        self.parts.metrics.finished(&Outcome::Stopped(why));
+        self.part(&node, None).await;
+        self.put_off_for(node.identity, node.found, pause);
+    }
+
     /// Ends a claim: at once, or after `keep` in which what the node said before is not believed.
     pub(super) async fn part(
         &mut self,
-        identity: &Identity,
-        revision: u64,
+        node: &Node,
         keep: Option<Duration>,
     ) {
+        let revision = node.claim;
         if revision == 0 {
             return;
         }
@@ -204,8 +220,8 @@ impl Driver {
             None => ClaimState::Free,
         };
         let headers = at_revision(revision, Some(keep.unwrap_or(PARTING)));
-        let subject = Store::Claims.of_node(identity);
-        let value = self.claim_value(state, None);
+        let subject = Store::Claims.of_node(&node.identity);
+        let value = self.claim_value(state, node.sender.as_deref());
         self.parting += 1;
         self.ask_broker(subject, Some(headers), value, What::Parting)
             .await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use overlay_protocol::id::{Identity, Ksuid};
 use overlay_protocol::provisioning::NodeRecord;
-use overlay_protocol::provisioning::audit::Record;
+use overlay_protocol::provisioning::audit::{Kind, Record};
 use overlay_protocol::subject;
 use overlay_protocol::subject::stream::token_used;
 use tokio::time::Instant;
@@ -13,12 +13,21 @@ use tokio::time::Instant;
 use super::super::node::{Ask, Due, NodeId, Probe, What, Write};
 use super::{Driver, Helped, Stage};
 use crate::answer::{Answer, HelperFault};
-use crate::enrol::{Action, Call, CallFault, Command, Finished, Found, Input, Note, Outcome, TokenUse};
+use crate::enrol::{
+    Action, Admission, Call, CallFault, Command, Finished, Found, Input, Note, Outcome, TokenUse,
+};
 use crate::helper::AskError;
+use crate::metrics::Dropped;
 use crate::question::Question;
 use crate::reason::Reason;
-use crate::store::{Store, UsedToken, at_revision, once};
+use crate::store::{Store, UsedToken, at_revision, for_time, once};
 
+/// How long is kept what is known of a node that was never enrolled.
+const NOT_LASTING: Duration = Duration::from_secs(86_400);
+/// Bytes of what a node says of itself that are kept.
+const MOST_TEXT: usize = 256;
+/// Bytes of a message for people that are kept.
+const MOST_MESSAGE: usize = 2048;
 /// How long the broker may take to say that nobody has a name.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
 
@@ -62,8 +71,10 @@ impl Driver {
                     self.tell(subject, payload).await;
                 }
             }
-            Command::Record(record) => self.record(id, &record).await,
-            Command::Audit(record) => self.audit(id, &record).await,
+            // What another instance may have written meanwhile is not written over.
+            Command::Record(_) if !self.is_fenced() => self.inputs.push_back((id, Input::FenceLost)),
+            Command::Record(record) => self.record(id, *record).await,
+            Command::Audit(record) => self.audit(id, *record).await,
             Command::AwaitMember { limit: _ } => self.await_member(id),
             Command::Tell(note) => self.note(id, &note),
             Command::Finish(finished) => self.finish(id, finished).await,
@@ -257,28 +268,58 @@ impl Driver {
         });
     }
 
-    async fn record(&mut self, id: NodeId, record: &NodeRecord) {
+    /// Keeps what is known of a node: for ever of one that was enrolled, or of which an operator spoke; of others for a
+    /// day, and of no more than so many, for anybody who holds a token that many nodes share can make up names.
+    async fn record(&mut self, id: NodeId, record: NodeRecord) {
+        let record = bounded(record);
+        let is_lasting = record.issued.is_some()
+            || !record.enrolments.is_empty()
+            || record.operator.is_some();
+        if !is_lasting && !self.may_note("record") {
+            return;
+        }
         let json = record.encode();
-        self.parts.mirror.note(record, &json);
+        self.parts.mirror.note(&record, &json);
         let write = Write {
             store: Store::Nodes,
             subject: Store::Nodes.of_node(&record.identity),
             id: None,
+            ttl: (!is_lasting).then_some(NOT_LASTING),
             payload: json.into(),
+            attempt: 0,
+        };
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.record_pending = true;
+        }
+        self.write(id, write).await;
+    }
+
+    async fn audit(&mut self, id: NodeId, record: Record) {
+        let record = shortened(record);
+        let is_refusal = matches!(record.kind, Kind::Refused | Kind::Failed | Kind::Deferred);
+        let may_be_over = is_refusal || !matches!(record.kind, Kind::Enrolled | Kind::Renewed);
+        if (may_be_over && !self.is_fenced()) || (is_refusal && !self.may_note("audit")) {
+            return;
+        }
+        let write = Write {
+            store: Store::Audit,
+            subject: record.subject(),
+            id: Some(record.id.clone()),
+            ttl: None,
+            payload: record.to_cloudevent_json().into(),
             attempt: 0,
         };
         self.write(id, write).await;
     }
 
-    async fn audit(&mut self, id: NodeId, record: &Record) {
-        let write = Write {
-            store: Store::Audit,
-            subject: record.subject(),
-            id: Some(record.id.clone()),
-            payload: record.to_cloudevent_json().into(),
-            attempt: 0,
-        };
-        self.write(id, write).await;
+    /// Whether one more of what anybody can cause is kept; what is left out is counted.
+    fn may_note(&mut self, what: &str) -> bool {
+        let now = self.now();
+        let granted = self.notes.admit(what, None, now) == Admission::Granted;
+        if !granted {
+            self.parts.metrics.dropped(Dropped::Note).inc();
+        }
+        granted
     }
 
     async fn write(&mut self, id: NodeId, write: Write) {
@@ -289,7 +330,18 @@ impl Driver {
     }
 
     pub(super) async fn send_write(&mut self, id: NodeId, write: Write) {
-        let headers = write.id.as_deref().map(once);
+        let headers = match (&write.id, write.store) {
+            (Some(id), _) => Some(once(id)),
+            // Whoever wrote it since it was read knows better.
+            (None, Store::Nodes) => {
+                match self.nodes.get(&id).map_or(0, |node| node.record) {
+                    // Nothing was known of it; what ended a moment ago may still be told of in the bucket.
+                    0 => write.ttl.map(for_time),
+                    revision => Some(at_revision(revision, write.ttl)),
+                }
+            }
+            (None, _) => None,
+        };
         let (subject, payload) = (write.subject.clone(), write.payload.clone());
         let what = What::Write {
             node: id,
@@ -377,7 +429,7 @@ impl Driver {
                 tracing::debug!(reason = why.reason.as_str(), "stopped with {identity}: {}", why.message);
             }
         }
-        self.part(identity, node.claim, keep).await;
+        self.part(&node, keep).await;
         // A stop of our own making is not the node's: it need not wait until it is found again.
         let is_ours = outcome.why().is_some_and(|why| why.reason == Reason::FenceLost);
         if let Some(pause) = pause.or(is_ours.then_some(self.streams.lease)) {
@@ -390,6 +442,36 @@ impl Driver {
         if let Err(problem) = self.publish(subject.clone(), None, None, payload).await {
             tracing::warn!(subject, problem, "not published");
         }
+    }
+}
+
+/// A record that fits, whatever a node said.
+fn bounded(mut record: NodeRecord) -> NodeRecord {
+    for text in [&mut record.version, &mut record.site, &mut record.placement] {
+        shorten(text, MOST_TEXT);
+    }
+    record
+}
+
+/// An audit record without what is too long.
+fn shortened(mut record: Record) -> Record {
+    let details = &mut record.details;
+    for text in [&mut details.version, &mut details.placement] {
+        shorten(text, MOST_TEXT);
+    }
+    shorten(&mut details.message, MOST_MESSAGE);
+    record
+}
+
+fn shorten(text: &mut Option<String>, most: usize) {
+    if let Some(text) = text
+        && text.len() > most
+    {
+        let mut end = most;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
     }
 }
 

@@ -34,7 +34,11 @@ fn live<T>(work: impl Future<Output = T>) -> Result<T, String> {
 async fn worked() -> (Cell, Provisioner) {
     let cell = Cell::start().await;
     let provisioner = cell.provisioner("[retry]\nfirst = \"1h\"\n");
-    let names = ["n1.example.net", "shutdown-1.example.net", "wrong-1.example.net"];
+    let names = [
+        "n1.example.net",
+        "shutdown-1.example.net",
+        "wrong-1.example.net",
+    ];
     let fleet = cell.nodes().names(names).start().await;
     fleet.announce().await;
     for outcome in ["enrolled", "shutdown", "failed"] {
@@ -59,7 +63,9 @@ impl Exposed {
                 if let Some((name, kind)) = rest.split_once(' ') {
                     exposed.types.insert(name.to_owned(), kind.to_owned());
                 }
-            } else if let Some((name, rest)) = line.split_once('{').filter(|_| !line.starts_with('#')) {
+            } else if let Some((name, rest)) =
+                line.split_once('{').filter(|_| !line.starts_with('#'))
+            {
                 let labels = rest.split('}').next().unwrap_or_default();
                 let names = labels
                     .split(',')
@@ -88,7 +94,10 @@ pub(super) fn metrics(file: &Value, _: &Loader) -> Outcome {
         let theirs = Exposed::read(lines.filter_map(Value::as_str));
         for (name, kind) in &theirs.types {
             if ours.types.get(name) != Some(kind) {
-                return Err(format!("{name} is {kind}, ours is {:?}", ours.types.get(name)));
+                return Err(format!(
+                    "{name} is {kind}, ours is {:?}",
+                    ours.types.get(name)
+                ));
             }
         }
         for (name, labels) in &theirs.labels {
@@ -137,7 +146,10 @@ pub(super) fn log_lines(file: &Value, _: &Loader) -> Outcome {
         let log = seen.as_ref().map_err(Clone::clone)?;
         let message = case["msg"].as_str().ok_or("no msg")?;
         let is_deferral = message.contains("configuration defered");
-        match OFFERED.iter().find(|offered| message.starts_with(**offered)) {
+        match OFFERED
+            .iter()
+            .find(|offered| message.starts_with(**offered))
+        {
             Some(offered) if !is_deferral && !log.contains(offered) => {
                 Err(format!("{offered:?} is not in our log"))
             }
@@ -158,7 +170,12 @@ struct Elected {
 async fn elected() -> Elected {
     let cell = Cell::start().await;
     let _bucket = bucket(&cell).await;
-    let mut messages = cell.client("witness").await.subscribe("choria.streams.>").await.unwrap();
+    let mut messages = cell
+        .client("witness")
+        .await
+        .subscribe("choria.streams.>")
+        .await
+        .unwrap();
     let paused = |one: &Provisioner| one.metric("choria_provisioner_paused{site=\"lon\"}");
     let one = cell.provisioner(LEADER);
     wait_for_leader(&one).await;
@@ -210,7 +227,8 @@ pub(super) fn elections(file: &Value, _: &Loader) -> Outcome {
             let expected = message["headers"][EXPECTED][0].as_str();
             let found = ours.published.iter().any(|(one, sequence, payload)| {
                 one == subject
-                    && sequence.as_deref().map(|text| text == "0") == expected.map(|text| text == "0")
+                    && sequence.as_deref().map(|text| text == "0")
+                        == expected.map(|text| text == "0")
                     && (expected.is_none() || payload == IDENTITY)
             });
             if !found {

@@ -8,8 +8,8 @@ use overlay_protocol::provisioning::NodeRecord;
 use overlay_protocol::rpc::RpcReply;
 use overlay_provisioner::{
     Action, Admission, Answer, Call, CallFault, Calls, Command, Enrolment, Entropy, Features,
-    Finished, Found, HelperFault, HelperRules, Input, Issue, IssuedToken, NameState, Names, Policy,
-    Quarantine, Question, Retry, TokenUse,
+    Finished, Found, HelperFault, HelperRules, Input, Issue, IssuedToken, NameState, Names,
+    NodeSecret, Policy, Quarantine, Question, Retry, TokenUse,
 };
 use overlay_testkit::vectors::Loader;
 use overlay_tokens::claims::{ClientClaims, ServerClaims};
@@ -65,7 +65,7 @@ impl Keys {
     pub(super) fn policy(&self) -> Policy {
         Policy {
             issuers: self.issuers.clone(),
-            secrets: vec![self.secret.as_str().into()],
+            secrets: vec![NodeSecret::of_all(self.secret.as_str())],
             denied_tokens: [].into(),
             site: None,
             provisioner: "provisioner".to_owned(),
