@@ -137,6 +137,16 @@ pub enum Password {
     Given(Secret),
 }
 
+impl Tls {
+    /// Whether a broker must prove who it is.
+    pub fn is_verified(&self) -> bool {
+        match self {
+            Self::Verified(_) | Self::System | Self::Pinned(_) => true,
+            Self::Unverified | Self::None => false,
+        }
+    }
+}
+
 /// How a broker's certificate is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tls {
@@ -356,7 +366,7 @@ impl Config {
         config_file: &Path,
     ) -> Result<Self, Vec<Fault>> {
         Sketch::check(RawConfig::default())?
-            .waiting(identity, ticket, config_file)
+            .waiting(identity, Arc::clone(&ticket), config_file, ticket.tls())
             .map_err(|fault| vec![fault])
     }
 

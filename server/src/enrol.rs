@@ -9,11 +9,11 @@ use overlay_runtime::{CancellationToken, Clock};
 use overlay_tokens::{UnixTime, file};
 
 use crate::agents::choria_provision::ChoriaProvision;
-use crate::config::Config;
+use crate::config::{Config, Tls};
 use crate::effect::{Ending, channel};
 use crate::error::{RunError, StartError};
 use crate::program::{Program, Start};
-use crate::provisioning::{Applicant, ROUND, Renewal, Stance, Ticket, Upcoming, changes};
+use crate::provisioning::{Applicant, ROUND, Renewal, Stance, Standing, Ticket, Upcoming, changes};
 use crate::service::Server;
 use crate::{FLUSH, edge};
 
@@ -52,7 +52,12 @@ pub(crate) async fn run(
         );
     }
     let upcoming: Arc<dyn Upcoming> = startup;
+    let standing = match &role {
+        Start::Member(config) => Standing::of(config),
+        Start::Unprovisioned(..) => None,
+    };
     let desk = Desk {
+        standing,
         sketch,
         files,
         upcoming,
@@ -86,6 +91,8 @@ pub(crate) async fn run(
 /// What nodes of this process are made from.
 #[derive(Debug)]
 struct Desk {
+    /// What a member goes by.
+    standing: Option<Standing>,
     sketch: crate::config::Sketch,
     files: crate::provisioning::Files,
     upcoming: Arc<dyn Upcoming>,
@@ -99,6 +106,16 @@ impl Desk {
             name: text,
             reason: error.to_string(),
         })
+    }
+
+    /// How the brokers of a provisioning token are known: a member is no less careful on its second connection than on
+    /// its first.
+    fn tls(&self, ticket: &Ticket) -> Tls {
+        match (&self.standing, ticket.tls()) {
+            (_, pinned @ Tls::Pinned(_)) => pinned,
+            (Some(standing), _) if standing.tls.is_verified() => standing.tls.clone(),
+            (_, other) => other,
+        }
     }
 
     fn applicant(
@@ -117,7 +134,10 @@ impl Desk {
             effects,
         );
         let key = self.sketch.enrolment.release_key;
-        Arc::new(applicant.with_program(self.host.program.clone(), key))
+        let applicant = applicant
+            .with_program(self.host.program.clone(), key)
+            .with_standing(self.standing.clone());
+        Arc::new(applicant)
     }
 
     /// A node that waits to be enrolled, or a member's second connection.
@@ -135,7 +155,12 @@ impl Desk {
             Stance::Renewing | Stance::Member => self.sketch.clone().without_status(),
         };
         let mut config = sketch
-            .waiting(identity, ticket, &self.files.configuration)
+            .waiting(
+                identity,
+                Arc::clone(&ticket),
+                &self.files.configuration,
+                self.tls(&ticket),
+            )
             .map_err(|fault| StartError::Name {
                 name: self.sketch.identity_text(),
                 reason: fault.to_string(),

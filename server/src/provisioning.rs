@@ -25,4 +25,4 @@ pub use applicant::{Applicant, Asked, Files, Stance};
 pub(crate) use renewal::ROUND;
 pub use renewal::Renewal;
 pub use ticket::{Ticket, TicketError, find, places};
-pub use upcoming::{Former, Outlook, Upcoming};
+pub use upcoming::{Former, Outlook, Standing, Upcoming};

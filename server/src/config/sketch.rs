@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::check::{enrolment, parsed, time};
 use super::{
-    Authorization, Broker, Config, Enrolment, Login, Password, RawConfig, Role, Rpc, reference,
+    Authorization, Broker, Config, Enrolment, Login, Password, RawConfig, Role, Rpc, Tls, reference,
 };
 use crate::compat;
 use crate::provisioning::Ticket;
@@ -137,6 +137,7 @@ impl Sketch {
         identity: Identity,
         ticket: Arc<Ticket>,
         config_file: &Path,
+        tls: Tls,
     ) -> Result<Config, Fault> {
         let collective = Collective::new(COLLECTIVE)
             .map_err(|error| Fault::new("", format!("collective {COLLECTIVE}: {error}")))?;
@@ -162,7 +163,7 @@ impl Sketch {
             main_collective: collective,
             broker: Broker {
                 servers: ticket.servers().clone(),
-                tls: ticket.tls(),
+                tls,
                 certificate: None,
                 login,
                 connect_timeout: Duration::from_secs(5),

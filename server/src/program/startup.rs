@@ -75,7 +75,7 @@ impl Startup {
         let Some(home) = self.target.parent().filter(|home| home.is_dir()) else {
             return Ok(());
         };
-        changes::recover_begun(home).map_err(|error| {
+        changes::recover_begun(home, &mut changes::no_hook).map_err(|error| {
             let problem = overlay_runtime::err_chain(&error);
             vec![
                 Fault::new(
@@ -185,6 +185,19 @@ impl Startup {
 }
 
 impl Upcoming for Startup {
+    fn prospect(&self, delivered: &Path) -> Result<Box<Config>, String> {
+        let mut files = self.present();
+        files.retain(|file| !is_same(file, &self.target));
+        files.push(delivered.to_owned());
+        let config = config::load::<Config>(&self.component, &files, &self.environment)
+            .map_err(|faults| told(&faults))?
+            .config;
+        if config.enrolment.enabled == Some(true) {
+            return Err("the configuration asks for provisioning".to_owned());
+        }
+        Ok(Box::new(config))
+    }
+
     fn outlook(&self, now: UnixTime) -> Outlook {
         if self.present().is_empty() {
             let file = self.target.display();
@@ -246,6 +259,10 @@ impl Examined {
             .cloned()
             .collect()
     }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || std::path::absolute(one).is_ok_and(|one| one == other)
 }
 
 fn told(faults: &[Fault]) -> String {

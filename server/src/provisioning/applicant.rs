@@ -16,9 +16,10 @@ use overlay_tokens::{Key, PublicKey, SecretText, UnixTime};
 use serde_json::{Map, Value, json};
 
 use super::changes::Staged;
+use super::csr;
 use super::lock::{self, Lock};
 use super::ticket::Ticket;
-use super::upcoming::{Former, Upcoming};
+use super::upcoming::{Former, Standing, Upcoming};
 use crate::agent::Answer;
 use crate::effect::Effects;
 
@@ -68,6 +69,7 @@ pub struct Applicant {
     files: Files,
     upcoming: Arc<dyn Upcoming>,
     release_key: Option<PublicKey>,
+    standing: Option<Standing>,
     program: PathBuf,
     effects: Effects,
     state: Mutex<State>,
@@ -80,6 +82,8 @@ struct State {
     exchange: Option<ExchangeKey>,
     /// A key that `gen25519` made and that is not in its file yet.
     key: Option<Key>,
+    /// An RSA key that `gencsr` made for a member, until `configure` puts it beside its certificate.
+    csr: Option<csr::Request>,
     /// What `configure` delivered to a member, until `restart` puts it into its place.
     staged: Option<Staged>,
     ending: bool,
@@ -105,6 +109,7 @@ impl Applicant {
             files,
             upcoming,
             release_key: None,
+            standing: None,
             program: PathBuf::new(),
             effects,
             state: Mutex::default(),
@@ -116,6 +121,13 @@ impl Applicant {
     pub fn with_program(mut self, program: PathBuf, release_key: Option<PublicKey>) -> Self {
         self.program = program;
         self.release_key = release_key;
+        self
+    }
+
+    /// Says what a member goes by now; a renewal must not make less of it.
+    #[must_use]
+    pub fn with_standing(mut self, standing: Option<Standing>) -> Self {
+        self.standing = standing;
         self
     }
 

@@ -23,10 +23,10 @@ use zeroize::Zeroizing;
 
 use self::journal::{Journal, Phase};
 
-/// Ends the names of files that are to become others.
-const FRESH: &str = ".overlay-new";
-/// Ends the names of files that were others.
-const OLD: &str = ".overlay-old";
+/// Begins the names of files that are to become others; a number of the change and the name follow.
+const FRESH: &str = ".overlay-new.";
+/// Begins the names of files that were others.
+const OLD: &str = ".overlay-old.";
 
 /// Why files were not changed.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,8 @@ struct Content {
 pub struct Staged {
     home: PathBuf,
     journal: Journal,
+    /// Where it is written down what was staged.
+    note: PathBuf,
 }
 
 impl ChangeSet {
@@ -140,83 +142,56 @@ impl ChangeSet {
         self.stage(home, &mut no_hook)?.commit(&mut no_hook)
     }
 
-    /// Writes all new files beside their places.
+    /// Writes all new files beside their places, under names of this change's own.
     ///
     /// # Errors
     ///
     /// [`ChangeError`]; nothing is then left of it.
     pub fn stage(self, home: &Path, hook: Hook<'_>) -> Result<Staged, ChangeError> {
-        // What an earlier change left undone must not be cleared away by this one.
-        recover(home, hook)?;
+        // What an earlier change left undone comes first.
+        recover_begun(home, hook)?;
+        let number = format!("{:016x}", getrandom::u64().unwrap_or_default());
         let mut staged = Staged {
             home: home.to_owned(),
             journal: Journal::default(),
+            note: home.join(journal::note(&number)),
         };
-        for item in self.items {
-            if let Err(source) = staged.add(item, hook) {
-                return Err(match staged.discard(hook) {
-                    Ok(()) => source,
-                    Err(undo) => broken(source, undo),
-                });
-            }
+        let result = staged.write(self.items, &number, hook);
+        match result {
+            Ok(()) => Ok(staged),
+            Err(source) => Err(match staged.discard(hook) {
+                Ok(()) => source,
+                Err(undo) => broken(source, undo),
+            }),
         }
-        Ok(staged)
     }
 }
 
 impl Staged {
-    fn add(&mut self, item: Item, hook: Hook<'_>) -> Result<(), ChangeError> {
-        let Item { target, what } = item;
-        let fresh = beside(&target, FRESH)?;
-        let old = beside(&target, OLD)?;
-        step(hook, "clear the place of", &fresh, || erase(&fresh))?;
-        step(hook, "clear the place of", &old, || erase(&old))?;
-        let gone = matches!(what, What::Nothing);
-        // Noted before anything is made, so that a failure half way knows what to clear.
-        self.journal.add(&target, &fresh, &old, gone)?;
-        match what {
-            What::Nothing => return Ok(()),
-            What::File(content) => {
-                self.make_parent(&fresh, hook)?;
-                step(hook, "write", &fresh, || write(&fresh, &content))?;
-            }
-            What::Tree(files) => {
-                self.make_parent(&fresh, hook)?;
-                step(hook, "make", &fresh, || make_dir(&fresh))?;
-                for (name, content) in files {
-                    let file = fresh.join(name);
-                    if let Some(parent) = file.parent().filter(|parent| !parent.is_dir()) {
-                        step(hook, "make", parent, || make_dir(parent))?;
-                    }
-                    step(hook, "write", &file, || write(&file, &content))?;
-                    if let Some(parent) = file.parent() {
-                        step(hook, "sync", parent, || sync_dir(parent))?;
-                    }
+    fn write(&mut self, items: Vec<Item>, number: &str, hook: Hook<'_>) -> Result<(), ChangeError> {
+        for item in &items {
+            let fresh = beside(&item.target, FRESH, number)?;
+            let old = beside(&item.target, OLD, number)?;
+            let gone = matches!(item.what, What::Nothing);
+            if !gone {
+                for dir in missing_parents(&fresh)? {
+                    self.journal.made(&dir)?;
                 }
-                step(hook, "sync", &fresh, || sync_dir(&fresh))?;
             }
+            self.journal.add(&item.target, &fresh, &old, gone)?;
         }
-        let parent = parent(&fresh)?;
-        step(hook, "sync", parent, || sync_dir(parent))
-    }
-
-    fn make_parent(&mut self, path: &Path, hook: Hook<'_>) -> Result<(), ChangeError> {
-        let mut missing = Vec::new();
-        let mut dir = parent(path)?;
-        while !dir.exists() {
-            missing.push(dir.to_owned());
-            match dir.parent() {
-                Some(above) => dir = above,
-                None => break,
-            }
-        }
-        for dir in missing.into_iter().rev() {
-            self.journal.made(&dir)?;
-            step(hook, "make", &dir, || make_dir(&dir))?;
-            let above = parent(&dir)?;
-            step(hook, "sync", above, || sync_dir(above))?;
+        // Noted before anything is made, so that another process can clear it away wherever it lies.
+        self.journal.note(&self.note, hook)?;
+        for item in items {
+            let fresh = beside(&item.target, FRESH, number)?;
+            make(&fresh, item.what, hook)?;
         }
         Ok(())
+    }
+
+    /// The file that is to become `target`.
+    pub fn fresh(&self, target: &Path) -> Option<PathBuf> {
+        self.journal.fresh(target)
     }
 
     /// Puts the files into their places.
@@ -224,16 +199,26 @@ impl Staged {
     /// # Errors
     ///
     /// [`ChangeError`]; the files are then as they were, unless it says [`ChangeError::Broken`].
-    pub fn commit(self, hook: Hook<'_>) -> Result<(), ChangeError> {
+    pub fn commit(mut self, hook: Hook<'_>) -> Result<(), ChangeError> {
+        if let Err(source) = self.journal.begin() {
+            return Err(match self.discard(hook) {
+                Ok(()) => source,
+                Err(undo) => broken(source, undo),
+            });
+        }
         let begun = self
             .journal
             .save(&self.home, Phase::Commit, hook)
             .and_then(|()| self.journal.forward(&self.home, hook));
-        let Err(source) = begun else { return Ok(()) };
-        match self.journal.back(&self.home, hook) {
-            Ok(()) => Err(source),
-            Err(undo) => Err(broken(source, undo)),
-        }
+        let done = match begun {
+            Ok(()) => Ok(()),
+            Err(source) => match self.journal.back(&self.home, hook) {
+                Ok(()) => Err(source),
+                Err(undo) => return Err(broken(source, undo)),
+            },
+        };
+        drop(erase(&self.note));
+        done
     }
 
     /// Removes what was staged.
@@ -242,51 +227,96 @@ impl Staged {
     ///
     /// [`ChangeError::Step`] for what could not be removed.
     pub fn discard(self, hook: Hook<'_>) -> Result<(), ChangeError> {
-        self.journal.clear(hook)
+        self.journal.clear(hook)?;
+        step(hook, "remove", &self.note, || erase(&self.note))
     }
 }
 
-/// Ends what a journal in `home` says was begun, one way or the other; true if there was one.
-///
-/// Files that were staged and never committed are removed as well.
+/// Ends what a journal in `home` says was begun, one way or the other.
 ///
 /// # Errors
 ///
 /// [`ChangeError`] when the disk still stands in the way.
-pub fn recover(home: &Path, hook: Hook<'_>) -> Result<bool, ChangeError> {
-    let found = Journal::load(home)?;
-    let acted = found.is_some();
-    match found {
-        Some((Phase::Commit, journal)) => journal.forward(home, hook)?,
-        Some((Phase::Undo, journal)) => journal.back(home, hook)?,
-        None => {}
+pub fn recover_begun(home: &Path, hook: Hook<'_>) -> Result<(), ChangeError> {
+    match Journal::load(home)? {
+        Some((Phase::Commit, journal)) => journal.forward(home, hook),
+        Some((Phase::Undo, journal)) => journal.back(home, hook),
+        None => Ok(()),
     }
+}
+
+/// As [`recover_begun`], and clears away what was staged and never committed: for a process that is alone with `home`.
+///
+/// # Errors
+///
+/// As [`recover_begun`].
+pub fn recover(home: &Path, hook: Hook<'_>) -> Result<(), ChangeError> {
+    recover_begun(home, hook)?;
     let Ok(entries) = fs::read_dir(home) else {
-        return Ok(acted);
+        return Ok(());
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let ours = name.to_str().is_some_and(|name| {
-            (name.starts_with('.') && name.ends_with(FRESH)) || Journal::is_rubbish(name)
-        });
-        if ours {
-            let path = entry.path();
+        let Some(name) = name.to_str() else { continue };
+        let path = entry.path();
+        if journal::is_note(name) {
+            // A note that was not written to its end stands for nothing that was made.
+            if let Some(journal) = Journal::read(&path)? {
+                journal.clear(hook)?;
+            }
+            step(hook, "remove", &path, || erase(&path))?;
+        } else if Journal::is_rubbish(name) || name.starts_with(FRESH) {
             step(hook, "remove", &path, || erase(&path))?;
         }
     }
-    Ok(acted)
+    Ok(())
 }
 
-/// Ends what a journal in `home` says was begun. What was staged and not committed stays: it may be another process's.
-///
-/// # Errors
-///
-/// [`ChangeError`] when the disk still stands in the way.
-pub fn recover_begun(home: &Path) -> Result<(), ChangeError> {
-    if Journal::load(home)?.is_some() {
-        recover(home, &mut no_hook)?;
+/// Writes one new file or directory and syncs it.
+fn make(fresh: &Path, what: What, hook: Hook<'_>) -> Result<(), ChangeError> {
+    if matches!(what, What::Nothing) {
+        return Ok(());
     }
-    Ok(())
+    for dir in missing_parents(fresh)? {
+        step(hook, "make", &dir, || make_dir(&dir))?;
+        let above = parent(&dir)?;
+        step(hook, "sync", above, || sync_dir(above))?;
+    }
+    match what {
+        What::Nothing => {}
+        What::File(content) => step(hook, "write", fresh, || write(fresh, &content))?,
+        What::Tree(files) => {
+            step(hook, "make", fresh, || make_dir(fresh))?;
+            for (name, content) in files {
+                let file = fresh.join(name);
+                if let Some(parent) = file.parent().filter(|parent| !parent.is_dir()) {
+                    step(hook, "make", parent, || make_dir(parent))?;
+                }
+                step(hook, "write", &file, || write(&file, &content))?;
+                if let Some(parent) = file.parent() {
+                    step(hook, "sync", parent, || sync_dir(parent))?;
+                }
+            }
+            step(hook, "sync", fresh, || sync_dir(fresh))?;
+        }
+    }
+    let parent = parent(fresh)?;
+    step(hook, "sync", parent, || sync_dir(parent))
+}
+
+/// The directories above a path that do not exist, outermost first.
+fn missing_parents(path: &Path) -> Result<Vec<PathBuf>, ChangeError> {
+    let mut missing = Vec::new();
+    let mut dir = parent(path)?;
+    while !dir.exists() {
+        missing.push(dir.to_owned());
+        match dir.parent() {
+            Some(above) => dir = above,
+            None => break,
+        }
+    }
+    missing.reverse();
+    Ok(missing)
 }
 
 fn broken(source: ChangeError, undo: ChangeError) -> ChangeError {
@@ -311,11 +341,12 @@ fn step(
         })
 }
 
-fn beside(target: &Path, ending: &str) -> Result<PathBuf, ChangeError> {
+/// The ending of the name stays, by which some readers know a file's form.
+fn beside(target: &Path, begin: &str, number: &str) -> Result<PathBuf, ChangeError> {
     let name = target.file_name().and_then(|name| name.to_str());
     match name {
         Some(name) if target.parent().is_some() => {
-            Ok(target.with_file_name(format!(".{name}{ending}")))
+            Ok(target.with_file_name(format!("{begin}{number}.{name}")))
         }
         Some(_) | None => Err(ChangeError::Path {
             path: target.to_owned(),

@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use overlay_tokens::Issuers;
 use overlay_tokens::UnixTime;
 use overlay_tokens::file;
 use overlay_tokens::own::Holder;
+use serde_json::Value;
+
+use crate::config::{Config, Tls};
 
 /// What the next start would make of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +27,57 @@ pub enum Outlook {
 pub trait Upcoming: Send + Sync + std::fmt::Debug {
     /// What they make of the node at `now`.
     fn outlook(&self, now: UnixTime) -> Outlook;
+
+    /// The configuration of a member that they give with this file in place of the delivered one.
+    ///
+    /// # Errors
+    ///
+    /// Why they give none.
+    fn prospect(&self, delivered: &Path) -> Result<Box<Config>, String>;
+}
+
+/// What a member goes by now, below which a renewal must not fall.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Whom it trusts.
+    pub issuers: Issuers,
+    /// Keys it trusts whatever the organisation, as the configuration shows them.
+    pub signers: Option<Value>,
+    /// How it knows its brokers.
+    pub tls: Tls,
+}
+
+impl Standing {
+    /// Of a member's configuration.
+    pub fn of(config: &Config) -> Option<Self> {
+        Some(Self {
+            issuers: config.membership()?.issuers.clone(),
+            signers: signers(config),
+            tls: config.broker.tls.clone(),
+        })
+    }
+}
+
+impl Standing {
+    /// Whether a configuration trusts exactly those whom the member trusts now.
+    pub fn trusts_as(&self, config: &Config) -> bool {
+        let Some(own) = config.membership() else {
+            return false;
+        };
+        own.issuers.names().eq(self.issuers.names())
+            && own
+                .issuers
+                .names()
+                .all(|name| own.issuers.key_of(name) == self.issuers.key_of(name))
+            && self.signers == signers(config)
+    }
+}
+
+fn signers(config: &Config) -> Option<Value> {
+    config
+        .config_items
+        .get("plugin.security.choria.trusted_signers")
+        .cloned()
 }
 
 /// Token and key from before, by which a node that is enrolled again proves who it was.

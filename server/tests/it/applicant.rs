@@ -9,8 +9,11 @@ use overlay_protocol::rpc::StatusCode;
 use overlay_runtime::Environment;
 use overlay_server::Program;
 use overlay_server::agent::Answer;
+use overlay_server::config::Tls;
 use overlay_server::effect::{Effect, Orders, channel};
-use overlay_server::provisioning::{Applicant, Asked, Files, Former, Stance, Ticket, csr};
+use overlay_server::provisioning::{
+    Applicant, Asked, Files, Former, Stance, Standing, Ticket, csr,
+};
 use overlay_testkit::mint::{self, Organisation};
 use overlay_tokens::file::{Overwrite, write_seed};
 use overlay_tokens::issue::{ProvisioningToken, ServerToken, sign};
@@ -489,7 +492,7 @@ fn a_certificate_request_is_kept_beside_the_configuration() {
 }
 
 #[test]
-fn a_member_that_renews_changes_nothing_before_the_restart_and_goes_back_if_it_would_be_none() {
+fn a_member_that_renews_changes_nothing_before_the_restart_and_takes_nothing_that_makes_none() {
     let desk = Desk::new(Stance::Renewing);
     for file in ["server.conf", "server.jwt", "server.seed"] {
         std::fs::write(desk.path(file), file).unwrap();
@@ -499,22 +502,76 @@ fn a_member_that_renews_changes_nothing_before_the_restart_and_goes_back_if_it_w
     assert_eq!(desk.files(), before);
     let token = desk.server_token(NODE, &public);
     // Without organisations and brokers this makes no member.
-    desk.well(
-        "configure",
-        json!({"config": config(), "server_jwt": token}),
-    );
+    let data = json!({"config": config(), "server_jwt": token});
+    let message = desk.refused("configure", data);
+    assert!(message.starts_with("Could not write config: "), "{message}");
+    // The key of the present certificate stays, too.
+    desk.well("gencsr", json!({}));
+    assert_eq!(desk.files(), before);
     for file in before {
         assert_eq!(desk.read(file), file);
     }
-    let message = desk.refused("restart", json!({"splay": 1}));
-    assert!(
-        message.contains("does not make this node a member"),
-        "{message}"
-    );
-    for file in before {
-        assert_eq!(desk.read(file), file);
-    }
-    // What was tried and failed is not tried again.
     let message = desk.refused("restart", json!({"splay": 1}));
     assert!(message.contains("nothing was delivered"), "{message}");
+}
+
+#[test]
+fn a_renewal_is_by_those_the_member_trusts_and_makes_it_no_less_careful() {
+    let mut desk = Desk::new(Stance::Renewing);
+    let ca = desk.path("ca.pem");
+    std::fs::write(&ca, "").unwrap();
+    let settings = |issuer: &PublicKey, ca: Option<&std::path::Path>, names: &str| {
+        let mut settings = json!({
+            "identity": NODE, "plugin.choria.server.provision": "false", "rpcauthorization": "0",
+            "plugin.choria.middleware_hosts": "nats://127.0.0.1:1", "plugin.security.provider": "choria",
+            "plugin.security.choria.token_file": desk.path("server.jwt").display().to_string(),
+            "plugin.security.choria.seed_file": desk.path("server.seed").display().to_string(),
+            "plugin.security.issuer.names": names,
+            "plugin.security.issuer.choria.public": issuer.to_string(),
+            "plugin.security.issuer.other.public": mint::key().public().to_string(),
+        });
+        if let Some(ca) = ca {
+            settings["plugin.security.choria.ca"] = ca.display().to_string().into();
+        }
+        settings.to_string()
+    };
+    let good = settings(&desk.org.public(), Some(&ca), "choria");
+    let unverified = settings(&desk.org.public(), None, "choria");
+    let stranger = settings(&mint::key().public(), Some(&ca), "choria");
+    let one_more = settings(&desk.org.public(), Some(&ca), "choria,other");
+    desk.applicant = desk.applicant.with_standing(Some(Standing {
+        issuers: desk.org.issuers(),
+        signers: Some(json!([])),
+        tls: Tls::Verified(ca.clone()),
+    }));
+    let public = desk.key();
+    let token = desk.server_token(NODE, &public);
+    for config in [&unverified, &stranger, &one_more] {
+        let message = desk.refused("configure", json!({"config": config, "server_jwt": token}));
+        assert!(message.starts_with("Could not write config: "), "{message}");
+    }
+    let forged = Organisation::new()
+        .server(ServerToken {
+            identity: NODE.to_owned(),
+            public_key: Some(public),
+            ..ServerToken::default()
+        })
+        .token;
+    let message = desk.refused("configure", json!({"config": good, "server_jwt": forged}));
+    assert!(message.starts_with("JWT Setup Failed: "), "{message}");
+    let message = desk.refused("configure", json!({"config": good}));
+    assert!(message.starts_with("JWT Setup Failed: "), "{message}");
+    desk.well("configure", json!({"config": good, "server_jwt": token}));
+    assert!(!desk.path("server.jwt").exists());
+    desk.well("restart", json!({"splay": 1}));
+    assert_eq!(desk.read("server.jwt"), token);
+    // Without a key to check it by, a member does not replace its program.
+    let desk = Desk::with(Stance::Renewing, |token| token.allow_update = true);
+    assert_eq!(
+        desk.refused(
+            "release_update",
+            json!({"version": "1", "repository": "https://x"})
+        ),
+        "Version updates is not enabled in the configuration"
+    );
 }

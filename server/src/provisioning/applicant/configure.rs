@@ -8,12 +8,12 @@ use overlay_protocol::provisioning::action::ConfigureRequest;
 use overlay_protocol::provisioning::messages;
 use overlay_tokens::claims::ServerClaims;
 use overlay_tokens::key_transport::decrypt_private_key;
-use overlay_tokens::{Unverified, file};
+use overlay_tokens::{UnixTime, Unverified, file};
 
 use super::{Abort, Applicant, Asked, Stance, State, abort, bad_data, message};
 use crate::agent::Answer;
 use crate::effect::Effect;
-use crate::provisioning::changes::{ChangeSet, no_hook};
+use crate::provisioning::changes::{ChangeSet, Staged, no_hook};
 use crate::provisioning::settings::{Author, Settings};
 
 /// A file of a directory: its name and its content.
@@ -49,10 +49,10 @@ impl Applicant {
         let mut changes = ChangeSet::default();
         self.tls(state, &input, &mut changes)
             .map_err(|error| abort(format!("TLS Setup Failed: {error}")))?;
-        self.credentials(state, &input, &mut changes)
+        self.credentials(state, &input, asked.now, &mut changes)
             .map_err(|error| abort(format!("JWT Setup Failed: {error}")))?;
         let configuration = resolved(&self.files.configuration);
-        changes.write(configuration, settings.render(author), 0o600);
+        changes.write(configuration.clone(), settings.render(author), 0o600);
         let policies = self.policies(&input)?;
         if let Some(files) = policies {
             changes.tree(self.home().join("policies"), files);
@@ -66,13 +66,18 @@ impl Applicant {
             settings = ?settings,
             "writing the configuration that was delivered"
         );
-        self.put(state, changes)?;
+        self.put(state, changes, &configuration)?;
         self.effects.hand_in(Effect::Say(EventKind::Provisioned));
         Ok(message(messages::wrote(settings.lines(), &file)))
     }
 
     /// Changes the files, or keeps the change ready for the restart of a member.
-    fn put(&self, state: &mut State, changes: ChangeSet) -> Result<(), Abort> {
+    fn put(
+        &self,
+        state: &mut State,
+        changes: ChangeSet,
+        configuration: &Path,
+    ) -> Result<(), Abort> {
         let home = self.home();
         let failed = |error| {
             let error = overlay_runtime::err_chain(&error);
@@ -82,12 +87,53 @@ impl Applicant {
             before.discard(&mut no_hook).map_err(failed)?;
         }
         if self.stance == Stance::Renewing {
-            state.staged = Some(changes.stage(&home, &mut no_hook).map_err(failed)?);
+            let staged = changes.stage(&home, &mut no_hook).map_err(failed)?;
+            if let Err(why) = self.judge(&staged, configuration) {
+                staged.discard(&mut no_hook).map_err(failed)?;
+                return Err(abort(format!(
+                    "{}: {why}",
+                    messages::CONFIGURATION_NOT_WRITTEN
+                )));
+            }
+            state.staged = Some(staged);
             return Ok(());
         }
         changes.apply(&home).map_err(failed)?;
         state.key = None;
         state.exchange = None;
+        Ok(())
+    }
+
+    /// Judges what was staged before anything is put into its place: it must make a member that is as careful as the one
+    /// that renews, and that trusts the same.
+    fn judge(&self, staged: &Staged, configuration: &Path) -> Result<(), String> {
+        let delivered = staged
+            .fresh(configuration)
+            .ok_or("there is no configuration")?;
+        let prospect = self.upcoming.prospect(&delivered)?;
+        let own = prospect.membership().ok_or("it does not make a member")?;
+        if prospect.identity != self.identity {
+            return Err(format!("it makes `{}` of this node", prospect.identity));
+        }
+        if own.token_file != self.token_file() || own.seed_file != self.seed_file() {
+            let home = self.home();
+            return Err(format!(
+                "token and seed are not looked for in {}, where they are put",
+                home.display()
+            ));
+        }
+        let Some(standing) = &self.standing else {
+            return Ok(());
+        };
+        if standing.tls.is_verified() && !prospect.broker.tls.is_verified() {
+            return Err("brokers would not be verified any more".to_owned());
+        }
+        if !standing.trusts_as(&prospect) {
+            return Err(
+                "a renewal does not change whom a member trusts; send it back to be enrolled again (`reprovision`)"
+                    .to_owned(),
+            );
+        }
         Ok(())
     }
 
@@ -120,6 +166,11 @@ impl Applicant {
         );
         changes.write(ssldir.join("ca.pem"), input.ca.as_bytes(), 0o644);
         if input.key.is_empty() {
+            if let Some(made) = &state.csr {
+                let key = made.private_key.as_bytes();
+                changes.write(ssldir.join("private.pem"), key, 0o600);
+                changes.write(ssldir.join("csr.pem"), made.csr.as_bytes(), 0o644);
+            }
             return Ok(());
         }
         let failed =
@@ -146,11 +197,12 @@ impl Applicant {
         &self,
         state: &State,
         input: &ConfigureRequest,
+        now: UnixTime,
         changes: &mut ChangeSet,
     ) -> Result<(), String> {
         if input.server_jwt.is_empty() {
-            if state.key.is_some() {
-                return Err("a new key was made, and no token for it came".to_owned());
+            if state.key.is_some() || self.stance == Stance::Renewing {
+                return Err("no token for a new key came".to_owned());
             }
             return Ok(());
         }
@@ -173,6 +225,17 @@ impl Applicant {
         };
         if claims.standard.public_key != key.to_string() {
             return Err("the token is for another key than this node's".to_owned());
+        }
+        if let Some(standing) = &self.standing {
+            Unverified::<ServerClaims>::decode(text.trim())
+                .map_err(|error| failed(&error))?
+                .verify(&standing.issuers, now)
+                .map_err(|error| {
+                    format!(
+                        "the token is not by those this member trusts: {}",
+                        failed(&error)
+                    )
+                })?;
         }
         changes.write(self.token_file(), text, 0o600);
         if let Some(key) = &state.key {

@@ -117,12 +117,17 @@ impl Applicant {
             unit: &text(&input.unit),
         })
         .map_err(|error| abort(error.to_string()))?;
-        self.store_csr(&ssldir, &made)?;
         let reply = GencsrReply {
-            csr: made.csr,
-            public_key: made.public_key,
+            csr: made.csr.clone(),
+            public_key: made.public_key.clone(),
             ssldir: ssldir.display().to_string(),
         };
+        if self.stance == Stance::Renewing {
+            // The member's present key belongs to its present certificate.
+            state.csr = Some(made);
+        } else {
+            self.store_csr(&ssldir, &made)?;
+        }
         Ok(Answer::ok(Value::Object(reply.to_data())))
     }
 

@@ -1,6 +1,5 @@
 //! `restart`, `shutdown`, `reprovision`, `release_update`: the node begins anew, or ends.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use overlay_protocol::lifecycle::EventKind;
@@ -49,7 +48,7 @@ impl Applicant {
     fn may_restart(&self, state: &mut State, asked: &Asked) -> Result<(), Abort> {
         let file = self.files.configuration.display();
         let outlook = match self.stance {
-            Stance::Renewing => self.take_over(state, asked)?,
+            Stance::Renewing => self.take_over(state)?,
             Stance::Unprovisioned | Stance::Member => self.upcoming.outlook(asked.now),
         };
         Err(abort(match outlook {
@@ -71,40 +70,22 @@ impl Applicant {
         }))
     }
 
-    /// Puts what was delivered to a member into its place, and back out of it if it would not make a member.
-    fn take_over(&self, state: &mut State, asked: &Asked) -> Result<Outlook, Abort> {
-        let failed = |error| {
-            let error = overlay_runtime::err_chain(&error);
-            abort(format!(
-                "Could not put the new files into their places: {error}"
-            ))
-        };
+    /// Puts what was delivered to a member into its place; it was judged when it came.
+    fn take_over(&self, state: &mut State) -> Result<Outlook, Abort> {
         let Some(staged) = state.staged.take() else {
             return Ok(Outlook::NoMember(
                 "nothing was delivered by `configure`".to_owned(),
             ));
         };
-        let before = self.present_files();
-        staged.commit(&mut no_hook).map_err(failed)?;
-        let outlook = self.upcoming.outlook(asked.now);
-        if outlook != Outlook::Member {
-            before.apply(&self.home()).map_err(failed)?;
-        }
+        staged.commit(&mut no_hook).map_err(|error| {
+            let error = overlay_runtime::err_chain(&error);
+            abort(format!(
+                "Could not put the new files into their places: {error}"
+            ))
+        })?;
         state.key = None;
-        Ok(outlook)
-    }
-
-    /// What the node lives by now, to go back to.
-    fn present_files(&self) -> ChangeSet {
-        let mut before = ChangeSet::default();
-        let mut keep = |path: PathBuf| match std::fs::read(&path) {
-            Ok(content) => before.write(path, content, 0o600),
-            Err(_) => before.remove(path),
-        };
-        keep(resolved(&self.files.configuration));
-        keep(self.token_file());
-        keep(self.seed_file());
-        before
+        state.csr = None;
+        Ok(Outlook::Member)
     }
 
     pub(super) fn shutdown(&self, state: &mut State, asked: &Asked) -> Result<Answer, Abort> {
@@ -171,7 +152,9 @@ impl Applicant {
         who: &str,
     ) -> Result<Answer, Abort> {
         self.not_member(messages::NOT_PROVISIONING_UPDATE)?;
-        if !self.ticket.claims().update {
+        // A member does not run what somebody else vouches for by a sum alone.
+        let is_vouched = self.stance == Stance::Unprovisioned || self.release_key.is_some();
+        if !self.ticket.claims().update || !is_vouched {
             return Err(abort(messages::UPDATES_OFF));
         }
         let input = ReleaseUpdateRequest::from_data(asked.data.clone()).map_err(bad_data(asked))?;

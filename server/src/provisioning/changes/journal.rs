@@ -43,6 +43,22 @@ struct Move {
     old: String,
     /// Whether the target is to be gone in the end.
     gone: bool,
+    /// Whether there was one when the change began.
+    #[serde(default)]
+    had: bool,
+}
+
+/// Begins and ends the names of notes of what was staged.
+const NOTE: (&str, &str) = (".overlay-staged.", ".json");
+
+/// The name of the note of one change.
+pub(super) fn note(number: &str) -> String {
+    format!("{}{number}{}", NOTE.0, NOTE.1)
+}
+
+/// Whether a name is that of such a note.
+pub(super) fn is_note(name: &str) -> bool {
+    name.starts_with(NOTE.0) && name.ends_with(NOTE.1)
 }
 
 impl Journal {
@@ -58,6 +74,7 @@ impl Journal {
             fresh: text(fresh)?,
             old: text(old)?,
             gone,
+            had: false,
         });
         Ok(())
     }
@@ -70,24 +87,76 @@ impl Journal {
     /// The journal in a directory; undoing goes before doing.
     pub(super) fn load(home: &Path) -> Result<Option<(Phase, Self)>, ChangeError> {
         for phase in [Phase::Undo, Phase::Commit] {
-            let path = home.join(phase.file());
-            let failed = |source| ChangeError::Step {
-                step: "read",
-                path: path.clone(),
-                source,
-            };
-            let bytes = match fs::metadata(&path) {
-                Ok(found) if found.len() > MAX_BYTES => {
-                    return Err(failed(io::Error::other("it is too long")));
-                }
-                Ok(_) => fs::read(&path).map_err(failed)?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(failed(error)),
-            };
-            let journal = serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))?;
-            return Ok(Some((phase, journal)));
+            if let Some(journal) = Self::read_whole(&home.join(phase.file()))? {
+                return Ok(Some((phase, journal)));
+            }
         }
         Ok(None)
+    }
+
+    fn read_whole(path: &Path) -> Result<Option<Self>, ChangeError> {
+        let failed = |source| ChangeError::Step {
+            step: "read",
+            path: path.to_owned(),
+            source,
+        };
+        let bytes = match fs::metadata(path) {
+            Ok(found) if found.len() > MAX_BYTES => {
+                return Err(failed(io::Error::other("it is too long")));
+            }
+            Ok(_) => fs::read(path).map_err(failed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| failed(error.into()))
+    }
+
+    /// A note; none when it is half a one.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, ChangeError> {
+        match Self::read_whole(path) {
+            Err(ChangeError::Step { source, .. })
+                if source.kind() == io::ErrorKind::UnexpectedEof
+                    || source.kind() == io::ErrorKind::InvalidData =>
+            {
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    /// Writes down what is being staged.
+    pub(super) fn note(&self, path: &Path, hook: Hook<'_>) -> Result<(), ChangeError> {
+        step(hook, "write", path, || {
+            let bytes = serde_json::to_vec(self)?.into();
+            write(path, &Content { bytes, mode: 0o600 })
+        })
+    }
+
+    /// The file that is to become `target`.
+    pub(super) fn fresh(&self, target: &Path) -> Option<PathBuf> {
+        let target = text(target).ok()?;
+        self.moves
+            .iter()
+            .find(|entry| entry.target == target && !entry.gone)
+            .map(|entry| PathBuf::from(&entry.fresh))
+    }
+
+    /// Makes sure that all new files are there, and notes which old ones are.
+    pub(super) fn begin(&mut self) -> Result<(), ChangeError> {
+        for entry in &mut self.moves {
+            let fresh = Path::new(&entry.fresh);
+            if !entry.gone && !exists(fresh) {
+                return Err(ChangeError::Step {
+                    step: "find",
+                    path: fresh.to_owned(),
+                    source: io::ErrorKind::NotFound.into(),
+                });
+            }
+            entry.had = exists(Path::new(&entry.target));
+        }
+        Ok(())
     }
 
     /// Writes the journal; it counts once it has its name.
@@ -112,11 +181,14 @@ impl Journal {
     pub(super) fn forward(&self, home: &Path, hook: Hook<'_>) -> Result<(), ChangeError> {
         for entry in &self.moves {
             let Paths { target, fresh, old } = entry.paths();
-            let due = entry.gone || exists(fresh);
-            if due && exists(target) {
-                step(hook, "move aside", target, || fs::rename(target, old))?;
-            }
-            if exists(fresh) {
+            if entry.gone {
+                if exists(target) {
+                    step(hook, "move aside", target, || fs::rename(target, old))?;
+                }
+            } else if exists(fresh) {
+                if exists(target) && !exists(old) {
+                    step(hook, "keep", target, || keep(target, old, fresh))?;
+                }
                 step(hook, "put into its place", target, || {
                     fs::rename(fresh, target)
                 })?;
@@ -155,12 +227,18 @@ impl Journal {
         }
         for entry in self.moves.iter().rev() {
             let Paths { target, fresh, old } = entry.paths();
-            let swapped = !entry.gone && !exists(fresh) && exists(target);
-            if swapped {
+            // What had a target and has no old one was not touched.
+            let swapped =
+                !entry.gone && !exists(fresh) && exists(target) && (exists(old) || !entry.had);
+            if swapped && (target.is_dir() || !exists(old)) {
                 step(hook, "take back", target, || fs::rename(target, fresh))?;
             }
             if exists(old) {
-                step(hook, "put back", target, || fs::rename(old, target))?;
+                step(hook, "put back", target, || {
+                    fs::rename(old, target)?;
+                    // Two names of one file: renaming one to the other does nothing.
+                    erase(old)
+                })?;
             }
             sync_parent(target, hook)?;
         }
@@ -188,6 +266,14 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// Keeps an old file under another name; where it can be, it stays in its place until the new one takes it.
+fn keep(target: &Path, old: &Path, fresh: &Path) -> io::Result<()> {
+    if target.is_dir() || fresh.is_dir() {
+        return fs::rename(target, old);
+    }
+    fs::hard_link(target, old).or_else(|_| fs::rename(target, old))
 }
 
 struct Paths<'a> {

@@ -231,7 +231,57 @@ fn what_was_staged_and_not_committed_is_cleared_at_the_next_start() {
     let staged = set.stage(dir.path(), &mut no_hook).unwrap();
     assert_ne!(look(dir.path()), before);
     drop(staged);
-    assert!(!recover(dir.path(), &mut no_hook).unwrap());
+    recover(dir.path(), &mut no_hook).unwrap();
+    assert_eq!(look(dir.path()), before);
+}
+
+#[test]
+fn one_change_does_not_disturb_another_that_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    start(dir.path());
+    let mut waiting = ChangeSet::default();
+    waiting.write(dir.path().join("server.conf"), *b"later", 0o600);
+    waiting.write(dir.path().join("ssl/private.pem"), *b"later", 0o600);
+    let waiting = waiting.stage(dir.path(), &mut no_hook).unwrap();
+    let mut other = ChangeSet::default();
+    other.write(dir.path().join("server.conf"), *b"now", 0o600);
+    other.apply(dir.path()).unwrap();
+    assert_eq!(look(dir.path())["server.conf"].0, b"now");
+    waiting.commit(&mut no_hook).unwrap();
+    let found = look(dir.path());
+    assert_eq!(found["server.conf"].0, b"later");
+    assert_eq!(found["ssl/private.pem"].0, b"later");
+    assert!(
+        found.keys().all(|name| !name.contains("overlay")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_change_that_has_lost_a_file_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    start(dir.path());
+    let before = look(dir.path());
+    let mut set = ChangeSet::default();
+    set.write(dir.path().join("server.conf"), *b"new", 0o600);
+    set.write(dir.path().join("server.seed"), *b"new", 0o600);
+    let staged = set.stage(dir.path(), &mut no_hook).unwrap();
+    let lost = staged.fresh(&dir.path().join("server.seed")).unwrap();
+    fs::remove_file(lost).unwrap();
+    assert!(staged.commit(&mut no_hook).is_err());
+    assert_eq!(look(dir.path()), before);
+}
+
+#[test]
+fn what_was_staged_elsewhere_is_cleared_at_the_next_start_too() {
+    let dir = tempfile::tempdir().unwrap();
+    start(dir.path());
+    let before = look(dir.path());
+    let mut set = ChangeSet::default();
+    set.write(dir.path().join("ssl/private.pem"), *b"new", 0o600);
+    set.write(dir.path().join("deep/er/file"), *b"new", 0o600);
+    drop(set.stage(dir.path(), &mut no_hook).unwrap());
+    recover(dir.path(), &mut no_hook).unwrap();
     assert_eq!(look(dir.path()), before);
 }
 
