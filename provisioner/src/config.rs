@@ -41,8 +41,8 @@ pub struct Config {
     pub issuers: Issuers,
     /// File of the RSA key that signs provisioning tokens.
     pub signer_file: Option<PathBuf>,
-    /// Secrets that guard the nodes' agent, tried in order.
-    pub node_secrets: Vec<SecretSource>,
+    /// Secrets that guard the nodes' agent; the first that is for a node's name is the node's.
+    pub node_secrets: Vec<NodeSecretSource>,
     /// Provisioning tokens, by id, that are no longer good.
     pub denied_tokens: BTreeSet<String>,
     /// Component in the events of nodes that wait.
@@ -110,6 +110,15 @@ pub enum SecretSource {
     File(PathBuf),
     /// It stood in a file of the original's.
     Given(SecretText),
+}
+
+/// Where a secret of nodes is, and which nodes have it.
+#[derive(Debug, Clone)]
+pub struct NodeSecretSource {
+    /// Where it is.
+    pub source: SecretSource,
+    /// Patterns of their names; none: all.
+    pub names: Vec<regex::Regex>,
 }
 
 /// How much is done at a time.

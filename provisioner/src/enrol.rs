@@ -24,7 +24,6 @@ mod key;
 mod tries;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use overlay_protocol::id::Identity;
 use overlay_protocol::provisioning::audit::HelperFacts;
@@ -42,9 +41,6 @@ use crate::time::after;
 use end::End;
 use judge::Shown;
 use tries::Tries;
-
-/// How long a node takes to restart at least.
-const RESTART: Duration = Duration::from_secs(2);
 
 pub use command::{
     Action, Admission, Call, CallFault, CallId, Command, Finished, Found, Input, IssuedToken,
@@ -103,14 +99,21 @@ enum Stage {
     Restart,
     /// The node is awaited in the fleet.
     Member(UnixTime),
+    /// It was not seen; whether its name is connected is asked.
+    Missed,
     Done,
+}
+
+fn not_seen() -> End {
+    End::Failed(Why::new(
+        Reason::NotSeen,
+        "the node was configured and restarted, and not seen as a member since",
+    ))
 }
 
 /// What was learned on the way.
 #[derive(Debug, Default)]
 struct Facts {
-    /// Which of the secrets is tried or was right.
-    secret: usize,
     renewal_nonce: String,
     name: Option<NameState>,
     held_until: Option<i64>,
@@ -212,6 +215,7 @@ impl Enrolment {
             | Stage::Issue
             | Stage::Configure
             | Stage::Restart
+            | Stage::Missed
             | Stage::Done => None,
         };
         let tries = self.calls.iter().filter_map(|tries| tries.again).min();
@@ -227,6 +231,10 @@ impl Enrolment {
                 reply,
             } => self.reply(call, &sender, reply, now, out),
             Input::CallFailed { call, fault } => self.call_failed(call, &fault, now, out),
+            Input::Name(state) if self.stage == Stage::Missed => match state {
+                NameState::Live => Err(End::Enrolled),
+                NameState::Free | NameState::Unknown => Err(not_seen()),
+            },
             Input::Name(state) if self.stage == Stage::Contact => {
                 self.facts.name.get_or_insert(state);
                 self.contacted(now, out)
@@ -251,7 +259,12 @@ impl Enrolment {
                 "another instance took over",
             ))),
             Input::Paused => self.paused(),
-            Input::Member if matches!(self.stage, Stage::Restart | Stage::Member(_)) => {
+            Input::Member
+                if matches!(
+                    self.stage,
+                    Stage::Restart | Stage::Member(_) | Stage::Missed
+                ) =>
+            {
                 Err(End::Enrolled)
             }
             Input::Announced => self.announced(now, out),
@@ -283,6 +296,7 @@ impl Enrolment {
             | Stage::Shutdown
             | Stage::Issue
             | Stage::Member(_)
+            | Stage::Missed
             | Stage::Done => Err(End::Stopped(Why::new(
                 Reason::Paused,
                 "provisioning is paused",
@@ -290,25 +304,17 @@ impl Enrolment {
         }
     }
 
-    /// The node began anew: what was asked before that was asked of nobody, and a restart led it back to where it was.
+    /// The node began anew: what was asked before that was asked of nobody.
     fn announced(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Result<(), End> {
         match self.stage {
             Stage::Contact => {
                 self.ask_again(now, out);
                 Ok(())
             }
-            Stage::Member(until) => {
-                let begun = after(now, self.policy.calls.member);
-                // An event from before the restart may come late; nodes take two seconds to restart.
-                if after(until, RESTART) > begun {
-                    return Ok(());
-                }
-                Err(End::Failed(Why::new(
-                    Reason::NotSeen,
-                    "the node was configured and restarted, and came back unprovisioned",
-                )))
-            }
-            Stage::New
+            // While the member is awaited it decides nothing: anybody who waits may announce any name.
+            Stage::Member(_)
+            | Stage::Missed
+            | Stage::New
             | Stage::Rates
             | Stage::Place
             | Stage::TokenUse
@@ -328,10 +334,17 @@ impl Enrolment {
         if let Stage::Member(until) = self.stage
             && until <= now
         {
-            return Err(End::Failed(Why::new(
-                Reason::NotSeen,
-                "the node was configured and restarted, and not seen as a member since",
-            )));
+            // Its event may have been missed. A name that somebody lived under before tells nothing.
+            if self.facts.name != Some(NameState::Free) {
+                return Err(not_seen());
+            }
+            self.stage = Stage::Missed;
+            self.whole = Some(after(now, self.policy.calls.answer));
+            out.push(Command::CheckName);
+            return Ok(());
+        }
+        if self.stage == Stage::Missed && self.whole.is_some_and(|whole| whole <= now) {
+            return Err(not_seen());
         }
         if self.whole.is_some_and(|whole| whole <= now) {
             return Err(End::Failed(Why::new(
@@ -354,12 +367,13 @@ impl Enrolment {
         Ok(())
     }
 
-    /// The secret of the node: the one that its token carries once that is known, else one of those configured.
+    /// The secret of nodes of this name.
     fn secret(&self) -> SecretText {
-        self.policy
-            .secrets
-            .get(self.facts.secret)
-            .cloned()
+        let secrets = self.policy.secrets.iter();
+        secrets
+            .filter(|secret| secret.is_for(self.identity.as_str()))
+            .map(|secret| secret.secret.clone())
+            .next()
             .unwrap_or_default()
     }
 }

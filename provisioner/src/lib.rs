@@ -26,7 +26,7 @@ mod version;
 pub use answer::{Answer, AnswerError, HelperFault, WantedClaims};
 pub use candidate::{Turn, admissible};
 pub use config::{
-    Config, Keys, KeysError, Leader, Limits, Login, Rate, RawConfig, Scan, SecretSource, Stream,
+    Config, Keys, KeysError, Leader, Limits, Login, NodeSecretSource, Rate, RawConfig, Scan, SecretSource, Stream,
     Streams,
 };
 pub use enrol::{
@@ -37,7 +37,7 @@ pub use entropy::Entropy;
 pub use error::StartError;
 pub use helper::{HelperKind, HelperSettings, HelperStartError};
 pub use policy::{
-    Calls, Conflict, Features, HelperRules, Issue, Names, Pki, Placement, Policy, Quarantine,
+    Calls, Conflict, Features, HelperRules, Issue, Names, NodeSecret, Pki, Placement, Policy, Quarantine,
     Retry, Upgrades,
 };
 pub use limits::Limiter;

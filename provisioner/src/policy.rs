@@ -12,8 +12,9 @@ use regex::Regex;
 pub struct Policy {
     /// Whose provisioning tokens are good.
     pub issuers: Issuers,
-    /// Secrets that guard the nodes' provisioning agent (`cht`), tried in order; at least one.
-    pub secrets: Vec<SecretText>,
+    /// Secrets that guard the nodes' provisioning agent (`cht`): the first that is for a node's name is the only one that it
+    /// is shown. Whoever waits may claim any name, and would else be told the secrets of all.
+    pub secrets: Vec<NodeSecret>,
     /// Provisioning tokens, by id, that are no longer good.
     pub denied_tokens: BTreeSet<String>,
     /// Where this provisioner works, for tokens that do not say where their nodes are.
@@ -40,6 +41,32 @@ pub struct Policy {
     pub quarantine: Quarantine,
     /// Overlays that the helper may name.
     pub placements: BTreeMap<String, Placement>,
+}
+
+/// A secret of nodes, and which nodes have it.
+#[derive(Debug, Clone)]
+pub struct NodeSecret {
+    /// The secret.
+    pub secret: SecretText,
+    /// Patterns of names, one of which must match; without any it is for all.
+    pub names: Vec<Regex>,
+}
+
+impl NodeSecret {
+    /// A secret of all nodes.
+    #[must_use]
+    pub fn of_all(secret: impl Into<SecretText>) -> Self {
+        Self {
+            secret: secret.into(),
+            names: Vec::new(),
+        }
+    }
+
+    /// Whether a node of this name has it.
+    #[must_use]
+    pub fn is_for(&self, identity: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|name| name.is_match(identity))
+    }
 }
 
 /// Tries and limits of calls.

@@ -44,23 +44,12 @@ pub(super) fn check(raw: RawConfig) -> Result<Config, Vec<Fault>> {
     let identity = identity(raw.identity, found);
     let (broker, login) = broker(raw.broker, raw.login, raw.original.password, found);
     let issuers = issuers(&raw.issuers, raw.original.verify_key.as_deref(), found);
-    let mut node_secrets: Vec<_> = raw
-        .nodes
-        .secret_files
-        .into_iter()
-        .map(SecretSource::File)
-        .collect();
-    node_secrets.extend(
-        raw.original
-            .token
-            .map(|token| SecretSource::Given(token.into())),
+    let node_secrets = steps::secrets(
+        raw.nodes.secret_files,
+        raw.nodes.secrets,
+        raw.original.token,
+        found,
     );
-    if node_secrets.is_empty() {
-        found
-            .push(Fault::new("nodes.secret_files", "names no secret").remedy(
-                "name the file of the secret that is in the nodes' provisioning.jwt (cht)",
-            ));
-    }
     let component = raw
         .nodes
         .component

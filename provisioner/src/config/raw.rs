@@ -51,9 +51,17 @@ pub(super) struct RawLogin {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawNodes {
     pub(super) secret_files: Vec<PathBuf>,
+    pub(super) secrets: Vec<RawSecret>,
     pub(super) signer_file: Option<PathBuf>,
     pub(super) denied_tokens: Vec<String>,
     pub(super) component: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSecret {
+    pub(super) file: Option<PathBuf>,
+    pub(super) names: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

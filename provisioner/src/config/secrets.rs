@@ -8,7 +8,7 @@ use overlay_tokens::rsa::{RsaError, RsaPublic};
 use overlay_tokens::{DecodeError, Key, KeyError, SecretText, Unverified};
 
 use super::{Config, SecretSource};
-use crate::policy::Policy;
+use crate::policy::{NodeSecret, Policy};
 
 /// The secrets, read.
 #[derive(Debug)]
@@ -101,10 +101,12 @@ impl Keys {
         let node_secrets: Vec<_> = config
             .node_secrets
             .iter()
-            .filter_map(|source| {
-                read("nodes.secret_files", source, secrets)
-                    .map_err(&mut keep)
-                    .ok()
+            .filter_map(|node| {
+                let secret = read("nodes.secret_files", &node.source, secrets);
+                Some(NodeSecret {
+                    secret: secret.map_err(&mut keep).ok()?,
+                    names: node.names.clone(),
+                })
             })
             .collect();
         let mut issuers = config.issuers.clone();

@@ -36,6 +36,13 @@ fn valid(name: &str) -> Config {
     load(text).unwrap()
 }
 
+fn all(source: SecretSource) -> NodeSecretSource {
+    NodeSecretSource {
+        source,
+        names: Vec::new(),
+    }
+}
+
 #[test]
 fn the_reference_is_a_configuration_and_shows_the_defaults() {
     let reference = Config::reference();
@@ -122,7 +129,9 @@ fn everything_that_can_be_set_is_set() {
     assert_eq!(config.site_rate.unwrap().per.as_secs(), 3600);
     assert_eq!(config.issue.min_validity.as_secs(), 10);
     assert_eq!(config.quarantine.duration.unwrap().as_secs(), 86_400);
-    assert_eq!(config.node_secrets.len(), 2);
+    let secrets = &config.node_secrets;
+    assert_eq!(secrets.len(), 2);
+    assert!(secrets[0].names[0].is_match("n1.old.example.net") && secrets[1].names.is_empty());
     assert!(config.denied_tokens.contains("0ujsswThIGTUYm2K8FjOOfXtY1K"));
     assert_eq!(config.placements["lon-7"].collectives, ["choria", "lon"]);
     assert_eq!(config.streams.replicas, 3);
@@ -169,18 +178,19 @@ fn secrets_are_read_and_a_token_must_fit_its_seed() {
         config.issuer_token_file.clone_from(&token);
         config.issuer_seed_file.clone_from(&seed);
         config.login.password = SecretSource::File(secret.clone());
-        config.node_secrets = vec![SecretSource::File(secret.clone())];
+        config.node_secrets = vec![all(SecretSource::File(secret.clone()))];
         change(&mut config);
         Keys::load(&config, &Secrets::default())
     };
     let read = keys(&|_| {}).unwrap();
     assert_eq!(read.password.expose(), "s3cret");
-    assert_eq!(read.policy.secrets, ["s3cret".into()]);
+    let secrets = &read.policy.secrets;
+    assert!(secrets.len() == 1 && secrets[0].secret.expose() == "s3cret");
     assert!(!format!("{read:?}").contains("s3cret"));
 
     let errors = keys(&|config| {
         config.login.password = SecretSource::File(open.clone());
-        config.node_secrets = vec![SecretSource::File(dir.path().join("absent"))];
+        config.node_secrets = vec![all(SecretSource::File(dir.path().join("absent")))];
         config.login.seed_file = Some(other_seed.clone());
         config.signer_file = Some(secret.clone());
     })

@@ -212,23 +212,8 @@ impl Enrolment {
                 "another provisioner is at work on the node",
             )));
         }
-        // Another secret may be the node's; that costs no try.
-        if action == Action::Jwt
-            && reply.statusmsg.starts_with(messages::WRONG_TOKEN)
-            && let next = self.facts.secret.saturating_add(1)
-            && next < self.policy.secrets.len()
-        {
-            self.facts.secret = next;
-            if let Some(tries) = self.calls.iter_mut().find(|tries| tries.action == action) {
-                tries.begun = tries.begun.saturating_sub(1);
-            }
-            self.send(action, out);
-            return Ok(());
-        }
         let reason = match action {
             Action::Jwt if reply.statusmsg.starts_with(messages::WRONG_TOKEN) => {
-                // The next try begins with the first secret again.
-                self.facts.secret = 0;
                 Reason::WrongSecret
             }
             Action::ReleaseUpdate => Reason::UpgradeFailed,

@@ -23,6 +23,14 @@ pub(super) fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
+/// The beginning of a text as one line: what nodes and helpers say must not look like lines of our own log.
+pub(super) fn one_line(text: &str, most: usize) -> String {
+    cut(text, most)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
 /// How a node was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Found {
@@ -384,9 +392,10 @@ impl Why {
     /// Makes one; a long sentence is cut.
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        message.truncate(cut(&message, MOST_MESSAGE).len());
-        Self { reason, message }
+        Self {
+            reason,
+            message: one_line(&message.into(), MOST_MESSAGE),
+        }
     }
 }
 

@@ -71,18 +71,17 @@ impl Enrolment {
             let proof = (self.facts.renewal_nonce.as_str(), signature.as_str());
             let issued = self.prior.as_ref().and_then(|prior| prior.issued.as_ref());
             let last = issued.map(|issued| issued.public_key.as_str());
-            self.facts.former_key =
-                judge::renewal(token, proof, &self.identity, last, &self.policy, now)
-                    .map_err(End::Refused)?;
+            self.facts.former_key = judge::renewal(
+                token,
+                proof,
+                &self.identity,
+                (last, shown.token.ou.as_deref()),
+                &self.policy,
+                now,
+            )
+            .map_err(End::Refused)?;
         }
-        // The token tells which of the secrets is the node's.
-        let secrets = self.policy.secrets.iter();
-        if let Some(own) = secrets
-            .enumerate()
-            .find_map(|(at, secret)| (*secret == shown.token.cht).then_some(at))
-        {
-            self.facts.secret = own;
-        }
+
         self.facts.ecdh_public = reply.ecdh_public;
         self.facts.shown = Some(shown);
         self.done(Action::Jwt);
@@ -140,10 +139,10 @@ impl Enrolment {
                 .prior
                 .as_ref()
                 .and_then(|prior| judge::held_until(prior, now));
-            if !confirmed {
-                self.facts.confirm =
-                    judge::name(&self.identity, name, held, &self.policy).map_err(End::Refused)?;
-            }
+            // An operator gives a name away that is held, never one that somebody lives under.
+            let hold = held.filter(|_| !confirmed);
+            self.facts.confirm =
+                judge::name(&self.identity, name, hold, &self.policy).map_err(End::Refused)?;
             self.facts.held_until = held;
         }
         let version = inventory.version.clone();

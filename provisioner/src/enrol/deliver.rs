@@ -11,7 +11,7 @@ use overlay_tokens::{UnixTime, Unverified};
 use serde_json::Value;
 
 use super::call::Unusable;
-use super::command::{Action, Command, IssuedToken, Note, Why};
+use super::command::{Action, Command, IssuedToken, Note, Why, one_line};
 use super::end::End;
 use super::{Enrolment, Stage};
 use crate::answer::{Answer, HelperFault};
@@ -20,7 +20,7 @@ use crate::reason::Reason;
 use crate::time::until;
 use crate::{claims, delivery, version};
 
-/// Longest word of the helper's that is kept, in characters.
+/// Longest word of the helper's that is kept, in bytes.
 const MOST_WORDS: usize = 1000;
 
 impl Enrolment {
@@ -50,7 +50,7 @@ impl Enrolment {
                 return Err(End::Failed(Why::new(reason, fault.to_string())));
             }
         };
-        let words: String = answer.msg.chars().take(MOST_WORDS).collect();
+        let words = one_line(&answer.msg, MOST_WORDS);
         if !words.is_empty() {
             out.push(Command::Tell(Note::Helper(words.clone())));
         }

@@ -8,7 +8,7 @@ use overlay_protocol::provisioning::{NodeRecord, NodeState};
 use overlay_tokens::UnixTime;
 
 use super::command::{Command, Finished, NameState, Outcome, Why};
-use super::{Enrolment, Stage};
+use super::{Enrolment, Stage, judge};
 use crate::reason::Reason;
 use crate::time::{after, until};
 
@@ -18,6 +18,17 @@ pub(super) const UPGRADING: &str = "upgrading";
 const SHUT_DOWN: &str = "shut_down";
 /// How long a node that another provisioner works on is left to it; nodes keep the lock for two minutes.
 const BUSY: Duration = Duration::from_secs(60);
+
+/// Pause after a connection that is not the member whose name it has; the member itself may come meanwhile.
+const SET_ASIDE: Duration = Duration::from_secs(60);
+
+/// Whether something of ours is at fault, and not the node.
+fn is_ours(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::HelperFailed | Reason::HelperOutput | Reason::IssueFailed | Reason::StoreFailed
+    )
+}
 
 /// How it ends.
 #[derive(Debug)]
@@ -59,6 +70,16 @@ impl Enrolment {
                     pause: None,
                 }
             }
+            End::Deferred(why) if self.stands_for_another(now) => {
+                self.set_aside(Kind::Deferred, why, now, out)
+            }
+            End::Refused(why) if self.stands_for_another(now) => {
+                self.set_aside(Kind::Refused, why, now, out)
+            }
+            End::Failed(why) if self.stands_for_another(now) => {
+                self.set_aside(Kind::Failed, why, now, out)
+            }
+            End::Failed(why) if is_ours(why.reason) => self.unavailable(why, now, out),
             End::Deferred(why) => self.deferred(why, now, out),
             End::Limited(pause) => Finished {
                 outcome: Outcome::Deferred(Why::new(
@@ -87,6 +108,71 @@ impl Enrolment {
         self.calls.clear();
         self.facts.delivery = None;
         out.push(Command::Finish(finished));
+    }
+
+    /// Whether a member holds the name, and this connection has not proved to be it. Such a one must not touch what is known
+    /// of the member: else anybody could keep it from renewing.
+    fn stands_for_another(&self, now: UnixTime) -> bool {
+        let held = |prior| judge::held_until(prior, now).is_some();
+        self.facts.former_key.is_none()
+            && !self.facts.configured
+            && self
+                .prior
+                .as_ref()
+                .is_some_and(|prior| held(prior) && !prior.confirmed)
+    }
+
+    /// Ends it with an audit and a pause, and leaves the record alone.
+    fn set_aside(
+        &mut self,
+        kind: Kind,
+        why: Why,
+        now: UnixTime,
+        out: &mut Vec<Command>,
+    ) -> Finished {
+        let audit = self.audit(kind, Some(&why), now);
+        out.push(Command::Audit(Box::new(audit)));
+        let pause = Some(self.entropy.jitter(SET_ASIDE));
+        let outcome = match kind {
+            Kind::Refused => Outcome::Refused(why),
+            Kind::Deferred => Outcome::Deferred(why),
+            Kind::Enrolled
+            | Kind::Renewed
+            | Kind::Failed
+            | Kind::Quarantined
+            | Kind::Released
+            | Kind::Retried
+            | Kind::Paused
+            | Kind::Resumed
+            | Kind::Shutdown
+            | Kind::Upgraded => Outcome::Failed(why),
+        };
+        Finished { outcome, pause }
+    }
+
+    /// Something of ours failed: the node comes again, later each time, and nothing counts against it. Told once for all
+    /// that follow.
+    fn unavailable(&mut self, why: Why, now: UnixTime, out: &mut Vec<Command>) -> Finished {
+        let known = self
+            .prior
+            .as_ref()
+            .is_some_and(|prior| prior.reason.as_deref() == Some(why.reason.as_str()));
+        let mut record = self.record(NodeState::Failed, now);
+        record.set_reason(why.reason.as_str(), &why.message);
+        let retry = &self.policy.retry;
+        let pause = grown(retry.first, retry.longest, record.attempts);
+        let pause = self.entropy.jitter(pause);
+        record.not_before = Some(after(now, pause).secs);
+        // A token that was issued is told of in any case.
+        if known && self.facts.issued.is_none() {
+            out.push(Command::Record(Box::new(record)));
+        } else {
+            self.keep(record, Kind::Failed, Some(&why), now, out);
+        }
+        Finished {
+            outcome: Outcome::Failed(why),
+            pause: Some(pause),
+        }
     }
 
     fn enrolled(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Finished {
@@ -340,7 +426,7 @@ impl Enrolment {
             Stage::Issue => "issue",
             Stage::Configure => "configure",
             Stage::Restart => "restart",
-            Stage::Member(_) => "member",
+            Stage::Member(_) | Stage::Missed => "member",
             Stage::Done => "done",
         }
     }

@@ -100,13 +100,14 @@ fn reason(error: &VerifyError) -> Reason {
 /// Judges the proof of a node that it is the member of its name: its token that is still good, and a signature by the
 /// token's key over our nonce. Returns the old key.
 ///
-/// A token that has ended proves it only for the key that was issued last for the name, by `last`. Any other proves nothing,
-/// and is no fault: the node then has to be taken as a new one.
+/// The key must be the one that a token was issued for last, where that is known, and the organisation that of the
+/// provisioning token; a token that has ended proves it for that key only. What proves nothing is no fault: the node then has
+/// to be taken as a new one.
 pub(super) fn renewal(
     server_jwt: &str,
     (nonce, signature): (&str, &str),
     identity: &Identity,
-    last: Option<&str>,
+    (last, ou): (Option<&str>, Option<&str>),
     policy: &Policy,
     now: UnixTime,
 ) -> Result<Option<PublicKey>, Why> {
@@ -115,6 +116,19 @@ pub(super) fn renewal(
         return Ok(None);
     };
     let claims = &token.claims_unverified().standard;
+    // A key that another has replaced, and a token that is denied itself or by its issuer, prove nothing.
+    let superseded = last.is_some_and(|last| last != claims.public_key);
+    let issuer = claims
+        .iss
+        .strip_prefix("C-")
+        .and_then(|iss| iss.split('.').next());
+    let denied = [Some(claims.jti.as_str()), issuer]
+        .into_iter()
+        .flatten()
+        .any(|id| policy.denied_tokens.contains(id));
+    if superseded || denied || token.claims_unverified().ou.as_deref() != ou {
+        return Ok(None);
+    }
     let ended = claims
         .expires_at()
         .filter(|expires| !now.is_before(*expires));

@@ -1,9 +1,12 @@
-//! The tables `[pki]` and `[upgrades]`.
+//! The tables `[pki]` and `[upgrades]`, and the secrets of nodes.
+
+use std::path::PathBuf;
 
 use overlay_runtime::Fault;
 use regex::Regex;
 
-use super::super::raw::{RawPki, RawUpgrades};
+use super::super::raw::{RawPki, RawSecret, RawUpgrades};
+use super::super::{NodeSecretSource, SecretSource};
 use crate::policy::{Pki, Upgrades};
 
 /// Names that only people and services have, as the original denies them.
@@ -54,4 +57,59 @@ pub(super) fn upgrades(raw: RawUpgrades, faults: &mut Vec<Fault>) -> Option<Upgr
         repository,
         optional: raw.optional,
     })
+}
+
+/// The secrets by name, then the one for all others.
+pub(super) fn secrets(
+    files: Vec<PathBuf>,
+    by_name: Vec<RawSecret>,
+    given: Option<String>,
+    faults: &mut Vec<Fault>,
+) -> Vec<NodeSecretSource> {
+    let mut secrets = Vec::new();
+    for raw in by_name {
+        let Some(file) = raw.file else {
+            faults.push(Fault::new("nodes.secrets", "has an entry without file"));
+            continue;
+        };
+        if raw.names.is_empty() {
+            let fault = Fault::new("nodes.secrets", "has an entry without names");
+            faults.push(fault.remedy("write nodes.secret_files for the secret of all others"));
+        }
+        let names = raw.names.iter().filter_map(|name| match Regex::new(name) {
+            Ok(name) => Some(name),
+            Err(_syntax) => {
+                let fault = Fault::new("nodes.secrets", "has names that are no regular expression");
+                faults.push(fault.value(name));
+                None
+            }
+        });
+        secrets.push(NodeSecretSource {
+            names: names.collect(),
+            source: SecretSource::File(file),
+        });
+    }
+    if files.len() > 1 {
+        // Each would be told to whoever says no to the one before.
+        let fault = Fault::new(
+            "nodes.secret_files",
+            "names more than one secret for all nodes",
+        );
+        faults.push(fault.remedy("write [[nodes.secrets]] with the names that each is for"));
+    }
+    let of_all = files
+        .into_iter()
+        .map(SecretSource::File)
+        .chain(given.map(|token| SecretSource::Given(token.into())));
+    secrets.extend(of_all.map(|source| NodeSecretSource {
+        source,
+        names: Vec::new(),
+    }));
+    if secrets.is_empty() {
+        faults
+            .push(Fault::new("nodes.secret_files", "names no secret").remedy(
+                "name the file of the secret that is in the nodes' provisioning.jwt (cht)",
+            ));
+    }
+    secrets
 }

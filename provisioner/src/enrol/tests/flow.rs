@@ -216,7 +216,12 @@ fn provision_case_32_what_the_helper_does_wrong_is_a_failure_and_the_node_comes_
         let finished = world.run();
         assert_eq!(finished.outcome.why().unwrap().reason.as_str(), reason);
         assert!(finished.pause.is_some() && world.node.configured.is_empty());
-        assert_eq!(world.record.as_ref().unwrap().failures, 1);
+        let record = world.record.as_ref().unwrap();
+        assert_eq!(
+            (record.attempts, record.failures),
+            (1, 0),
+            "no fault of the node's"
+        );
         world.helper = Ok(super::world::configuration());
         world.now = after(world.now, finished.pause.unwrap());
         assert_eq!(world.verdict(), ("enrolled", ""));
@@ -524,7 +529,7 @@ fn a_node_that_announces_itself_again_is_asked_again_at_once() {
 }
 
 #[test]
-fn a_node_that_comes_back_bare_ends_the_wait_for_the_member() {
+fn an_announcement_decides_nothing_while_the_member_is_awaited() {
     let mut world = World::new();
     world.joins = false;
     let mut enrolment = world.begin();
@@ -534,14 +539,35 @@ fn a_node_that_comes_back_bare_ends_the_wait_for_the_member() {
             inputs.extend(world.perform(command));
         }
     }
-    assert!(
-        enrolment.on(Input::Announced, world.now).is_empty(),
-        "an old event"
-    );
     world.now = after(world.now, Duration::from_secs(4));
-    let commands = enrolment.on(Input::Announced, world.now);
+    assert!(enrolment.on(Input::Announced, world.now).is_empty());
+    let commands = enrolment.on(Input::Member, world.now);
     assert!(commands.iter().any(|command| matches!(
         command,
-        Command::Finish(finished) if finished.outcome.why().unwrap().reason == Reason::NotSeen
+        Command::Finish(finished) if finished.outcome.as_str() == "enrolled"
     )));
+}
+
+#[test]
+fn a_member_whose_event_was_missed_is_found_by_its_name() {
+    let mut world = World::new();
+    world.joins = false;
+    let mut enrolment = world.begin();
+    let mut inputs = std::collections::VecDeque::from([Input::Start]);
+    let mut outcome = None;
+    while outcome.is_none() {
+        let input = inputs.pop_front().unwrap_or_else(|| {
+            // It is connected by now.
+            world.name = NameState::Live;
+            world.now = enrolment.deadline().unwrap();
+            Input::Tick
+        });
+        for command in enrolment.on(input, world.now) {
+            if let Command::Finish(finished) = &command {
+                outcome = Some(finished.outcome.clone());
+            }
+            inputs.extend(world.perform(command));
+        }
+    }
+    assert_eq!(outcome.unwrap().as_str(), "enrolled");
 }

@@ -70,6 +70,13 @@ fn a_held_name_is_refused_until_its_token_ends_or_an_operator_releases_it() {
     released.record = Some(held);
     assert_eq!(released.verdict(), ("enrolled", ""));
     assert!(!released.record.unwrap().confirmed, "that was for once");
+    // What an operator gives away is a name that nobody lives under.
+    let mut live = World::new();
+    live.enlist(1000);
+    live.node.member = None;
+    crate::record::release(live.record.as_mut().unwrap(), "up=ops", live.now.secs);
+    live.name = NameState::Live;
+    assert_eq!(live.verdict(), ("refused", "name_live"));
 
     world.now = after(world.now, Duration::from_secs(1000));
     assert_eq!(world.verdict(), ("enrolled", ""));
@@ -98,9 +105,11 @@ fn a_stolen_token_without_its_key_renews_nothing() {
     let mut world = World::new();
     world.enlist(1000);
     world.name = NameState::Live;
+    let before = world.record.clone();
     let (_, key) = world.node.member.as_mut().unwrap();
     *key = Key::from_seed([0x66; 32]);
     assert_eq!(world.verdict(), ("refused", "key_unproven"));
+    assert_eq!(world.record, before, "the member's record is as it was");
 
     // A member of another name.
     let mut world = World::new();
@@ -110,12 +119,16 @@ fn a_stolen_token_without_its_key_renews_nothing() {
         ..Default::default()
     });
     world.node.member = Some((other.token, other.key));
+    assert_eq!(world.verdict(), ("refused", "name_held"));
+    world.record = None;
     assert_eq!(world.verdict(), ("refused", "key_unproven"));
 
     // A token that is over, and is not the last one of the name: it proves nothing, and the name decides.
     let mut world = World::new();
     world.enlist(2);
     world.name = NameState::Live;
+    let issued = world.record.as_mut().unwrap().issued.as_mut().unwrap();
+    issued.public_key = Key::from_seed([0x44; 32]).public().to_string();
     world.now = after(world.now, Duration::from_secs(10));
     assert_eq!(world.verdict(), ("refused", "name_live"));
 }
@@ -262,4 +275,58 @@ fn a_rate_lets_a_node_wait_without_counting_against_it() {
     assert_eq!(finished.outcome.why().unwrap().reason, Reason::RateLimited);
     assert_eq!(finished.pause, Some(pause));
     assert!(world.record.is_none() && world.audits.is_empty());
+}
+
+#[test]
+fn a_connection_under_a_members_name_leaves_the_member_as_it_is() {
+    use super::node::Fault;
+    let faults: [fn(&mut World); 5] = [
+        |_| {},
+        |world| world.node.fail(Action::Gen25519, Fault::Silent, 99),
+        |world| world.node.fail(Action::Jwt, Fault::Aborts("no"), 99),
+        |world| {
+            world
+                .node
+                .fail(Action::Inventory, Fault::Says("version", json!(1)), 99)
+        },
+        |world| world.helper = Ok("{\"defer\":true}".to_owned()),
+    ];
+    for fault in faults {
+        let mut world = World::new();
+        world.enlist(3000);
+        let proof = world.node.member.take();
+        let before = world.record.clone();
+        world.name = NameState::Live;
+        fault(&mut world);
+        for _ in 0..12 {
+            let finished = world.run();
+            assert!(!matches!(finished.outcome, Outcome::Enrolled { .. }));
+            assert_eq!(world.record, before);
+            assert!(finished.pause.unwrap() < Duration::from_secs(120));
+        }
+        // The member itself renews as ever.
+        world.node.faults.clear();
+        world.helper = Ok(super::world::configuration());
+        world.node.member = proof;
+        assert_eq!(world.verdict(), ("renewed", ""));
+    }
+}
+
+#[test]
+fn a_token_that_another_has_replaced_or_that_is_denied_renews_nothing() {
+    let mut world = World::new();
+    world.enlist(1000);
+    world.name = NameState::Live;
+    let record = world.record.as_mut().unwrap();
+    record.issued.as_mut().unwrap().public_key = Key::from_seed([0x44; 32]).public().to_string();
+    assert_eq!(world.verdict(), ("refused", "name_live"));
+
+    let mut world = World::new();
+    world.enlist(1000);
+    world.name = NameState::Live;
+    let token = &world.node.member.as_ref().unwrap().0;
+    let token = overlay_tokens::Unverified::<overlay_tokens::claims::ServerClaims>::decode(token);
+    let id = token.unwrap().claims_unverified().standard.jti.clone();
+    world.policy.denied_tokens.insert(id);
+    assert_eq!(world.verdict(), ("refused", "name_live"));
 }

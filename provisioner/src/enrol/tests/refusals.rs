@@ -6,12 +6,14 @@ use std::time::Duration;
 use overlay_protocol::provisioning::audit::Kind;
 use overlay_testkit::mint::{Login, Organisation};
 use overlay_tokens::issue::{ClientToken, ProvisioningToken};
+use regex::Regex;
 use serde_json::json;
 
 use super::super::*;
 use super::World;
 use super::node::Fault;
 use super::world::{SECRET, provisioning_token};
+use crate::policy::NodeSecret;
 use crate::time::after;
 
 #[test]
@@ -139,15 +141,23 @@ fn a_name_that_nobody_answers_for_leaves_no_trace() {
 }
 
 #[test]
-fn provision_case_17_the_right_one_of_several_secrets_is_found() {
+fn provision_case_17_a_name_is_told_the_one_secret_that_is_for_it() {
+    let of = |secret: &str, name: &str| NodeSecret {
+        names: vec![Regex::new(name).unwrap()],
+        ..NodeSecret::of_all(secret)
+    };
     let mut world = World::new();
-    world.policy.secrets = vec!["other".into(), "another".into(), SECRET.into()];
+    world.policy.secrets = vec![
+        of("other", r"\.fra\.example\.net$"),
+        of(SECRET, r"^n1\."),
+        NodeSecret::of_all("another"),
+    ];
     assert_eq!(world.verdict(), ("enrolled", ""));
-    assert_eq!(world.node.times(Action::Jwt), 3);
-    assert_eq!(world.node.times(Action::Gen25519), 1);
+    assert_eq!(world.node.times(Action::Jwt), 1);
 
+    // A node that says no to it hears no other.
     let mut world = World::new();
-    world.policy.secrets = vec!["other".into()];
+    world.policy.secrets = vec![NodeSecret::of_all("other"), NodeSecret::of_all(SECRET)];
     assert_eq!(world.verdict(), ("refused", "wrong_secret"));
 }
 
@@ -233,7 +243,9 @@ fn a_token_that_ends_while_the_node_waits_for_a_place_is_not_good_any_more() {
 fn failures_in_a_row_make_longer_pauses_and_end_in_quarantine() {
     let mut world = World::new();
     world.policy.quarantine.failures = NonZeroU32::new(5).unwrap();
-    world.helper = Ok("{}".to_owned());
+    world
+        .node
+        .fail(Action::Gen25519, Fault::Aborts("not ready"), 99);
     let mut pauses = Vec::new();
     for _ in 0..4 {
         let finished = world.run();
@@ -246,7 +258,7 @@ fn failures_in_a_row_make_longer_pauses_and_end_in_quarantine() {
     assert_eq!(world.verdict(), ("quarantined", "quarantined"));
     let message = world.record.as_ref().unwrap().message.clone().unwrap();
     assert!(
-        message.contains("5 failures") && message.contains("configuration"),
+        message.contains("5 failures") && message.contains("not ready"),
         "{message}"
     );
     assert_eq!(world.audits.last().unwrap().0, Kind::Quarantined);
@@ -256,11 +268,13 @@ fn failures_in_a_row_make_longer_pauses_and_end_in_quarantine() {
 fn failures_that_are_long_ago_do_not_count() {
     let mut world = World::new();
     world.policy.quarantine.failures = NonZeroU32::new(2).unwrap();
-    world.helper = Ok("{}".to_owned());
+    world
+        .node
+        .fail(Action::Gen25519, Fault::Aborts("not ready"), 99);
     for _ in 0..4 {
         // Longer ago than the window; the token is good for longer.
         world.policy.quarantine.window = Duration::from_secs(60);
-        assert_eq!(world.verdict(), ("failed", "helper_output"));
+        assert_eq!(world.verdict(), ("failed", "aborted"));
         world.now = after(world.now, Duration::from_secs(120));
     }
 }
@@ -270,15 +284,59 @@ fn a_quarantine_may_end_by_itself() {
     let mut world = World::new();
     world.policy.quarantine.failures = NonZeroU32::MIN;
     world.policy.quarantine.duration = Some(Duration::from_secs(600));
-    world.helper = Ok("{}".to_owned());
+    world
+        .node
+        .fail(Action::Gen25519, Fault::Aborts("not ready"), 5);
     let finished = world.run();
     assert_eq!(finished.outcome.as_str(), "quarantined");
     assert_eq!(finished.pause, Some(Duration::from_secs(600)));
-    world.helper = Ok(super::world::configuration());
-    world.now = after(world.now, Duration::from_secs(599));
+    world.now = after(world.now, Duration::from_secs(590));
     assert_eq!(world.verdict(), ("quarantined", "quarantined"));
-    world.now = after(world.now, Duration::from_secs(2));
+    world.now = after(world.now, Duration::from_secs(60));
     assert_eq!(world.verdict(), ("enrolled", ""));
+}
+
+#[test]
+fn what_is_not_the_nodes_fault_never_ends_in_quarantine() {
+    let faults: [fn(&mut World); 3] = [
+        |world| world.helper = Err(crate::answer::HelperFault::NotRun("gone".to_owned())),
+        |world| world.helper = Ok("nonsense".to_owned()),
+        |world| world.issues = false,
+    ];
+    for fault in faults {
+        let mut world = World::new();
+        fault(&mut world);
+        let mut last = Duration::ZERO;
+        for _ in 0..12 {
+            let finished = world.run();
+            assert_eq!(finished.outcome.as_str(), "failed");
+            last = finished.pause.unwrap();
+            // The token is good for an hour; the clock goes on without it.
+            world.record.as_mut().unwrap().not_before = None;
+        }
+        assert!(last > world.policy.retry.longest / 3, "{last:?}");
+        assert_eq!(world.record.as_ref().unwrap().failures, 0);
+        assert_eq!(world.audits.len(), 1, "told once");
+        world.helper = Ok(super::world::configuration());
+        world.issues = true;
+        assert_eq!(world.verdict(), ("enrolled", ""));
+    }
+}
+
+#[test]
+fn what_a_node_says_is_one_line_of_the_log() {
+    let mut world = World::new();
+    let text = Fault::Aborts("no\n2026-11-21 INFO enrolled \u{1b}[2J");
+    world.node.fail(Action::Gen25519, text, 99);
+    let finished = world.run();
+    let message = &finished.outcome.why().unwrap().message;
+    assert!(!message.contains(char::is_control), "{message:?}");
+    assert!(
+        world
+            .notes
+            .iter()
+            .all(|note| !note.contains(char::is_control))
+    );
 }
 
 #[test]

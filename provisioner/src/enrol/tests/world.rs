@@ -61,7 +61,7 @@ impl World {
         let issuer = issuer(&organisation, &chain);
         let policy = Policy {
             issuers: organisation.issuers(),
-            secrets: vec![SECRET.into()],
+            secrets: vec![crate::policy::NodeSecret::of_all(SECRET)],
             denied_tokens: [].into(),
             site: Some("here".to_owned()),
             provisioner: "provisioner".to_owned(),
@@ -129,6 +129,7 @@ impl World {
         let mut record = NodeRecord::new(Self::identity(), self.now.secs);
         record.state = overlay_protocol::provisioning::NodeState::Member;
         record.issued = Some(Issued {
+            public_key: login.key.public().to_string(),
             expires: self.now.secs + i64::try_from(seconds).unwrap(),
             ..Issued::default()
         });
