@@ -15,6 +15,7 @@ const CRATES: &[&str] = &[
     "overlay-protocol",
     "overlay-tokens",
     "overlay-broker-auth",
+    "overlay-provisioner",
     "overlay-server",
     "overlay-client",
     "overlay-cli",
