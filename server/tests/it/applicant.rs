@@ -542,7 +542,7 @@ fn a_renewal_is_by_those_the_member_trusts_and_makes_it_no_less_careful() {
     desk.applicant = desk.applicant.with_standing(Some(Standing {
         issuers: desk.org.issuers(),
         signers: Some(json!([])),
-        tls: Tls::Verified(ca.clone()),
+        tls: Tls::Verified(ca),
     }));
     let public = desk.key();
     let token = desk.server_token(NODE, &public);

@@ -463,6 +463,27 @@ async fn provision_case_27_a_member_whose_token_has_ended_starts_as_one_to_be_en
 }
 
 #[tokio::test]
+async fn a_member_that_verifies_its_broker_renews_with_nobody_else() {
+    let bare = Bare::new();
+    let client = bare.client().await;
+    let mut events = Events::of(&client).await;
+    let mut node = bare.start();
+    events.expect("startup", "provision_mode_server").await;
+    bare.configure(&client, Duration::from_secs(12)).await;
+    bare.ask_well(&client, "restart", json!({"splay": 1})).await;
+    events.expect("provisioned", "provision_mode_server").await;
+    events.expect("shutdown", "provision_mode_server").await;
+    events.expect("startup", "server").await;
+    // Another broker, of another authority, poses as the one to be enrolled at.
+    let another = Bare::new();
+    bare.invite(|token| token.urls = vec![another.url()]);
+    node.wait_for_line("asking for a new one on a second connection", WITHIN);
+    let line = node.wait_for_line("could not connect", WITHIN);
+    assert!(line.contains(&another.url()), "{line}");
+    assert!(line.contains("certificate"), "{line}");
+}
+
+#[tokio::test]
 async fn a_member_renews_on_a_second_connection_and_is_never_without_its_old_token() {
     let bare = Bare::new();
     let client = bare.client().await;
