@@ -61,6 +61,8 @@ pub struct Config {
     pub features: Features,
     /// When a name may be taken that is in use.
     pub names: Names,
+    /// Whether the broker is asked who listens under a name, before what only the node may hear is sent.
+    pub count_listeners: bool,
     /// How much is done at a time.
     pub limits: Limits,
     /// How many nodes are enrolled in a time, by the token that they show.

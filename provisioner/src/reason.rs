@@ -54,6 +54,8 @@ reasons! {
     NameUnknown => "name_unknown",
     /// Two nodes answer by its name.
     TwoAnswers => "two_answers",
+    /// More than one connection listens under its name.
+    SharedName => "shared_name",
     /// It did not prove to hold the key that it showed.
     KeyUnproven => "key_unproven",
     /// Its key, signature or exchange key is none.

@@ -63,7 +63,10 @@ fn the_files_of_the_original_are_a_whole_configuration() {
     assert_eq!(config.limits.workers.unwrap().get(), 4);
     assert_eq!(config.scan.interval.as_secs(), 300);
     assert_eq!(config.issue.validity.as_secs(), 90 * 86_400);
-    assert_eq!(config.node_secrets[0].source, SecretSource::Given("s3cret".into()));
+    assert_eq!(
+        config.node_secrets[0].source,
+        SecretSource::Given("s3cret".into())
+    );
     assert_eq!(
         config.login.password,
         SecretSource::Given("provPass".into())

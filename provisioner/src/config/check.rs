@@ -151,6 +151,7 @@ pub(super) fn check(raw: RawConfig) -> Result<Config, Vec<Fault>> {
         helper_rules,
         features,
         names: names(&raw.names),
+        count_listeners: raw.names.listeners.unwrap_or(true),
         limits,
         token_rate,
         site_rate,

@@ -116,6 +116,7 @@ pub(super) struct RawUpgrades {
 pub(super) struct RawNames {
     pub(super) live: RawConflict,
     pub(super) held: RawConflict,
+    pub(super) listeners: Option<bool>,
 }
 
 #[derive(Debug, Default, Clone, Copy, Deserialize)]

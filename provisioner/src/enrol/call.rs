@@ -49,6 +49,8 @@ impl Enrolment {
             action,
             data,
             limit: plan.limit,
+            // A key is made for one, and a configuration has secrets.
+            alone: matches!(action, Action::Gen25519 | Action::Configure),
         }));
     }
 
@@ -244,12 +246,19 @@ impl Enrolment {
         };
         tries.current = None;
         let action = tries.action;
+        if let CallFault::Overheard(_) = fault {
+            return Err(End::Failed(Why::new(
+                Reason::SharedName,
+                format!("{action} was not sent: {fault}"),
+            )));
+        }
         let (reason, silent) = match fault {
             CallFault::NoResponders => (Reason::Gone, false),
             CallFault::TimedOut => (Reason::NoAnswer, true),
             // The original waits its whole limit for these, too, and then counts the first as a success.
             CallFault::Unreadable(_) | CallFault::TooLarge => (Reason::BadAnswer, false),
             CallFault::NotSent(_) => (Reason::NoAnswer, false),
+            CallFault::Overheard(_) => (Reason::SharedName, false),
         };
         // Whoever does not hear a restart any more has begun it.
         if action == Action::Restart && reason == Reason::Gone {

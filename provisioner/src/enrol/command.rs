@@ -148,6 +148,8 @@ pub struct Call {
     pub data: Map<String, Value>,
     /// How long to wait for the reply.
     pub limit: Duration,
+    /// Whether nobody but the node may hear it: not to be sent while somebody else listens under its name.
+    pub alone: bool,
 }
 
 impl fmt::Debug for Call {
@@ -157,6 +159,7 @@ impl fmt::Debug for Call {
             .field("action", &self.action)
             .field("inputs", &self.data.keys().collect::<Vec<_>>())
             .field("limit", &self.limit)
+            .field("alone", &self.alone)
             .finish()
     }
 }
@@ -176,6 +179,9 @@ pub enum CallFault {
     /// Something came that is longer than replies are read.
     #[error("the answer is too large")]
     TooLarge,
+    /// It was not sent, for so many listen under the node's name.
+    #[error("{0} connections listen under this name")]
+    Overheard(u64),
     /// It could not be sent.
     #[error("it could not be asked: {0}")]
     NotSent(String),

@@ -330,3 +330,38 @@ fn a_token_that_another_has_replaced_or_that_is_denied_renews_nothing() {
     world.policy.denied_tokens.insert(id);
     assert_eq!(world.verdict(), ("refused", "name_live"));
 }
+
+#[test]
+fn a_key_or_a_configuration_is_for_one_pair_of_ears() {
+    use super::node::Fault;
+    for action in [Action::Gen25519, Action::Configure] {
+        let mut world = World::new();
+        world.node.fail(action, Fault::Overheard, 1);
+        assert_eq!(world.verdict(), ("failed", "shared_name"), "{action}");
+        assert!(world.node.configured.is_empty());
+        world.now = after(world.now, Duration::from_secs(60));
+        assert_eq!(
+            world.verdict(),
+            ("enrolled", ""),
+            "an old connection lingers for a while"
+        );
+    }
+    let mut world = World::new();
+    world.run();
+    let mut enrolment = world.begin();
+    world.record = None;
+    let alone: Vec<_> = enrolment
+        .on(Input::Start, world.now)
+        .into_iter()
+        .filter_map(|command| {
+            let Command::Call(call) = command else {
+                return None;
+            };
+            Some(call.alone)
+        })
+        .collect();
+    assert!(
+        alone.iter().all(|alone| !alone),
+        "first contact is for all to hear"
+    );
+}

@@ -16,6 +16,8 @@ pub(super) enum Fault {
     Silent,
     /// It left.
     Gone,
+    /// Somebody else listens.
+    Overheard,
     /// Something that cannot be read.
     Unreadable,
     /// It refuses.
@@ -89,6 +91,7 @@ impl TestNode {
         match &fault {
             Some(Fault::Silent) => return Err(CallFault::TimedOut),
             Some(Fault::Gone) => return Err(CallFault::NoResponders),
+            Some(Fault::Overheard) => return Err(CallFault::Overheard(2)),
             Some(Fault::Unreadable) => {
                 return Err(CallFault::Unreadable("not JSON".to_owned()));
             }
