@@ -37,9 +37,10 @@ Examples:
   overlay reprovision -I n1.example.net --token-file node.secret
   overlay reprovision -F site=lhr --token-file node.secret --batch 200 --batch-sleep 30 --yes
 
-Each node drops its configuration and credentials, restarts and asks to be enrolled; it is out of the fleet until
-that is done, and its name is released first, so that the provisioner lets it take the name again. Watch them with
-`overlay provision status --watch`. A node whose token only runs out needs none of this: nodes renew by themselves.")]
+Each node drops its configuration and credentials, restarts and asks to be enrolled; it is out of
+the fleet until that is done. Its name is released first, so that the provisioner lets it take the
+name again. `overlay provision status --watch` shows them coming. A node whose token only runs out
+needs none of this: nodes renew by themselves.")]
 pub(crate) struct Args {
     #[command(flatten)]
     filters: FilterArgs,

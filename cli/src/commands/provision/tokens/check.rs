@@ -15,8 +15,8 @@ use crate::error::Failure;
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Exit codes: 0 nodes can be enrolled with it; 1 something is wrong, or it is no such token; 2 the command
-line was wrong. Warnings do not count.")]
+Exit codes: 0 nodes can be enrolled with it; 1 something is wrong, or it is no such token; 2 the
+command line was wrong. Warnings do not count.")]
 pub(super) struct Args {
     /// File with the token
     #[arg(value_name = "FILE")]

@@ -25,8 +25,9 @@ Examples:
       --token-file node.secret --node n1.lhr.example.net --one-time --validity 7d
                                                 for one node, once
 
-Nodes take it as provisioning.jwt beside their configuration. The token is a bearer token: whoever has it may
-ask to be enrolled, so it is written for its owner alone, and --node and --one-time narrow what it is worth.")]
+Nodes take it as provisioning.jwt beside their configuration. It is a bearer token: whoever has it
+may ask to be enrolled. So it is written for its owner alone, and --node and --one-time narrow what
+it is worth.")]
 pub(super) struct Args {
     /// File for the token
     #[arg(value_name = "FILE")]
