@@ -90,7 +90,7 @@ pub(crate) struct Helper {
 enum Way {
     Process(process::Runner),
     Persistent(persistent::Pool),
-    Http(http::Poster),
+    Http(Box<http::Poster>),
 }
 
 /// What all ways keep to.
@@ -125,7 +125,7 @@ impl Helper {
                 url,
                 token_file,
                 ca_file,
-            } => Way::Http(
+            } => Way::Http(Box::new(
                 http::Poster::new(
                     url,
                     token_file.clone(),
@@ -134,7 +134,7 @@ impl Helper {
                     bounds,
                 )
                 .map_err(HelperStartError::Http)?,
-            ),
+            )),
         };
         Ok(Self {
             way,

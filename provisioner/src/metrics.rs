@@ -5,11 +5,11 @@ mod summary;
 
 use std::time::Duration;
 
-use prometheus::core::{Collector, GenericCounter, GenericGauge};
 use prometheus::core::AtomicU64;
+use prometheus::core::{Collector, GenericCounter, GenericGauge};
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 use crate::enrol::{Action, CallFault, Found, Outcome};
@@ -245,7 +245,10 @@ impl Metrics {
             store_fill: keep(
                 registry,
                 GaugeVec::new(
-                    opts("store_fill_ratio", "How full a stream or bucket is, from 0 to 1"),
+                    opts(
+                        "store_fill_ratio",
+                        "How full a stream or bucket is, from 0 to 1",
+                    ),
                     &["store"],
                 ),
             )?,
@@ -317,9 +320,7 @@ impl Metrics {
     pub(crate) fn finished(&self, outcome: &Outcome) {
         self.outcomes.with_label_values(&[outcome.as_str()]).inc();
         if let Some(why) = outcome.why() {
-            self.reasons
-                .with_label_values(&[why.reason.as_str()])
-                .inc();
+            self.reasons.with_label_values(&[why.reason.as_str()]).inc();
         }
         let Some(original) = &self.original else {
             return;
@@ -355,6 +356,7 @@ impl Metrics {
             CallFault::TimedOut => "time_out",
             CallFault::Unreadable(_) => "unreadable",
             CallFault::TooLarge => "too_large",
+            CallFault::Overheard(_) => "overheard",
             CallFault::NotSent(_) => "not_sent",
         };
         self.call_faults

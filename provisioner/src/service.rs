@@ -83,8 +83,7 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
     let site = config
         .original_metrics
         .then(|| config.site.clone().unwrap_or_default());
-    let metrics =
-        Metrics::register(&cx.registry, site.as_deref()).context("register metrics")?;
+    let metrics = Metrics::register(&cx.registry, site.as_deref()).context("register metrics")?;
     let credentials = Credentials::new(&config, keys.password, &cx.secrets, &cx.clock)?;
     let credentials = Arc::new(credentials);
     let settings = nats::Settings {
@@ -146,7 +145,11 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
     let (found_sender, found) = mpsc::channel(FOUND);
     let (orders_sender, orders) = mpsc::channel(ORDERS);
     let sources = Sources {
-        replies: subscribe(&client, speaker.replies().context("name the reply subject")?).await?,
+        replies: subscribe(
+            &client,
+            speaker.replies().context("name the reply subject")?,
+        )
+        .await?,
         answers: subscribe(&client, format!("{inbox}.>")).await?,
         members: subscribe(&client, subject::MEMBER_STARTUP.to_owned()).await?,
         found,

@@ -105,7 +105,7 @@ impl Store {
     }
 
     /// The key of a subject of the bucket.
-    pub(crate) fn key<'a>(self, subject: &'a str) -> Option<&'a str> {
+    pub(crate) fn key(self, subject: &str) -> Option<&str> {
         subject.strip_prefix(&self.prefix())
     }
 
@@ -457,7 +457,13 @@ mod tests {
 
     #[test]
     fn times_are_whole_seconds() {
-        for (millis, text) in [(0, "1s"), (1, "1s"), (1000, "1s"), (1001, "2s"), (20_000, "20s")] {
+        for (millis, text) in [
+            (0, "1s"),
+            (1, "1s"),
+            (1000, "1s"),
+            (1001, "2s"),
+            (20_000, "20s"),
+        ] {
             let headers = for_time(Duration::from_millis(millis));
             assert_eq!(headers.get(TTL).unwrap().as_str(), text);
         }

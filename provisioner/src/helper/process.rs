@@ -52,8 +52,14 @@ impl Runner {
                 let told = stderr::log(pipes.stderr, identity, STDERR);
                 // A fault of the output ends the talk at once.
                 let talk = async {
-                    let write = async { Ok(write.await) };
-                    let told = async { Ok(told.await) };
+                    let write = async {
+                        write.await;
+                        Ok(())
+                    };
+                    let told = async {
+                        told.await;
+                        Ok(())
+                    };
                     tokio::try_join!(read, write, told).map(|_ended| ())
                 };
                 tokio::pin!(talk);

@@ -590,7 +590,14 @@ async fn tls_service(files: &overlay_testkit::TlsFiles) -> u16 {
 
 #[test]
 fn addresses_that_are_none_are_found_at_the_start() {
-    for url in ["", "localhost:80", "ftp://x/", "http://", "/helper", "http://helper.example.net/"] {
+    for url in [
+        "",
+        "localhost:80",
+        "ftp://x/",
+        "http://",
+        "/helper",
+        "http://helper.example.net/",
+    ] {
         let settings = HelperSettings {
             kind: HelperKind::Http {
                 url: url.to_owned(),

@@ -127,10 +127,10 @@ impl Control {
     async fn take(&mut self, message: &Message) -> Result<(), String> {
         let failed = |error: &dyn std::error::Error| err_chain(error);
         let now = UnixTime::from(self.clock.now());
-        let transport = Transport::decode(&message.payload, &self.limits)
-            .map_err(|error| failed(&error))?;
-        let secure = SecureRequest::decode(&transport.data, &self.limits)
-            .map_err(|error| failed(&error))?;
+        let transport =
+            Transport::decode(&message.payload, &self.limits).map_err(|error| failed(&error))?;
+        let secure =
+            SecureRequest::decode(&transport.data, &self.limits).map_err(|error| failed(&error))?;
         let verified = self
             .verifier
             .verify(&secure, now)
@@ -230,7 +230,12 @@ impl Control {
             self.metrics.operation(&action.action, "invalid").inc();
             return RpcReply::failed(body.action, StatusCode::InvalidData, err_chain(&error));
         }
-        tracing::info!(caller = request.caller, action = body.action, request = request.id, "running");
+        tracing::info!(
+            caller = request.caller,
+            action = body.action,
+            request = request.id,
+            "running"
+        );
         let asked = Asked {
             caller: &request.caller,
             request: &request.id,
@@ -246,7 +251,11 @@ impl Control {
             }
             Err(failure) => {
                 self.metrics.operation(&action.action, "failed").inc();
-                tracing::warn!(action = body.action, reason = failure.message, "request failed");
+                tracing::warn!(
+                    action = body.action,
+                    reason = failure.message,
+                    "request failed"
+                );
                 RpcReply::failed(body.action, failure.status, failure.message)
             }
         }

@@ -141,6 +141,10 @@ pub(super) struct Driver {
     /// After this a node that was restarted should have been seen.
     member: Duration,
     is_active: bool,
+    /// Whether it is asked who listens under a node's name.
+    counts_listeners: bool,
+    /// Whether the broker was found not to tell.
+    is_deaf: bool,
     /// When the last word of this instance was sent that the broker has: until some time after it, no other instance
     /// takes its claims.
     fenced: Instant,
@@ -175,6 +179,8 @@ impl Driver {
             next_stale: now,
             member: config.calls.member,
             is_active: false,
+            counts_listeners: config.count_listeners,
+            is_deaf: false,
             fenced: now,
             helped: mpsc::channel(HELPED),
         }
@@ -195,14 +201,19 @@ impl Driver {
         while !shutdown.is_cancelled() {
             self.turn(&mut sources, &mut ticks, Some(&shutdown)).await;
         }
-        self.set_active(false, control::InstanceMode::Draining).await;
+        self.set_active(false, control::InstanceMode::Draining)
+            .await;
         let end = Instant::now() + grace;
         while !(self.nodes.is_empty() && self.parting == 0) && Instant::now() < end {
             self.turn(&mut sources, &mut ticks, None).await;
         }
         if !self.nodes.is_empty() {
             let left: Vec<_> = self.names.keys().take(10).collect();
-            tracing::warn!(nodes = self.nodes.len(), ?left, "stopped in the middle of enrolments");
+            tracing::warn!(
+                nodes = self.nodes.len(),
+                ?left,
+                "stopped in the middle of enrolments"
+            );
         }
         self.farewell().await;
         Ok(())
@@ -225,7 +236,7 @@ impl Driver {
             _tick = ticks.tick() => self.tick(sources).await,
             () = sleep_until(due) => self.take_due().await,
             Some(message) = sources.answers.next() => self.take_answer(message).await,
-            Some(message) = sources.replies.next() => self.take_reply(message).await,
+            Some(message) = sources.replies.next() => self.take_reply(message),
             Some(helped) = self.helped.1.recv() => {
                 self.inputs.push_back((helped.node, Input::Helper(helped.answer)));
             }
@@ -269,7 +280,10 @@ impl Driver {
         let Some(node) = self.nodes.get_mut(&id) else {
             return;
         };
-        let deadline = node.enrolment.as_ref().and_then(|machine| machine.deadline());
+        let deadline = node
+            .enrolment
+            .as_ref()
+            .and_then(|machine| machine.deadline());
         if deadline != node.deadline {
             node.deadline = deadline;
             if let Some(deadline) = deadline {
@@ -429,9 +443,14 @@ impl Driver {
             (false, false) => control::InstanceMode::Standby,
             (false, true) => control::InstanceMode::Active,
         };
-        self.parts.metrics.mode(mode == control::InstanceMode::Active, paused);
-        if mode != self.parts.status.mode || (mode == control::InstanceMode::Active) != self.is_active {
-            self.set_active(mode == control::InstanceMode::Active, mode).await;
+        self.parts
+            .metrics
+            .mode(mode == control::InstanceMode::Active, paused);
+        if mode != self.parts.status.mode
+            || (mode == control::InstanceMode::Active) != self.is_active
+        {
+            self.set_active(mode == control::InstanceMode::Active, mode)
+                .await;
         }
     }
 
@@ -468,7 +487,9 @@ impl Driver {
     fn count_places(&self) {
         let (queue, places, metrics) = (&self.queue, &self.places, &self.parts.metrics);
         let gauge = |place, count: usize| {
-            metrics.nodes(place).set(i64::try_from(count).unwrap_or(i64::MAX));
+            metrics
+                .nodes(place)
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
         };
         let waiting = queue.len().saturating_sub(queue.delayed());
         gauge(Place::Waiting, waiting);

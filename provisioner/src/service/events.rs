@@ -8,8 +8,8 @@ use futures_util::StreamExt as _;
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::id::Identity;
 use overlay_protocol::lifecycle::{Event, EventKind};
-use overlay_protocol::subject::stream::PROVISIONING_EVENTS_CONSUMER;
 use overlay_protocol::subject;
+use overlay_protocol::subject::stream::PROVISIONING_EVENTS_CONSUMER;
 use overlay_runtime::{Backoff, CancellationToken, err_chain};
 use overlay_tokens::UnixTime;
 use tokio::sync::{mpsc, watch};
@@ -90,9 +90,7 @@ impl Events {
                     .collect(),
                 ..pull::Config::default()
             };
-            let consumer = stream
-                .create_consumer(config)
-                .await?;
+            let consumer = stream.create_consumer(config).await?;
             let messages = consumer
                 .stream()
                 .max_messages_per_batch(BATCH)

@@ -85,7 +85,11 @@ impl Issuer {
                 }
                 Some(_) | None => {
                     let (chain, id) = self.read(now)?;
-                    tracing::info!(issuer = id, expires = chain.expires_at(), "chain issuer read");
+                    tracing::info!(
+                        issuer = id,
+                        expires = chain.expires_at(),
+                        "chain issuer read"
+                    );
                     self.current = Some(Current {
                         chain,
                         id,

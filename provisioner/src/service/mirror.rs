@@ -169,7 +169,11 @@ impl Mirror {
     /// Waits until both buckets were read whole.
     pub(super) async fn loaded(&self) {
         let mut loaded = self.loaded.subscribe();
-        if loaded.wait_for(|loaded| *loaded == [true; 2]).await.is_err() {
+        if loaded
+            .wait_for(|loaded| *loaded == [true; 2])
+            .await
+            .is_err()
+        {
             std::future::pending::<()>().await;
         }
     }
@@ -188,7 +192,11 @@ impl Mirror {
                 () = shutdown.cancelled() => return Ok(()),
                 problem = self.watch(store, &jetstream, &mut attempt) => problem,
             };
-            tracing::warn!(bucket = store.label(), problem, "the bucket is followed anew");
+            tracing::warn!(
+                bucket = store.label(),
+                problem,
+                "the bucket is followed anew"
+            );
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
@@ -259,7 +267,10 @@ impl Mirror {
         };
         {
             let mut nodes = self.nodes();
-            if nodes.get(key).is_some_and(|stored| stored.revision > revision) {
+            if nodes
+                .get(key)
+                .is_some_and(|stored| stored.revision > revision)
+            {
                 return;
             }
             nodes.insert(
@@ -323,7 +334,9 @@ impl Mirror {
     }
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<String, Seen>> {
-        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+        self.instances
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn nodes(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {

@@ -7,8 +7,8 @@ use overlay_protocol::id::{Identity, Ksuid};
 use overlay_tokens::UnixTime;
 use tokio::time::Instant;
 
-use crate::enrol::{Action, CallId, Command, Enrolment, Found, NameState};
 use super::places::Stage;
+use crate::enrol::{Action, Call, CallId, Command, Enrolment, Found, NameState};
 use crate::store::Store;
 
 /// Number of a node in this process; never used again.
@@ -76,6 +76,8 @@ pub(super) enum What {
     },
     /// Who waits.
     Scan,
+    /// Who hears the requests of a node, before this one is sent.
+    Listeners { node: NodeId, call: Box<Call> },
     /// Whether a name is connected, in one collective.
     Probe { node: NodeId },
     /// A name that nobody has: its answer comes after those of the probes before it.

@@ -107,6 +107,9 @@ mod tests {
         assert_eq!(places.next(), None);
         places.leave(1, Stage::Working);
         places.leave(2, Stage::Ready);
-        assert_eq!((places.next(), places.contacting(), places.working()), (None, 0, 0));
+        assert_eq!(
+            (places.next(), places.contacting(), places.working()),
+            (None, 0, 0)
+        );
     }
 }

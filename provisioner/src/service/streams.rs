@@ -55,7 +55,11 @@ impl Keeper {
         let mut problems = Vec::new();
         for store in Store::ALL {
             if let Err(problem) = self.mend(store).await {
-                tracing::warn!(stream = store.stream(), problem, "a stream is not as it must be");
+                tracing::warn!(
+                    stream = store.stream(),
+                    problem,
+                    "a stream is not as it must be"
+                );
                 self.metrics.store_error(store).inc();
                 problems.push(format!("{}: {problem}", store.stream()));
             }
@@ -81,7 +85,11 @@ impl Keeper {
                     let ratio = f64::from(kilobytes) / f64::from(most);
                     self.metrics.store_fill(store, ratio);
                     if ratio > NEARLY_FULL {
-                        tracing::warn!(stream = store.stream(), ratio, "a stream is nearly full; when it is full, nothing more is enrolled");
+                        tracing::warn!(
+                            stream = store.stream(),
+                            ratio,
+                            "a stream is nearly full; when it is full, nothing more is enrolled"
+                        );
                     }
                 }
                 info.config.clone()
@@ -93,14 +101,8 @@ impl Keeper {
                         Ok(())
                     }
                     // Another instance was faster, and is of another mind: the next look mends it.
-                    Err(error) => match error.kind() {
-                        CreateStreamErrorKind::JetStream(ref problem)
-                            if problem.error_code() == ErrorCode::STREAM_NAME_EXIST =>
-                        {
-                            Ok(())
-                        }
-                        _other => Err(err_chain(&error)),
-                    },
+                    Err(error) if is_taken(&error) => Ok(()),
+                    Err(error) => Err(err_chain(&error)),
                 };
             }
             Err(error) => return Err(err_chain(&error)),
@@ -126,5 +128,13 @@ fn is_absent(error: &async_nats::jetstream::context::GetStreamError) -> bool {
         GetStreamErrorKind::EmptyName
         | GetStreamErrorKind::Request
         | GetStreamErrorKind::InvalidStreamName => false,
+    }
+}
+
+fn is_taken(error: &async_nats::jetstream::context::CreateStreamError) -> bool {
+    if let CreateStreamErrorKind::JetStream(problem) = error.kind() {
+        problem.error_code() == ErrorCode::STREAM_NAME_EXIST
+    } else {
+        false
     }
 }

@@ -8,8 +8,8 @@ use overlay_protocol::id::Ksuid;
 use overlay_protocol::provisioning::COLLECTIVE;
 use overlay_protocol::rpc::{DISCOVERY_PING, RpcReply, RpcRequest};
 use overlay_protocol::subject;
-use overlay_tokens::request::sign_request;
 use overlay_tokens::own::Holder;
+use overlay_tokens::request::sign_request;
 use serde_json::{Map, Value};
 
 use crate::enrol::CallFault;

@@ -23,8 +23,8 @@ use overlay_protocol::subject::permission;
 use overlay_testkit::emulated::{AfterRestart, Behaviour, Builder, Fleet};
 use overlay_testkit::mint::{self, Authority, Chain, Organisation};
 use overlay_testkit::{Broker, Process, TlsFiles, eventually, eventually_blocking, http_get};
-use overlay_tokens::issue::{ClientToken, ProvisioningToken};
 use overlay_tokens::claims::ClientPermissions;
+use overlay_tokens::issue::{ClientToken, ProvisioningToken};
 use tokio::task::JoinSet;
 
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -64,7 +64,11 @@ fn accounts() -> String {
     let nonce = nkeys::KeyPair::new_user().public_key();
     format!(
         r#"
+system_account: system
 accounts {{
+  system {{
+    exports: [ {{ service: "$SYS.DEBUG.SUBSCRIBERS", accounts: [ provisioning ], response_type: singleton }} ]
+  }}
   choria {{
     jetstream: enabled
     users: [ {{ user: fleet, password: fleet }} ]
@@ -112,6 +116,7 @@ accounts {{
       {{ service: {{ account: choria, subject: "$KV.CHORIA_LEADER_ELECTION.provisioner" }}
         to: "choria.streams.$KV.CHORIA_LEADER_ELECTION.provisioner" }}
       {{ service: {{ account: choria, subject: "*.node.>" }}, to: "fleet.*.node.>" }}
+      {{ service: {{ account: system, subject: "$SYS.DEBUG.SUBSCRIBERS" }} }}
       {{ stream: {{ account: choria, subject: "*.broadcast.service.provisioner" }} }}
       {{ stream: {{ account: choria, subject: "choria.lifecycle.event.startup.server" }} }}
     ]
@@ -139,7 +144,7 @@ impl Cell {
             .tls(&tls)
             .jetstream()
             .max_control_line(65536)
-            .config(&accounts())
+            .config(accounts())
             .start();
         let organisation = Organisation::new();
         let chain = organisation.chain(ClientToken {
@@ -347,7 +352,12 @@ level = "overlay_provisioner=debug,info"
         let records = self.audit().await;
         records
             .iter()
-            .filter(|record| record.identity.as_ref().is_some_and(|one| one.as_str() == name))
+            .filter(|record| {
+                record
+                    .identity
+                    .as_ref()
+                    .is_some_and(|one| one.as_str() == name)
+            })
             .map(|record| record.kind.to_string())
             .collect()
     }
@@ -379,12 +389,6 @@ impl Provisioner {
     pub(crate) fn outcome(&self, outcome: &str) -> f64 {
         self.metric(&format!(
             "overlay_provisioner_outcomes_total{{outcome=\"{outcome}\"}}"
-        ))
-    }
-
-    pub(crate) fn reason(&self, reason: &str) -> f64 {
-        self.metric(&format!(
-            "overlay_provisioner_not_enrolled_total{{reason=\"{reason}\"}}"
         ))
     }
 

@@ -15,23 +15,79 @@ const ONCE: &str = "[retry]\nfirst = \"1h\"\n[calls]\nfirst_contact = \"3s\"\nan
 
 fn faults() -> Vec<(&'static str, Fault, &'static [&'static str])> {
     let mut faults = vec![
-        ("wrong-signature", Fault::WrongSignature, &["key_unproven"][..]),
+        (
+            "wrong-signature",
+            Fault::WrongSignature,
+            &["key_unproven"][..],
+        ),
         ("decoded-nonce", Fault::SignsDecodedNonce, &["key_unproven"]),
-        ("replayed-signature", Fault::ReplaysSignature, &["key_unproven"]),
-        ("no-token", Fault::Lacks(Step::Jwt, "jwt"), &["token_missing", "bad_answer"]),
-        ("token-of-another-kind", Fault::Says(Step::Jwt, "jwt", json!(7)), &["bad_answer"]),
-        ("token-that-is-none", Fault::Says(Step::Jwt, "jwt", json!("a.b.c")), &["token_malformed"]),
-        ("no-key", Fault::Lacks(Step::Gen25519, "public_key"), &["bad_answer", "key_malformed"]),
-        ("short-key", Fault::Says(Step::Gen25519, "public_key", json!("00ff")), &["key_malformed"]),
-        ("no-message", Fault::NotJson(Step::Configure), &["bad_answer"]),
-        ("inventory-not-json", Fault::NotJson(Step::Inventory), &["bad_answer"]),
+        (
+            "replayed-signature",
+            Fault::ReplaysSignature,
+            &["key_unproven"],
+        ),
+        (
+            "no-token",
+            Fault::Lacks(Step::Jwt, "jwt"),
+            &["token_missing", "bad_answer"],
+        ),
+        (
+            "token-of-another-kind",
+            Fault::Says(Step::Jwt, "jwt", json!(7)),
+            &["bad_answer"],
+        ),
+        (
+            "token-that-is-none",
+            Fault::Says(Step::Jwt, "jwt", json!("a.b.c")),
+            &["token_malformed"],
+        ),
+        (
+            "no-key",
+            Fault::Lacks(Step::Gen25519, "public_key"),
+            &["bad_answer", "key_malformed"],
+        ),
+        (
+            "short-key",
+            Fault::Says(Step::Gen25519, "public_key", json!("00ff")),
+            &["key_malformed"],
+        ),
+        (
+            "no-message",
+            Fault::NotJson(Step::Configure),
+            &["bad_answer"],
+        ),
+        (
+            "inventory-not-json",
+            Fault::NotJson(Step::Inventory),
+            &["bad_answer"],
+        ),
         ("jwt-not-json", Fault::NotJson(Step::Jwt), &["bad_answer"]),
         ("bad-hash", Fault::BadHash(Step::Jwt), &["bad_answer"]),
-        ("too-large", Fault::Padded(Step::Inventory, 100_000), &["bad_answer"]),
-        ("as-another", Fault::AsNode(Step::Jwt, "healthy-0.example.net".to_owned()), &["bad_answer", "two_answers", "no_answer"]),
-        ("replays", Fault::Replays(Step::Jwt), &["bad_answer", "no_answer"]),
-        ("aborts", Fault::Aborts(Step::Configure, "no".to_owned()), &["aborted"]),
-        ("wrong-secret", Fault::Aborts(Step::Jwt, "Incorrect provision token supplied".to_owned()), &["wrong_secret"]),
+        (
+            "too-large",
+            Fault::Padded(Step::Inventory, 100_000),
+            &["bad_answer"],
+        ),
+        (
+            "as-another",
+            Fault::AsNode(Step::Jwt, "healthy-0.example.net".to_owned()),
+            &["bad_answer", "two_answers", "no_answer"],
+        ),
+        (
+            "replays",
+            Fault::Replays(Step::Jwt),
+            &["bad_answer", "no_answer"],
+        ),
+        (
+            "aborts",
+            Fault::Aborts(Step::Configure, "no".to_owned()),
+            &["aborted"],
+        ),
+        (
+            "wrong-secret",
+            Fault::Aborts(Step::Jwt, "Incorrect provision token supplied".to_owned()),
+            &["wrong_secret"],
+        ),
     ];
     let names = [
         ("silent-jwt", "vanish-jwt", Step::Jwt),
@@ -42,7 +98,11 @@ fn faults() -> Vec<(&'static str, Fault, &'static [&'static str])> {
     for (silent, vanish, step) in names {
         faults.push((silent, Fault::Silent(step), &["no_answer"]));
         // Gone in the middle, or before anything was known of it.
-        faults.push((vanish, Fault::VanishBefore(step), &["gone", "no_answer", ""]));
+        faults.push((
+            vanish,
+            Fault::VanishBefore(step),
+            &["gone", "no_answer", ""],
+        ));
     }
     faults
 }
@@ -73,14 +133,23 @@ async fn every_fault_ends_with_its_reason_and_harms_nobody_else() {
         let name = name(kind);
         let found = eventually(SOON, OFTEN, || async {
             let record = cell.record(&name).await;
-            match record.as_ref().map(|record| (record.state, record.reason.clone())) {
+            match record
+                .as_ref()
+                .map(|record| (record.state, record.reason.clone()))
+            {
                 Some((NodeState::Failed | NodeState::Refused | NodeState::Quarantined, reason)) => {
                     Ok(reason.unwrap_or_default())
                 }
-                _ if reasons.contains(&"") && bad.node(&name).standing != overlay_testkit::emulated::Standing::Unprovisioned => {
+                _ if reasons.contains(&"")
+                    && bad.node(&name).standing
+                        != overlay_testkit::emulated::Standing::Unprovisioned =>
+                {
                     Ok(String::new())
                 }
-                other => Err(format!("{kind}: {other:?}\n{}", provisioner.process.stderr())),
+                other => Err(format!(
+                    "{kind}: {other:?}\n{}",
+                    provisioner.process.stderr()
+                )),
             }
         })
         .await;
@@ -105,7 +174,10 @@ async fn provision_case_18_only_a_signature_over_the_nonce_as_text_proves_the_ke
         .await;
     fleet.announce().await;
     provisioner.wait_for_reason("key_unproven").await;
-    eventually(SOON, OFTEN, || async { fleet.node("text.example.net").restarts == 1 }).await;
+    eventually(SOON, OFTEN, || async {
+        fleet.node("text.example.net").restarts == 1
+    })
+    .await;
     assert_eq!(fleet.node("bytes.example.net").configured, 0);
 }
 
@@ -123,7 +195,11 @@ async fn provision_case_17_a_node_with_another_secret_is_refused_and_untouched()
     provisioner.wait_for_reason("wrong_secret").await;
     let seen = fleet.node("other.example.net");
     assert_eq!((seen.configured, seen.calls_of(Step::Configure)), (0, 0));
-    assert!(seen.refusals.iter().all(|(_, text)| text == "Incorrect provision token supplied"));
+    assert!(
+        seen.refusals
+            .iter()
+            .all(|(_, text)| text == "Incorrect provision token supplied")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,13 +222,25 @@ async fn tokens_that_are_forged_over_or_of_another_name_are_refused_with_the_rea
         })
     };
     let nodes = [
-        ("forged.example.net", stranger.provisioning(provisioning_token(port)), Some("token_untrusted")),
-        ("other.example.net", bound("somebody.example.net", false), Some("token_other_name")),
+        (
+            "forged.example.net",
+            stranger.provisioning(provisioning_token(port)),
+            Some("token_untrusted"),
+        ),
+        (
+            "other.example.net",
+            bound("somebody.example.net", false),
+            Some("token_other_name"),
+        ),
         ("bound.example.net", bound("bound.example.net", true), None),
-        ("unknown.example.net", cell.token_of(|token| overlay_tokens::issue::ProvisioningToken {
-            ou: "elsewhere".to_owned(),
-            ..token
-        }), Some("token_untrusted")),
+        (
+            "unknown.example.net",
+            cell.token_of(|token| overlay_tokens::issue::ProvisioningToken {
+                ou: "elsewhere".to_owned(),
+                ..token
+            }),
+            Some("token_untrusted"),
+        ),
     ];
     let behaviours: Vec<Behaviour> = nodes
         .iter()
@@ -171,7 +259,11 @@ async fn tokens_that_are_forged_over_or_of_another_name_are_refused_with_the_rea
                 eventually(SOON, OFTEN, || async {
                     let record = cell.record(name).await.ok_or("no record")?;
                     let found = record.reason.unwrap_or_default();
-                    if found == *reason { Ok(()) } else { Err("another reason") }
+                    if found == *reason {
+                        Ok(())
+                    } else {
+                        Err("another reason")
+                    }
                 })
                 .await;
                 assert_eq!(fleet.node(name).configured, 0, "{name}");
@@ -187,10 +279,19 @@ async fn a_name_that_is_live_is_refused_unless_the_helper_confirms() {
     let cell = Cell::start().await;
     let provisioner = cell.provisioner(ONCE);
     let members = cell.fleet().await;
-    let names = ["live.example.net", "confirm-live.example.net", "free.example.net"];
+    let names = [
+        "live.example.net",
+        "confirm-live.example.net",
+        "free.example.net",
+    ];
     let mut held = Vec::new();
     for name in &names[..2] {
-        held.push(members.subscribe(format!("choria.node.{name}")).await.unwrap());
+        held.push(
+            members
+                .subscribe(format!("choria.node.{name}"))
+                .await
+                .unwrap(),
+        );
     }
     members.flush().await.unwrap();
     let fleet = cell.nodes().names(names).start().await;
@@ -248,12 +349,63 @@ pub(crate) async fn loops() -> u32 {
         .await;
     fleet.announce().await;
     eventually(SOON, OFTEN, || async {
-        let record = cell.record("n00000.example.net").await.ok_or("no record".to_owned())?;
-        if record.state == NodeState::Quarantined { Ok(()) } else { Err(format!("{record:?}\n{}", provisioner.process.stderr())) }
+        let record = cell
+            .record("n00000.example.net")
+            .await
+            .ok_or("no record".to_owned())?;
+        if record.state == NodeState::Quarantined {
+            Ok(())
+        } else {
+            Err(format!("{record:?}\n{}", provisioner.process.stderr()))
+        }
     })
     .await;
     let restarts = fleet.node("n00000.example.net").restarts;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(fleet.node("n00000.example.net").restarts, restarts);
     restarts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_meant_for_a_node_is_not_sent_while_a_silent_one_listens_under_its_name() {
+    let cell = Cell::start().await;
+    let name = ["quiet.example.net"];
+    let node = cell.nodes().names(name).start().await;
+    let spy = cell
+        .nodes()
+        .names(name)
+        .behaviour(Behaviour::dead())
+        .start()
+        .await;
+    let provisioner = cell.provisioner(ONCE);
+    node.announce().await;
+    provisioner.wait_for_reason("shared_name").await;
+    assert_eq!(node.node(name[0]).calls_of(Step::Configure), 0);
+    assert_eq!(spy.node(name[0]).calls_of(Step::Configure), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_says_too_much_of_itself_holds_nothing_up() {
+    let cell = Cell::start().await;
+    let provisioner = cell.provisioner("[limits]\nworkers = 1\n");
+    let long = cell
+        .nodes()
+        .names(["long.example.net"])
+        .behaviour(leaving().version("9".repeat(70_000), false))
+        .start()
+        .await;
+    long.announce().await;
+    eventually(SOON, OFTEN, || async {
+        long.node("long.example.net").calls_of(Step::Inventory) > 0
+    })
+    .await;
+    let good = cell.nodes().count(5).start().await;
+    good.announce().await;
+    all_enrolled_once(&good, &provisioner).await;
+    eventually(SOON, OFTEN, || async {
+        cell.record("long.example.net").await.is_some()
+    })
+    .await;
+    let record = cell.record("long.example.net").await.unwrap();
+    assert!(record.version.unwrap_or_default().len() <= 256);
 }

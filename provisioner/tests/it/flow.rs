@@ -20,7 +20,12 @@ async fn provision_case_16_a_node_that_announces_itself_becomes_a_member() {
     provisioner.wait_for_outcome("enrolled", 1.0).await;
 
     let seen = fleet.node(NODE);
-    let first: Vec<_> = seen.order.iter().copied().filter(|step| *step != Step::Discovery).collect();
+    let first: Vec<_> = seen
+        .order
+        .iter()
+        .copied()
+        .filter(|step| *step != Step::Discovery)
+        .collect();
     assert_eq!(&first[first.len() - 2..], [Step::Configure, Step::Restart]);
     assert_eq!(seen.callers.len(), 1, "{:?}", seen.callers);
     assert_eq!(seen.settings()["identity"], NODE);
@@ -31,20 +36,30 @@ async fn provision_case_16_a_node_that_announces_itself_becomes_a_member() {
         .verify(&cell.organisation.issuers(), mint::now())
         .unwrap();
     assert_eq!(token.identity, NODE);
-    assert!(token.standard.iss.starts_with("C-"), "{}", token.standard.iss);
+    assert!(
+        token.standard.iss.starts_with("C-"),
+        "{}",
+        token.standard.iss
+    );
 
     let record = cell.record(NODE).await.unwrap();
     assert_eq!(record.state, NodeState::Member);
     assert_eq!(record.enrolments.len(), 1);
     assert_eq!(record.issued.unwrap().id, token.standard.jti);
     let audit = cell.audit().await;
-    let enrolled = audit.iter().find(|record| record.kind.to_string() == "enrolled").unwrap();
+    let enrolled = audit
+        .iter()
+        .find(|record| record.kind.to_string() == "enrolled")
+        .unwrap();
     assert_eq!(enrolled.identity.as_ref().unwrap().as_str(), NODE);
     assert_eq!(
         enrolled.details.public_key.as_deref(),
         Some(token.standard.public_key.as_str())
     );
-    assert_eq!(enrolled.details.issued.as_ref().unwrap().id, token.standard.jti);
+    assert_eq!(
+        enrolled.details.issued.as_ref().unwrap().id,
+        token.standard.jti
+    );
     assert!(enrolled.details.helper.is_some() && enrolled.details.token.is_some());
 }
 
@@ -117,13 +132,21 @@ async fn provision_case_46_dead_nodes_do_not_hold_up_the_others() {
         .await;
     let provisioner = cell.provisioner("[limits]\nworkers = 2\n");
     fleet.announce().await;
-    let started = std::time::Instant::now();
+    let started = tokio::time::Instant::now();
     eventually(SOON, OFTEN, || async {
         let enrolled = fleet.names_where(|seen| seen.restarts > 0).len();
-        if enrolled == 80 { Ok(()) } else { Err(format!("{enrolled}\n{}", provisioner.process.stderr())) }
+        if enrolled == 80 {
+            Ok(())
+        } else {
+            Err(format!("{enrolled}\n{}", provisioner.process.stderr()))
+        }
     })
     .await;
-    assert!(started.elapsed() < std::time::Duration::from_secs(9), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < std::time::Duration::from_secs(9),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,7 +176,10 @@ async fn what_the_fleet_hears_is_what_was_vetted() {
     all_enrolled_once(&fleet, &provisioner).await;
     let mut kinds = Vec::new();
     while kinds.len() < 3 {
-        let message = tokio::time::timeout(SOON, events.next()).await.unwrap().unwrap();
+        let message = tokio::time::timeout(SOON, events.next())
+            .await
+            .unwrap()
+            .unwrap();
         let event = Event::decode(&message.payload, &Limits::default()).unwrap();
         assert_eq!(event.identity, NODE);
         kinds.push(event.kind.type_name());

@@ -23,12 +23,16 @@ pub(crate) async fn bucket(cell: &Cell) -> jetstream::kv::Store {
         .unwrap()
 }
 
-pub(crate) async fn wait_for_leader(one: &Provisioner) -> std::time::Instant {
+pub(crate) async fn wait_for_leader(one: &Provisioner) -> tokio::time::Instant {
     eventually(SOON, Duration::from_millis(20), || async {
-        if one.is_active() { Ok(()) } else { Err(one.process.stderr()) }
+        if one.is_active() {
+            Ok(())
+        } else {
+            Err(one.process.stderr())
+        }
     })
     .await;
-    std::time::Instant::now()
+    tokio::time::Instant::now()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,7 +41,10 @@ async fn a_leader_that_stops_hands_over_within_two_seconds() {
     let bucket = bucket(&cell).await;
     let mut one = cell.provisioner(LEADER);
     wait_for_leader(&one).await;
-    assert_eq!(bucket.get("provisioner").await.unwrap().unwrap(), "provisioner.example.net");
+    assert_eq!(
+        bucket.get("provisioner").await.unwrap().unwrap(),
+        "provisioner.example.net"
+    );
     let two = cell.provisioner(LEADER);
     let fleet = cell.nodes().count(5).start().await;
     fleet.announce().await;
@@ -45,11 +52,15 @@ async fn a_leader_that_stops_hands_over_within_two_seconds() {
     assert!(!two.is_active());
     assert_eq!(two.metric("choria_provisioner_paused{site=\"lon\"}"), 1.0);
 
-    let stopped = std::time::Instant::now();
+    let stopped = tokio::time::Instant::now();
     one.process.terminate();
     let led = wait_for_leader(&two).await;
     assert!(one.process.wait(SOON).success());
-    assert!(led - stopped < Duration::from_secs(2), "{:?}", led - stopped);
+    assert!(
+        led - stopped < Duration::from_secs(2),
+        "{:?}",
+        led - stopped
+    );
     let later = cell.nodes().names(["later.example.net"]).start().await;
     later.announce().await;
     all_enrolled_once(&later, &two).await;
@@ -64,10 +75,14 @@ async fn a_leader_that_is_killed_is_followed_when_its_term_is_over() {
     let two = cell.provisioner(LEADER);
     let fleet = cell.nodes().count(5).start().await;
     one.process.kill();
-    let killed = std::time::Instant::now();
+    let killed = tokio::time::Instant::now();
     fleet.announce().await;
     let led = wait_for_leader(&two).await;
-    assert!(led - killed < TTL + Duration::from_secs(3), "{:?}", led - killed);
+    assert!(
+        led - killed < TTL + Duration::from_secs(3),
+        "{:?}",
+        led - killed
+    );
     all_enrolled_once(&fleet, &two).await;
 }
 

@@ -30,7 +30,11 @@ pub(crate) async fn pair(count: usize) {
     let wanted = f64::from(u32::try_from(count).unwrap());
     eventually(SOON, OFTEN, || async {
         let sum = one.outcome("enrolled") + two.outcome("enrolled");
-        if sum >= wanted { Ok(()) } else { Err(format!("{sum}")) }
+        if sum >= wanted {
+            Ok(())
+        } else {
+            Err(format!("{sum}"))
+        }
     })
     .await;
     assert_eq!(one.outcome("enrolled") + two.outcome("enrolled"), wanted);
@@ -51,12 +55,23 @@ async fn a_provisioner_that_is_killed_at_any_step_leaves_the_node_to_the_next_on
             .await;
         let mut first = cell.provisioner(QUICK);
         fleet.announce().await;
-        eventually(SOON, Duration::from_millis(5), || async { fleet.node(&name).calls_of(step) > 0 }).await;
+        eventually(SOON, Duration::from_millis(5), || async {
+            fleet.node(&name).calls_of(step) > 0
+        })
+        .await;
         first.process.kill();
         let second = cell.provisioner(QUICK);
         eventually(SOON, OFTEN, || async {
             let restarts = fleet.node(&name).restarts;
-            if restarts > 0 { Ok(()) } else { Err(format!("{step:?}: {:?}\n{}", fleet.node(&name), second.process.stderr())) }
+            if restarts > 0 {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{step:?}: {:?}\n{}",
+                    fleet.node(&name),
+                    second.process.stderr()
+                ))
+            }
         })
         .await;
         let seen = fleet.node(&name);
@@ -78,15 +93,28 @@ async fn the_other_instance_takes_over_within_the_lease() {
     let mut one = cell.provisioner(QUICK);
     let two = cell.provisioner(QUICK);
     fleet.announce().await;
-    eventually(SOON, OFTEN, || async { !fleet.names_where(|seen| seen.calls_of(Step::Configure) > 0).is_empty() }).await;
-    one.process.kill();
-    let started = std::time::Instant::now();
     eventually(SOON, OFTEN, || async {
-        let left = fleet.names_where(|seen| seen.restarts == 0);
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}\n{}", two.process.stderr())) }
+        !fleet
+            .names_where(|seen| seen.calls_of(Step::Configure) > 0)
+            .is_empty()
     })
     .await;
-    assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
+    one.process.kill();
+    let started = tokio::time::Instant::now();
+    eventually(SOON, OFTEN, || async {
+        let left = fleet.names_where(|seen| seen.restarts == 0);
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}\n{}", two.process.stderr()))
+        }
+    })
+    .await;
+    assert!(
+        started.elapsed() < Duration::from_secs(25),
+        "{:?}",
+        started.elapsed()
+    );
     assert!(fleet.names_where(|seen| seen.restarts != 1).is_empty());
 }
 
@@ -107,11 +135,18 @@ pub(crate) async fn restart(count: usize) {
         .await;
     let provisioner = cell.provisioner(&format!("{QUICK}[limits]\nworkers = 4\n"));
     fleet.announce().await;
-    eventually(SOON, OFTEN, || async { fleet.names_where(|seen| seen.restarts > 0).len() * 8 >= count }).await;
+    eventually(SOON, OFTEN, || async {
+        fleet.names_where(|seen| seen.restarts > 0).len() * 8 >= count
+    })
+    .await;
     cell.broker.restart();
     eventually(SOON * 2, OFTEN, || async {
         let left = fleet.names_where(|seen| seen.restarts == 0);
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}\n{}", provisioner.process.stderr())) }
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}\n{}", provisioner.process.stderr()))
+        }
     })
     .await;
     assert!(fleet.names_where(|seen| seen.restarts != 1).is_empty());
@@ -131,16 +166,55 @@ async fn a_stop_comes_to_an_end_and_gives_back_what_it_held() {
         .await;
     let mut one = cell.provisioner(QUICK);
     fleet.announce().await;
-    eventually(SOON, OFTEN, || async { !fleet.names_where(|seen| !seen.order.is_empty()).is_empty() }).await;
+    eventually(SOON, OFTEN, || async {
+        !fleet.names_where(|seen| !seen.order.is_empty()).is_empty()
+    })
+    .await;
     let status = one.process.stop(SOON);
     assert!(status.success(), "{status}");
-    let stopped = std::time::Instant::now();
+    let stopped = tokio::time::Instant::now();
     let two = cell.provisioner(QUICK);
     eventually(SOON, OFTEN, || async {
         let left = fleet.names_where(|seen| seen.restarts == 0).len();
-        if left == 10 { Ok(()) } else { Err(format!("{left}\n{}", two.process.stderr())) }
+        if left == 10 {
+            Ok(())
+        } else {
+            Err(format!("{left}\n{}", two.process.stderr()))
+        }
     })
     .await;
     assert!(stopped.elapsed() < SOON);
     assert!(fleet.names_where(|seen| seen.restarts > 1).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_was_frozen_writes_over_nothing_that_its_successor_wrote() {
+    let cell = Cell::start().await;
+    let name = "frozen.example.net";
+    let fleet = cell
+        .nodes()
+        .names([name])
+        .behaviour(leaving().slow(Step::Configure, Duration::from_millis(700)))
+        .start()
+        .await;
+    let one = cell.provisioner(QUICK);
+    fleet.announce().await;
+    eventually(SOON, Duration::from_millis(5), || async {
+        fleet.node(name).calls_of(Step::Configure) > 0
+    })
+    .await;
+    one.process.pause();
+    let two = cell.provisioner(QUICK);
+    two.wait_for_outcome("enrolled", 1.0).await;
+    one.process.unpause();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let record = cell.record(name).await.unwrap();
+    assert_eq!(
+        record.state.as_str(),
+        "member",
+        "{record:?}\n{}",
+        one.process.stderr()
+    );
+    assert_eq!(fleet.node(name).restarts, 1);
+    assert!(!cell.audit_of(name).await.contains(&"failed".to_owned()));
 }

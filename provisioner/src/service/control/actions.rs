@@ -115,8 +115,11 @@ impl Control {
         };
         self.audit(&asked, Kind::Paused, None, &request.reason)
             .await?;
-        self.put(Store::Control, CONTROL_PAUSED, &pause, None).await?;
-        Ok(done("No further nodes are taken up; those that were begun are finished"))
+        self.put(Store::Control, CONTROL_PAUSED, &pause, None)
+            .await?;
+        Ok(done(
+            "No further nodes are taken up; those that were begun are finished",
+        ))
     }
 
     async fn resume(&self, asked: Asked<'_>) -> Result<Data, Failure> {
@@ -163,7 +166,10 @@ impl Control {
 
     /// The last record of each kind, newest first.
     async fn last_records(&self, identity: &Identity) -> Result<Vec<Record>, async_nats::Error> {
-        let stream = self.jetstream.get_stream_no_info(Store::Audit.stream()).await?;
+        let stream = self
+            .jetstream
+            .get_stream_no_info(Store::Audit.stream())
+            .await?;
         let consumer = stream
             .create_consumer(pull::Config {
                 deliver_policy: DeliverPolicy::LastPerSubject,
@@ -181,7 +187,9 @@ impl Control {
             let message = message?;
             match Record::decode(&message.payload, &Limits::default()) {
                 Ok(record) => records.push(record),
-                Err(error) => tracing::warn!(error = err_chain(&error), "an audit record cannot be read"),
+                Err(error) => {
+                    tracing::warn!(error = err_chain(&error), "an audit record cannot be read")
+                }
             }
         }
         records.sort_by_key(|record| std::cmp::Reverse(record.time));
@@ -226,7 +234,9 @@ impl Control {
         self.audit(&asked, Kind::Quarantined, Some(identity), &request.reason)
             .await?;
         self.put_record(&record, revision).await?;
-        Ok(done(&format!("{identity} is left alone until it is released")))
+        Ok(done(&format!(
+            "{identity} is left alone until it is released"
+        )))
     }
 
     async fn release(&self, asked: Asked<'_>) -> Result<Data, Failure> {

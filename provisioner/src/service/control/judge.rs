@@ -70,7 +70,10 @@ mod tests {
     fn the_list_allows_what_it_names_and_no_more() {
         assert_eq!(judged(&["*"], SERVICE, "pause"), Ok(()));
         assert_eq!(judged(&["provisioner.*"], SERVICE, "pause"), Ok(()));
-        assert_eq!(judged(&["x.y", "provisioner.pause"], SERVICE, "pause"), Ok(()));
+        assert_eq!(
+            judged(&["x.y", "provisioner.pause"], SERVICE, "pause"),
+            Ok(())
+        );
         assert_eq!(
             judged(&["provisioner.status"], SERVICE, "pause"),
             Err(Denial::NotListed)

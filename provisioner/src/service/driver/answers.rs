@@ -33,7 +33,7 @@ const AFTER_CONFLICT: Duration = Duration::from_secs(2);
 
 impl Driver {
     /// A reply of a node, or the broker's word that there is none.
-    pub(super) async fn take_reply(&mut self, message: Message) {
+    pub(super) fn take_reply(&mut self, message: Message) {
         let Some(id) = id_of(&message.subject) else {
             self.parts.metrics.dropped(Dropped::Unasked).inc();
             return;
@@ -172,6 +172,15 @@ impl Driver {
                     probe.open = probe.open.saturating_sub(1);
                 }
             }
+            What::Listeners { node, call } => {
+                let count = match message.status {
+                    Some(_) => None,
+                    None => std::str::from_utf8(&message.payload)
+                        .ok()
+                        .and_then(|text| text.trim().parse().ok()),
+                };
+                self.take_listeners(node, *call, count).await;
+            }
             What::Decoy { node } => {
                 if message.status == Some(StatusCode::NO_RESPONDERS) {
                     self.named(node);
@@ -215,6 +224,12 @@ impl Driver {
             What::Parting => self.parting = self.parting.saturating_sub(1),
             What::Write { node, write } => self.write_failed(id, node, write, silence).await,
             What::Decoy { node } => self.unnamed(node),
+            What::Listeners { node, call } => {
+                let call = call.id;
+                let fault = CallFault::NotSent(silence.to_owned());
+                self.inputs
+                    .push_back((node, Input::CallFailed { call, fault }));
+            }
             What::TokenUse { node, .. } | What::TokenUser { node, .. } => {
                 self.parts.metrics.store_error(Store::Tokens).inc();
                 let unknown = TokenUse::Unknown(silence.to_owned());
@@ -322,7 +337,9 @@ impl Driver {
                     Store::Tokens.subject(&key)
                 );
                 let what = What::TokenUser { node: id, key };
-                let ask = self.ask_broker(subject, None, bytes::Bytes::new(), what).await;
+                let ask = self
+                    .ask_broker(subject, None, bytes::Bytes::new(), what)
+                    .await;
                 if let Some(node) = self.nodes.get_mut(&id) {
                     node.asks.push(ask);
                 }
@@ -356,8 +373,8 @@ impl Driver {
             Ok(used) if used.by == node.identity.as_str() => {
                 // Its own use counts as used once it became a member by it.
                 let record = self.parts.mirror.record(&node.identity);
-                let ended_well = record
-                    .is_some_and(|record| record.enrolments.iter().any(|at| *at >= used.at));
+                let ended_well =
+                    record.is_some_and(|record| record.enrolments.iter().any(|at| *at >= used.at));
                 if ended_well {
                     TokenUse::Used { by: used.by }
                 } else {

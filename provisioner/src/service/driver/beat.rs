@@ -25,8 +25,13 @@ impl Driver {
         let status = self.status();
         let payload: Bytes = json::encode(&status).into();
         let subject = Store::Control.subject(&format!("instance.{}", status.id));
-        self.ask_broker(subject, Some(for_time(self.streams.lease)), payload, What::Beat)
-            .await;
+        self.ask_broker(
+            subject,
+            Some(for_time(self.streams.lease)),
+            payload,
+            What::Beat,
+        )
+        .await;
         let secs = self.now();
         match self.parts.issuer.expires_at(secs) {
             Ok(Some(expires)) => self.parts.metrics.issuer_expires.set(expires),
@@ -50,7 +55,10 @@ impl Driver {
             Written::Conflict => {}
             Written::Refused(problem) | Written::Never(problem) => {
                 self.parts.metrics.store_error(Store::Control).inc();
-                tracing::warn!(problem, "the broker does not take the word that this instance is there");
+                tracing::warn!(
+                    problem,
+                    "the broker does not take the word that this instance is there"
+                );
             }
         }
     }

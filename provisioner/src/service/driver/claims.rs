@@ -17,8 +17,8 @@ use super::{Driver, Stage};
 use crate::enrol::{Enrolment, Found, Input, Outcome, Why};
 use crate::entropy::Entropy;
 use crate::metrics::ClaimOutcome;
-use crate::time::{after, until};
 use crate::store::{ClaimState, ClaimValue, SEQUENCE, Store, Written, at_revision};
+use crate::time::{after, until};
 
 /// How long the end of a claim stays in the bucket, for whoever comes next: as long as nodes lock others out.
 const PARTING: Duration = Duration::from_secs(130);
@@ -206,11 +206,7 @@ impl Driver {
     }
 
     /// Ends a claim: at once, or after `keep` in which what the node said before is not believed.
-    pub(super) async fn part(
-        &mut self,
-        node: &Node,
-        keep: Option<Duration>,
-    ) {
+    pub(super) async fn part(&mut self, node: &Node, keep: Option<Duration>) {
         let revision = node.claim;
         if revision == 0 {
             return;

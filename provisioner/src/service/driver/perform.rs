@@ -50,6 +50,9 @@ impl Driver {
 
     async fn execute(&mut self, id: NodeId, command: Command) {
         match command {
+            Command::Call(call) if call.alone && self.counts_listeners => {
+                self.count_listeners(id, call).await;
+            }
             Command::Call(call) => self.call(id, call).await,
             Command::CheckName => self.probe(id).await,
             Command::TakeRates { token, site } => {
@@ -72,12 +75,54 @@ impl Driver {
                 }
             }
             // What another instance may have written meanwhile is not written over.
-            Command::Record(_) if !self.is_fenced() => self.inputs.push_back((id, Input::FenceLost)),
+            Command::Record(_) if !self.is_fenced() => {
+                self.inputs.push_back((id, Input::FenceLost))
+            }
             Command::Record(record) => self.record(id, *record).await,
             Command::Audit(record) => self.audit(id, *record).await,
             Command::AwaitMember { limit: _ } => self.await_member(id),
             Command::Tell(note) => self.note(id, &note),
             Command::Finish(finished) => self.finish(id, finished).await,
+        }
+    }
+
+    /// Asks the broker who hears the requests of a node, before it is sent what others must not hear.
+    async fn count_listeners(&mut self, id: NodeId, call: Call) {
+        let Some(node) = self.nodes.get(&id) else {
+            return;
+        };
+        let heard = subject::unprovisioned_node(&node.identity);
+        let call = Box::new(call);
+        let what = What::Listeners { node: id, call };
+        let asked = subject::LISTENERS.to_owned();
+        let ask = self.ask_broker(asked, None, heard.into(), what).await;
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.asks.push(ask);
+        }
+    }
+
+    /// So many hear the requests of a node; nothing: the broker does not tell.
+    pub(super) async fn take_listeners(&mut self, id: NodeId, call: Call, count: Option<u64>) {
+        let fault = match count {
+            // Nobody at all: the call itself will tell.
+            Some(0 | 1) => None,
+            Some(count) => Some(CallFault::Overheard(count)),
+            None => {
+                if !std::mem::replace(&mut self.is_deaf, true) {
+                    tracing::warn!(
+                        "the broker does not tell who listens under a node's name: a second connection of that name would not be seen"
+                    );
+                }
+                None
+            }
+        };
+        match fault {
+            None => self.call(id, call).await,
+            Some(fault) => {
+                let call = call.id;
+                self.inputs
+                    .push_back((id, Input::CallFailed { call, fault }));
+            }
         }
     }
 
@@ -151,7 +196,9 @@ impl Driver {
         if std::mem::replace(over, true) {
             return;
         }
-        self.parts.metrics.call_failed(*action, &fault, sent.elapsed());
+        self.parts
+            .metrics
+            .call_failed(*action, &fault, sent.elapsed());
         let input = Input::CallFailed { call: *call, fault };
         self.inputs.push_back((*node, input));
     }
@@ -230,9 +277,7 @@ impl Driver {
         let subject = Store::Tokens.subject(&key);
         let what = What::TokenUse { node: id, key };
         let headers = at_revision(revision, None);
-        let ask = self
-            .ask_broker(subject, Some(headers), payload, what)
-            .await;
+        let ask = self.ask_broker(subject, Some(headers), payload, what).await;
         if let Some(node) = self.nodes.get_mut(&id) {
             node.asks.push(ask);
         }
@@ -272,9 +317,8 @@ impl Driver {
     /// day, and of no more than so many, for anybody who holds a token that many nodes share can make up names.
     async fn record(&mut self, id: NodeId, record: NodeRecord) {
         let record = bounded(record);
-        let is_lasting = record.issued.is_some()
-            || !record.enrolments.is_empty()
-            || record.operator.is_some();
+        let is_lasting =
+            record.issued.is_some() || !record.enrolments.is_empty() || record.operator.is_some();
         if !is_lasting && !self.may_note("record") {
             return;
         }
@@ -359,6 +403,10 @@ impl Driver {
             return;
         };
         self.parts.metrics.restarted(node.since.elapsed());
+        // Thousands may be awaited: what they were asked is of no interest any more.
+        for ask in std::mem::take(&mut node.asks) {
+            self.asks.remove(&ask);
+        }
         if node.seen {
             self.inputs.push_back((id, Input::Member));
         }
@@ -402,11 +450,21 @@ impl Driver {
             }
             Outcome::Deferred(why) => {
                 status.deferred += 1;
-                tracing::info!(reason = why.reason.as_str(), ?pause, "{identity} has to wait: {}", why.message);
+                tracing::info!(
+                    reason = why.reason.as_str(),
+                    ?pause,
+                    "{identity} has to wait: {}",
+                    why.message
+                );
             }
             Outcome::Refused(why) => {
                 status.refused += 1;
-                tracing::warn!(reason = why.reason.as_str(), ?pause, "{identity} is refused: {}", why.message);
+                tracing::warn!(
+                    reason = why.reason.as_str(),
+                    ?pause,
+                    "{identity} is refused: {}",
+                    why.message
+                );
             }
             Outcome::Failed(why) => {
                 status.failed += 1;
@@ -426,12 +484,18 @@ impl Driver {
                 );
             }
             Outcome::Stopped(why) => {
-                tracing::debug!(reason = why.reason.as_str(), "stopped with {identity}: {}", why.message);
+                tracing::debug!(
+                    reason = why.reason.as_str(),
+                    "stopped with {identity}: {}",
+                    why.message
+                );
             }
         }
         self.part(&node, keep).await;
         // A stop of our own making is not the node's: it need not wait until it is found again.
-        let is_ours = outcome.why().is_some_and(|why| why.reason == Reason::FenceLost);
+        let is_ours = outcome
+            .why()
+            .is_some_and(|why| why.reason == Reason::FenceLost);
         if let Some(pause) = pause.or(is_ours.then_some(self.streams.lease)) {
             self.put_off_for(node.identity, Found::Retry, pause);
         }
