@@ -114,6 +114,8 @@ fn not_seen() -> End {
 /// What was learned on the way.
 #[derive(Debug, Default)]
 struct Facts {
+    /// Which of the secrets for its name is tried, or was right.
+    secret: usize,
     renewal_nonce: String,
     name: Option<NameState>,
     held_until: Option<i64>,
@@ -367,14 +369,11 @@ impl Enrolment {
         Ok(())
     }
 
-    /// The secret of nodes of this name.
+    /// The secret that is tried: one of those for nodes of this name.
     fn secret(&self) -> SecretText {
-        let secrets = self.policy.secrets.iter();
-        secrets
-            .filter(|secret| secret.is_for(self.identity.as_str()))
-            .map(|secret| secret.secret.clone())
-            .next()
-            .unwrap_or_default()
+        let secrets = self.policy.secrets_for(self.identity.as_str());
+        let secret = secrets.get(self.facts.secret).or(secrets.first());
+        secret.map(|secret| (*secret).clone()).unwrap_or_default()
     }
 }
 

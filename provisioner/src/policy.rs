@@ -12,8 +12,8 @@ use regex::Regex;
 pub struct Policy {
     /// Whose provisioning tokens are good.
     pub issuers: Issuers,
-    /// Secrets that guard the nodes' provisioning agent (`cht`): the first that is for a node's name is the only one that it
-    /// is shown. Whoever waits may claim any name, and would else be told the secrets of all.
+    /// Secrets that guard the nodes' provisioning agent (`cht`). A node is told those that are for its name, else those that are
+    /// for all: whoever waits may claim any name, and would else be told the secrets of every site.
     pub secrets: Vec<NodeSecret>,
     /// Provisioning tokens, by id, that are no longer good.
     pub denied_tokens: BTreeSet<String>,
@@ -43,6 +43,24 @@ pub struct Policy {
     pub placements: BTreeMap<String, Placement>,
 }
 
+impl Policy {
+    /// The secrets that a node of this name may have, in the order in which they are tried.
+    pub(crate) fn secrets_for(&self, identity: &str) -> Vec<&SecretText> {
+        let by_name = self.secrets.iter().any(|secret| secret.is_named(identity));
+        self.secrets
+            .iter()
+            .filter(|secret| {
+                if by_name {
+                    secret.is_named(identity)
+                } else {
+                    secret.names.is_empty()
+                }
+            })
+            .map(|secret| &secret.secret)
+            .collect()
+    }
+}
+
 /// A secret of nodes, and which nodes have it.
 #[derive(Debug, Clone)]
 pub struct NodeSecret {
@@ -62,10 +80,9 @@ impl NodeSecret {
         }
     }
 
-    /// Whether a node of this name has it.
-    #[must_use]
-    pub fn is_for(&self, identity: &str) -> bool {
-        self.names.is_empty() || self.names.iter().any(|name| name.is_match(identity))
+    /// Whether it is for nodes of this name and not for all.
+    fn is_named(&self, identity: &str) -> bool {
+        self.names.iter().any(|name| name.is_match(identity))
     }
 }
 

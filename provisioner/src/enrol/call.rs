@@ -214,6 +214,20 @@ impl Enrolment {
                 "another provisioner is at work on the node",
             )));
         }
+        // While a secret is being replaced nodes have the one or the other; that costs no try.
+        let secrets = self.policy.secrets_for(self.identity.as_str()).len();
+        let is_wrong = reply.statusmsg.starts_with(messages::WRONG_TOKEN);
+        if action == Action::Jwt && is_wrong {
+            self.facts.secret = self.facts.secret.saturating_add(1);
+            if self.facts.secret < secrets {
+                if let Some(tries) = self.calls.iter_mut().find(|tries| tries.action == action) {
+                    tries.begun = tries.begun.saturating_sub(1);
+                }
+                self.send(action, out);
+                return Ok(());
+            }
+            self.facts.secret = 0;
+        }
         let reason = match action {
             Action::Jwt if reply.statusmsg.starts_with(messages::WRONG_TOKEN) => {
                 Reason::WrongSecret

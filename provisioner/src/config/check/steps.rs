@@ -89,14 +89,6 @@ pub(super) fn secrets(
             source: SecretSource::File(file),
         });
     }
-    if files.len() > 1 {
-        // Each would be told to whoever says no to the one before.
-        let fault = Fault::new(
-            "nodes.secret_files",
-            "names more than one secret for all nodes",
-        );
-        faults.push(fault.remedy("write [[nodes.secrets]] with the names that each is for"));
-    }
     let of_all = files
         .into_iter()
         .map(SecretSource::File)

@@ -141,7 +141,7 @@ fn a_name_that_nobody_answers_for_leaves_no_trace() {
 }
 
 #[test]
-fn provision_case_17_a_name_is_told_the_one_secret_that_is_for_it() {
+fn provision_case_17_a_name_is_told_the_secrets_that_are_for_it() {
     let of = |secret: &str, name: &str| NodeSecret {
         names: vec![Regex::new(name).unwrap()],
         ..NodeSecret::of_all(secret)
@@ -155,10 +155,16 @@ fn provision_case_17_a_name_is_told_the_one_secret_that_is_for_it() {
     assert_eq!(world.verdict(), ("enrolled", ""));
     assert_eq!(world.node.times(Action::Jwt), 1);
 
-    // A node that says no to it hears no other.
+    // A node that says no to it hears none of other names.
     let mut world = World::new();
-    world.policy.secrets = vec![NodeSecret::of_all("other"), NodeSecret::of_all(SECRET)];
+    world.policy.secrets = vec![of("other", r"^n1\."), NodeSecret::of_all(SECRET)];
     assert_eq!(world.verdict(), ("refused", "wrong_secret"));
+
+    // While a secret is being replaced there are two for the same names.
+    let mut world = World::new();
+    world.policy.secrets = vec![NodeSecret::of_all("new"), NodeSecret::of_all(SECRET)];
+    assert_eq!(world.verdict(), ("enrolled", ""));
+    assert_eq!(world.node.times(Action::Jwt), 2);
 }
 
 #[test]

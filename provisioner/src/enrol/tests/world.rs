@@ -94,7 +94,8 @@ impl World {
             joins: true,
             found: Found::Event,
             record: None,
-            now: overlay_testkit::mint::now(),
+            // Later than every token that a test makes.
+            now: after(overlay_testkit::mint::now(), Duration::from_secs(5)),
             seed: 0,
             questions: Vec::new(),
             issued: Vec::new(),
