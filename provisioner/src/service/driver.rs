@@ -270,6 +270,10 @@ impl Driver {
         let Some(enrolment) = &mut node.enrolment else {
             return;
         };
+        if matches!(input, Input::FenceLost) {
+            node.is_lost = true;
+            node.todo.clear();
+        }
         node.todo.extend(enrolment.on(input, now));
         self.perform(id).await;
         self.watch_deadline(id, now);

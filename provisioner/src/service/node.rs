@@ -22,6 +22,8 @@ pub(super) struct Node {
     /// Since when it is claimed, or tried to be.
     pub(super) since: Instant,
     pub(super) stage: Stage,
+    /// Whether another instance may have it by now: nothing more is said to it or written of it.
+    pub(super) is_lost: bool,
     /// Revision of its claim; 0: not yet.
     pub(super) claim: u64,
     /// As whom it is called: as the instance that began with it and is no more, if there was one, for the node locks
@@ -135,6 +137,7 @@ impl Node {
             found,
             since: Instant::now(),
             stage: Stage::Contacting,
+            is_lost: false,
             claim: 0,
             sender: None,
             enrolment: None,

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::super::node::What;
 use super::Driver;
+use crate::enrol::Input;
 use crate::store::{Store, Written, for_time, removal};
 
 /// How often it says so to the fleet.
@@ -51,7 +52,18 @@ impl Driver {
     /// The broker has the word: until some time after it was sent, nobody takes this instance's claims.
     pub(super) fn take_beat(&mut self, sent: Instant, written: Written) {
         match written {
-            Written::At(_) => self.fenced = self.fenced.max(sent),
+            Written::At(_) => {
+                // It was silent for so long, frozen or cut off, that others may have taken its claims meanwhile.
+                if sent.saturating_duration_since(self.fenced) >= self.streams.lease * 3 / 4 {
+                    tracing::warn!(
+                        nodes = self.nodes.len(),
+                        "silent for too long: what was held may be another's"
+                    );
+                    let held = self.nodes.keys().map(|id| (*id, Input::FenceLost));
+                    self.inputs.extend(held.collect::<Vec<_>>());
+                }
+                self.fenced = self.fenced.max(sent);
+            }
             Written::Conflict => {}
             Written::Refused(problem) | Written::Never(problem) => {
                 self.parts.metrics.store_error(Store::Control).inc();

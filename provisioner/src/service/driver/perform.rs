@@ -50,6 +50,7 @@ impl Driver {
 
     async fn execute(&mut self, id: NodeId, command: Command) {
         match command {
+            Command::Call(_) | Command::Record(_) if self.is_lost(id) => {}
             Command::Call(call) if call.alone && self.counts_listeners => {
                 self.count_listeners(id, call).await;
             }
@@ -342,7 +343,8 @@ impl Driver {
         let record = shortened(record);
         let is_refusal = matches!(record.kind, Kind::Refused | Kind::Failed | Kind::Deferred);
         let may_be_over = is_refusal || !matches!(record.kind, Kind::Enrolled | Kind::Renewed);
-        if (may_be_over && !self.is_fenced()) || (is_refusal && !self.may_note("audit")) {
+        let is_lost = self.is_lost(id) || !self.is_fenced();
+        if (may_be_over && is_lost) || (is_refusal && !self.may_note("audit")) {
             return;
         }
         let write = Write {
@@ -354,6 +356,11 @@ impl Driver {
             attempt: 0,
         };
         self.write(id, write).await;
+    }
+
+    /// Whether another instance may have the node by now.
+    fn is_lost(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.is_lost)
     }
 
     /// Whether one more of what anybody can cause is kept; what is left out is counted.
