@@ -26,8 +26,8 @@ mod version;
 pub use answer::{Answer, AnswerError, HelperFault, WantedClaims};
 pub use candidate::{Turn, admissible};
 pub use config::{
-    Config, Keys, KeysError, Leader, Limits, Login, NodeSecretSource, Rate, RawConfig, Scan, SecretSource, Stream,
-    Streams,
+    Config, Keys, KeysError, Leader, Limits, Login, NodeSecretSource, Rate, RawConfig, Scan,
+    SecretSource, Stream, Streams,
 };
 pub use enrol::{
     Action, Admission, Call, CallFault, CallId, Command, Enrolment, Finished, Found, Input,
@@ -36,11 +36,11 @@ pub use enrol::{
 pub use entropy::Entropy;
 pub use error::StartError;
 pub use helper::{HelperKind, HelperSettings, HelperStartError};
-pub use policy::{
-    Calls, Conflict, Features, HelperRules, Issue, Names, NodeSecret, Pki, Placement, Policy, Quarantine,
-    Retry, Upgrades,
-};
 pub use limits::Limiter;
+pub use policy::{
+    Calls, Conflict, Features, HelperRules, Issue, Names, NodeSecret, Pki, Placement, Policy,
+    Quarantine, Retry, Upgrades,
+};
 pub use question::{Details, Hidden, NodeKey, Question, SigningRequest};
 pub use queue::{Offered, Queue};
 pub use reason::Reason;

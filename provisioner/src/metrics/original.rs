@@ -52,7 +52,9 @@ impl Original {
             IntCounterVec::new(opts("rpc_errors", "Calls of nodes that failed"), &["rpc"])?;
         registry.register(Box::new(rpc_errors.clone()))?;
         for action in Action::ALL {
-            rpc_errors.with_label_values(&[&action.to_string()]).inc_by(0);
+            rpc_errors
+                .with_label_values(&[&action.to_string()])
+                .inc_by(0);
         }
         Ok(Self {
             rpc_time,
