@@ -103,10 +103,10 @@ mod tests {
         assert!(!places.has_room(), "enough wait for a place");
         assert_eq!(places.next(), Some(1));
         places.enter(1, Stage::Working);
-        assert!(places.has_room());
         assert_eq!(places.next(), None);
         places.leave(1, Stage::Working);
         places.leave(2, Stage::Ready);
+        assert!(places.has_room());
         assert_eq!(
             (places.next(), places.contacting(), places.working()),
             (None, 0, 0)
