@@ -256,6 +256,11 @@ impl Mirror {
         }
     }
 
+    /// Takes a record that stands in the bucket at this revision, before the bucket's follower has it.
+    pub(super) fn take_written(&self, identity: &Identity, json: &[u8], revision: u64) {
+        self.take_node(&record_key(identity), Some(json), revision);
+    }
+
     fn take_node(&self, key: &str, payload: Option<&[u8]>, revision: u64) {
         let Some(json) = payload else {
             self.nodes().remove(key);
@@ -269,7 +274,7 @@ impl Mirror {
             let mut nodes = self.nodes();
             if nodes
                 .get(key)
-                .is_some_and(|stored| stored.revision > revision)
+                .is_some_and(|stored| stored.revision >= revision)
             {
                 return;
             }

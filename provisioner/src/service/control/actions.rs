@@ -308,7 +308,11 @@ impl Control {
             .filter(|revision| *revision > 0)
             .map(|revision| at_revision(revision, None));
         let subject = Store::Nodes.of_node(&record.identity);
-        self.store(subject, record.encode().into(), headers).await
+        let json = record.encode();
+        let revision = self.write(subject, json.clone().into(), headers).await?;
+        // What follows from it begins at once, which may be before the bucket's follower has it.
+        self.mirror.take_written(&record.identity, &json, revision);
+        Ok(())
     }
 
     async fn put<T: Serialize>(
@@ -356,6 +360,16 @@ impl Control {
         payload: Bytes,
         headers: Option<async_nats::HeaderMap>,
     ) -> Result<(), Failure> {
+        self.write(subject, payload, headers).await.map(drop)
+    }
+
+    /// Writes, and yields the revision.
+    async fn write(
+        &self,
+        subject: String,
+        payload: Bytes,
+        headers: Option<async_nats::HeaderMap>,
+    ) -> Result<u64, Failure> {
         let mut message = PublishMessage::build().payload(payload);
         if let Some(headers) = headers {
             message = message.headers(headers);
@@ -365,7 +379,7 @@ impl Control {
             acknowledged.await
         };
         match tokio::time::timeout(LIMIT, written).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(taken)) => Ok(taken.sequence),
             Ok(Err(error)) => Err(Failure::store(&error)),
             Err(_) => Err(Failure::aborted("the broker did not take it in time")),
         }
