@@ -12,6 +12,7 @@ use crate::run::{cargo, read, say};
 const TABLE: &[(&str, &[&str])] = &[
     ("overlay-protocol", &[]),
     ("overlay-tokens", &["overlay-protocol"]),
+    ("overlay-policy", &["overlay-protocol", "overlay-tokens"]),
     ("overlay-schemas", &[]),
     ("overlay-runtime", &[]),
     ("overlay-client", &["overlay-protocol", "overlay-tokens"]),
@@ -24,8 +25,22 @@ const TABLE: &[(&str, &[&str])] = &[
         &["overlay-protocol", "overlay-tokens", "overlay-runtime"],
     ),
     (
+        "overlay-aaa-signer",
+        &[
+            "overlay-protocol",
+            "overlay-tokens",
+            "overlay-policy",
+            "overlay-runtime",
+        ],
+    ),
+    (
         "overlay-server",
-        &["overlay-protocol", "overlay-tokens", "overlay-runtime"],
+        &[
+            "overlay-protocol",
+            "overlay-tokens",
+            "overlay-policy",
+            "overlay-runtime",
+        ],
     ),
     (
         "overlay-cli",
@@ -33,6 +48,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "overlay-client",
             "overlay-protocol",
             "overlay-tokens",
+            "overlay-policy",
             "overlay-runtime",
         ],
     ),
@@ -42,10 +58,12 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "overlay-protocol",
             "overlay-tokens",
+            "overlay-policy",
             "overlay-runtime",
             "overlay-client",
             "overlay-broker-auth",
             "overlay-provisioner",
+            "overlay-aaa-signer",
             "overlay-server",
             "overlay-testkit",
         ],
@@ -57,16 +75,23 @@ const TABLE: &[(&str, &[&str])] = &[
 const DEV_TABLE: &[(&str, &[&str])] = &[
     ("overlay-protocol", &["overlay-schemas", "overlay-testkit"]),
     ("overlay-tokens", &["overlay-testkit"]),
+    ("overlay-policy", &["overlay-testkit"]),
     ("overlay-runtime", &["overlay-testkit"]),
     ("overlay-client", &["overlay-testkit"]),
     ("overlay-broker-auth", &["overlay-testkit"]),
     ("overlay-provisioner", &["overlay-testkit"]),
+    ("overlay-aaa-signer", &["overlay-testkit"]),
     ("overlay-server", &["overlay-testkit"]),
     ("overlay-cli", &["overlay-testkit"]),
 ];
 
 /// What a pure crate may not reach, at any distance.
-const PURE: &[&str] = &["overlay-protocol", "overlay-tokens", "overlay-schemas"];
+const PURE: &[&str] = &[
+    "overlay-protocol",
+    "overlay-tokens",
+    "overlay-policy",
+    "overlay-schemas",
+];
 const IMPURE: &[&str] = &["tokio", "async-nats", "mio", "hyper"];
 
 /// What a fleet node may not reach: it has no use for it.

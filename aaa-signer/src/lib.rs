@@ -1,0 +1,1 @@
+//! Says who asked and whether they may, signs, and leaves a record.

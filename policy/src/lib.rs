@@ -1,0 +1,1 @@
+//! Whether a request may be made, by action list or Rego.
