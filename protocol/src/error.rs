@@ -25,8 +25,10 @@ pub enum Layer {
     Event,
     /// What the provisioner remembers of a node, or of itself.
     NodeRecord,
-    /// What the provisioner decided about a node.
+    /// What was decided and done: a record of the provisioner or of the signing service.
     AuditRecord,
+    /// Question for a signature, or its answer.
+    Signing,
 }
 
 /// Bytes that are no message of the kind they should be.
@@ -123,6 +125,7 @@ impl Layer {
             Self::Event => "event",
             Self::NodeRecord => "record of a node",
             Self::AuditRecord => "audit record",
+            Self::Signing => "question for a signature",
         }
     }
 }

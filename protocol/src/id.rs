@@ -141,6 +141,59 @@ name! {
     AgentName, false
 }
 
+/// Name of a tenant in tokens: 1 to 63 of `a-z`, `0-9`, `_` and `-`, of which the first is a letter or digit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Tenant(String);
+
+/// A text that is no name of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a tenant is 1 to 63 of a-z, 0-9, _ and -, beginning with a letter or digit")]
+pub struct NoTenant;
+
+impl Tenant {
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Tenant {
+    type Error = NoTenant;
+
+    fn try_from(text: String) -> Result<Self, NoTenant> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let first = text.bytes().next().is_some_and(plain);
+        let rest = text
+            .bytes()
+            .all(|byte| plain(byte) || matches!(byte, b'_' | b'-'));
+        (first && rest && text.len() <= 63)
+            .then_some(Self(text))
+            .ok_or(NoTenant)
+    }
+}
+
+impl FromStr for Tenant {
+    type Err = NoTenant;
+
+    fn from_str(text: &str) -> Result<Self, NoTenant> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<Tenant> for String {
+    fn from(tenant: Tenant) -> Self {
+        tenant.0
+    }
+}
+
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Returns the lower-case hex MD5 of a text: the unique id of a caller or identity in reply subjects.
 #[must_use]
 pub fn md5_hex(text: &str) -> String {
@@ -155,7 +208,7 @@ pub fn sha256_hex(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{AgentName, Collective, Identity, NameError, md5_hex, sha256_hex};
+    use super::{AgentName, Collective, Identity, NameError, Tenant, md5_hex, sha256_hex};
 
     #[test]
     fn an_identity_may_have_dots_and_letters_of_any_script() {
@@ -192,6 +245,16 @@ mod tests {
     fn a_name_is_checked_when_it_is_deserialised() {
         assert!(serde_json::from_str::<Identity>("\"n1.example.net\"").is_ok());
         assert!(serde_json::from_str::<Identity>("\"n1.>\"").is_err());
+    }
+
+    #[test]
+    fn a_tenant_is_a_short_plain_word() {
+        for good in ["a", "0", "acme-2_x", &"t".repeat(63)] {
+            assert_eq!(good.parse::<Tenant>().unwrap().as_str(), good);
+        }
+        for bad in ["", "-a", "_a", "A", "a.b", "a b", "é", &"t".repeat(64)] {
+            assert!(bad.parse::<Tenant>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! ```
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod envelope;
 pub mod error;
 pub mod filter;
@@ -21,10 +22,12 @@ pub mod json;
 pub mod lifecycle;
 pub mod provisioning;
 pub mod rpc;
+pub mod signing;
 pub mod subject;
 
 mod b64;
 mod secret;
+mod shorten;
 
 pub use error::{DecodeError, Layer};
 pub use secret::SecretText;

@@ -2,11 +2,13 @@
 
 use crate::id::{AgentName, Collective, Identity, Ksuid};
 
+mod aaa;
 pub mod permission;
 mod provisioning;
 pub mod stream;
 mod target;
 
+pub use aaa::*;
 pub use provisioning::*;
 pub use target::{RequestKind, TargetError, target};
 

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::record::{MAX_WORD_BYTES, shorten};
+use super::record::MAX_WORD_BYTES;
 use super::{Issued, TokenFacts};
 use crate::error::{DecodeError, Layer};
 use crate::id::Identity;
 use crate::json::{self, Limits};
+use crate::shorten::shorten;
 
 /// Source of the records as CloudEvents.
 pub const SOURCE: &str = "io.overlay.provisioner";

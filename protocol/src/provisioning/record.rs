@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{DecodeError, Layer};
 use crate::id::Identity;
 use crate::json::{self, Limits};
+use crate::shorten::{cut, shorten};
 
 /// How many times of enrolments a record keeps, for the detection of nodes that come back again and again.
 pub const KEPT_ENROLMENTS: usize = 16;
@@ -317,21 +318,6 @@ impl TokenFacts {
             shorten(text, MAX_WORD_BYTES);
         }
     }
-}
-
-/// Shortens a text to at most `bytes` bytes, between characters.
-pub(super) fn shorten(text: &mut String, bytes: usize) {
-    let end = cut(text, bytes).len();
-    text.truncate(end);
-}
-
-/// Cuts a text to at most `bytes` bytes, between characters.
-fn cut(text: &str, bytes: usize) -> &str {
-    let mut end = text.len().min(bytes);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
 }
 
 #[expect(

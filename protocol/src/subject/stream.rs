@@ -6,6 +6,8 @@ use crate::id::{AgentName, Collective};
 pub const ACCOUNT_CHORIA: &str = "choria";
 /// Account of nodes that are not provisioned yet, and of the provisioner that talks to them.
 pub const ACCOUNT_PROVISIONING: &str = "provisioning";
+/// Account of the login and signing service, with its audit.
+pub const ACCOUNT_AAA: &str = "aaa";
 /// The broker's system account.
 pub const ACCOUNT_SYSTEM: &str = "system";
 
@@ -56,6 +58,25 @@ pub const PROVISIONING_CONTROL_BUCKET: &str = "PROVISIONING_CONTROL";
 pub const PROVISIONING_TOKENS_BUCKET: &str = "PROVISIONING_TOKENS";
 /// Key of a pause in [`PROVISIONING_CONTROL_BUCKET`].
 pub const CONTROL_PAUSED: &str = "paused";
+
+/// Stream of the records of logins and signatures, in its own account.
+pub const AAA_AUDIT: &str = "AAA_AUDIT";
+/// Subjects of [`AAA_AUDIT`].
+pub const AAA_AUDIT_SUBJECTS: &str = super::AUDIT_AAA;
+/// Bucket of what instances of the login service must agree on.
+pub const AAA_LOGINS_BUCKET: &str = "AAA_LOGINS";
+/// Exported as services to readers of the audit: its state, and its messages. The last one answers for each subject.
+pub const EXPORT_AUDIT_API: [&str; 3] = [
+    "$JS.API.STREAM.INFO.AAA_AUDIT",
+    "$JS.API.DIRECT.GET.AAA_AUDIT",
+    "$JS.API.DIRECT.GET.AAA_AUDIT.>",
+];
+/// [`EXPORT_AUDIT_API`] as the account of members sees it.
+pub const IMPORT_AUDIT_API: [&str; 3] = [
+    "overlay.audit.api.STREAM.INFO.AAA_AUDIT",
+    "overlay.audit.api.DIRECT.GET.AAA_AUDIT",
+    "overlay.audit.api.DIRECT.GET.AAA_AUDIT.>",
+];
 
 /// Prefix of the stream API.
 pub const API_PREFIX: &str = "$JS.API";

@@ -3,11 +3,12 @@ use std::sync::LazyLock;
 use super::{Ddl, decode};
 use crate::json::Limits;
 
-const TEXTS: [&str; 4] = [
+const TEXTS: [&str; 5] = [
     include_str!("../../../ddl/rpcutil.json"),
     include_str!("../../../ddl/choria_util.json"),
     include_str!("../../../ddl/choria_provision.json"),
     include_str!("../../../ddl/provisioner.json"),
+    include_str!("../../../ddl/aaa_signer.json"),
 ];
 
 // a description that does not decode is left out here and found by a test
