@@ -1,1 +1,35 @@
 //! Says who asked and whether they may, signs, and leaves a record.
+//!
+//! ```text
+//! RPC agent ──┐                                                    ┌─> stream
+//! HTTP ───────┼─> Signer: decide (pure) ──> Audit: durable record ─┼─> file      ──> signature
+//!             │                                     ^              └─> spool
+//! HTTP ───────┼─> LoginService: authenticator ──────┘──────────────────────────> token
+//! broker ─────┘
+//! ```
+//!
+//! What must hold:
+//!
+//! * No signature and no token leaves before the record of it is durable; a decision is recorded once.
+//! * A signature over the bytes received comes before their meaning. What is signed is made from what was understood.
+//! * What is decided is decided from the envelope that will be signed; what the message in it says must agree with it.
+//! * Every request by RPC is answered, and `secure_request` of the answer is a text. Callers hear that it is denied; why is
+//!   for the log, the metrics and the record.
+//! * Keys are read whole, or the ones before stay.
+
+mod audit;
+mod authenticate;
+pub mod compat;
+mod config;
+mod error;
+mod http;
+mod login;
+mod metrics;
+mod service;
+mod sign;
+mod signer;
+mod via;
+
+pub use config::{Config, RawConfig};
+pub use error::StartError;
+pub use service::run;

@@ -1,0 +1,227 @@
+//! The keys that the configuration names, read and checked: who this service is, who signs, who issues.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use overlay_runtime::{Fault, SecretError, Secrets, err_chain};
+use overlay_tokens::claims::{ClientClaims, ServerClaims};
+use overlay_tokens::file::{self, FileError};
+use overlay_tokens::issue::{ChainIssuer, IssueError};
+use overlay_tokens::own::{Holder, OwnError};
+use overlay_tokens::{DecodeError, Issuers, Key, KeyError, UnixTime, Unverified, Verified, VerifyError};
+
+use super::{Config, TokenFiles};
+
+/// The keys, read whole.
+#[derive(Debug)]
+pub struct Keys {
+    /// The server token of this instance with its key; nothing when nobody asks for it.
+    pub server: Option<Holder>,
+    /// Who signs requests; nothing when nothing is signed.
+    pub delegator: Option<Delegator>,
+    /// Who signs the tokens of those who log in; nothing when nobody does.
+    pub issuer: Option<ChainIssuer>,
+}
+
+/// Who signs requests for others.
+#[derive(Debug)]
+pub struct Delegator {
+    /// Its token, as it goes beside each signature.
+    pub token: Arc<str>,
+    /// Its key.
+    pub key: Key,
+    /// When the token expires, in Unix seconds.
+    pub expires_at: Option<i64>,
+}
+
+/// Why a key or token cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {}", path.display())]
+pub struct KeysError {
+    key: &'static str,
+    path: PathBuf,
+    #[source]
+    problem: Problem,
+}
+
+/// What is wrong with a key or token.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Seed(#[from] KeyError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("no token of the kind that belongs here")]
+    Decode(#[from] DecodeError),
+    #[error("the token is not to be trusted")]
+    Verify(#[from] VerifyError),
+    #[error(transparent)]
+    Own(#[from] OwnError),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error("the token lacks the permission `{0}`")]
+    Permission(&'static str),
+    #[error("the key whose seed is configured is not the token's")]
+    OtherKey,
+}
+
+impl KeysError {
+    pub(super) fn into_fault(self) -> Fault {
+        Fault::new(self.key, err_chain(&self))
+    }
+}
+
+/// The keys of the configuration that name a token and its seed.
+struct Named<'a> {
+    token_key: &'static str,
+    seed_key: &'static str,
+    files: &'a TokenFiles,
+}
+
+impl Named<'_> {
+    fn token(&self) -> Result<String, KeysError> {
+        file::read_token(&self.files.token_file).map_err(|error| self.token_fault(error))
+    }
+
+    fn seed(&self, secrets: &Secrets) -> Result<Key, KeysError> {
+        let fault = |problem: Problem| KeysError {
+            key: self.seed_key,
+            path: self.files.seed_file.clone(),
+            problem,
+        };
+        let secret = secrets
+            .read(&self.files.seed_file)
+            .map_err(|error| fault(error.into()))?;
+        let text = secret.expose_text().map_err(|error| fault(error.into()))?;
+        Key::from_seed_text(text.as_bytes()).map_err(|error| fault(error.into()))
+    }
+
+    fn token_fault(&self, problem: impl Into<Problem>) -> KeysError {
+        KeysError {
+            key: self.token_key,
+            path: self.files.token_file.clone(),
+            problem: problem.into(),
+        }
+    }
+
+    /// A client token with its key, verified.
+    fn client(
+        &self,
+        issuers: &Issuers,
+        secrets: &Secrets,
+        now: UnixTime,
+    ) -> Result<(Verified<ClientClaims>, Key), KeysError> {
+        let text = self.token()?;
+        let key = self.seed(secrets)?;
+        let token = Unverified::<ClientClaims>::decode(&text)
+            .map_err(|error| self.token_fault(error))?
+            .verify(issuers, now)
+            .map_err(|error| self.token_fault(error))?;
+        let public = token
+            .public_key()
+            .map_err(|error| self.token_fault(error))?;
+        if public == key.public() {
+            Ok((token, key))
+        } else {
+            Err(self.token_fault(Problem::OtherKey))
+        }
+    }
+}
+
+impl Keys {
+    /// Reads all keys, and checks what each may do.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them.
+    pub fn load(config: &Config, secrets: &Secrets, now: UnixTime) -> Result<Self, Vec<KeysError>> {
+        let mut errors = Vec::new();
+        let mut keep = |error| errors.push(error);
+        let server = config.identity.as_ref().and_then(|files| {
+            server(files, &config.issuers, secrets, now)
+                .map_err(&mut keep)
+                .ok()
+        });
+        let delegator = config.signer.as_ref().and_then(|signer| {
+            delegator(&signer.delegator, &config.issuers, secrets, now)
+                .map_err(&mut keep)
+                .ok()
+        });
+        let issuer = config.login.as_ref().and_then(|login| {
+            issuer(&login.issuer, &config.issuers, secrets, now)
+                .map_err(&mut keep)
+                .ok()
+        });
+        if errors.is_empty() {
+            Ok(Self {
+                server,
+                delegator,
+                issuer,
+            })
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+fn server(
+    files: &TokenFiles,
+    issuers: &Issuers,
+    secrets: &Secrets,
+    now: UnixTime,
+) -> Result<Holder, KeysError> {
+    let named = Named {
+        token_key: "identity.token_file",
+        seed_key: "identity.seed_file",
+        files,
+    };
+    let text = named.token()?;
+    let key = named.seed(secrets)?;
+    let token = Unverified::<ServerClaims>::decode(&text)
+        .map_err(|error| named.token_fault(error))?
+        .verify(issuers, now)
+        .map_err(|error| named.token_fault(error))?;
+    if !token.granted().service_host {
+        return Err(named.token_fault(Problem::Permission("service_host")));
+    }
+    Holder::new(&text, key).map_err(|error| named.token_fault(error))
+}
+
+fn delegator(
+    files: &TokenFiles,
+    issuers: &Issuers,
+    secrets: &Secrets,
+    now: UnixTime,
+) -> Result<Delegator, KeysError> {
+    let named = Named {
+        token_key: "signer.token_file",
+        seed_key: "signer.seed_file",
+        files,
+    };
+    let (token, key) = named.client(issuers, secrets, now)?;
+    if !token.granted().authentication_delegator {
+        return Err(named.token_fault(Problem::Permission("authentication_delegator")));
+    }
+    Ok(Delegator {
+        token: token.text().into(),
+        key,
+        expires_at: token.expires_at(),
+    })
+}
+
+fn issuer(
+    files: &TokenFiles,
+    issuers: &Issuers,
+    secrets: &Secrets,
+    now: UnixTime,
+) -> Result<ChainIssuer, KeysError> {
+    let named = Named {
+        token_key: "login.token_file",
+        seed_key: "login.seed_file",
+        files,
+    };
+    let (token, key) = named.client(issuers, secrets, now)?;
+    ChainIssuer::new(&token, key).map_err(|error| named.token_fault(error))
+}

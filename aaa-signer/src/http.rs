@@ -1,0 +1,1 @@
+//! Login and signing by HTTP.

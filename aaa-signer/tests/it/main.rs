@@ -1,0 +1,5 @@
+//! The service from outside: recorded vectors, and a real broker.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test helper that cannot go on has nothing better to do"
+)]
