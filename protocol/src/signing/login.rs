@@ -186,6 +186,19 @@ pub struct Continued {
     pub error: Option<String>,
 }
 
+/// End of a session: its token is good for nothing any more. Answered by a [`LoginResponse`] with neither member.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Logout {
+    /// The token.
+    #[serde(serialize_with = "expose")]
+    pub token: SecretText,
+    /// Unix seconds in decimal.
+    pub timestamp: String,
+    /// Signature over [`logout_text`] by the token's own key, in hexadecimal.
+    pub signature: String,
+}
+
 /// Returns what the signature of a login with a password covers.
 #[must_use]
 pub fn password_text(timestamp: &str, username: &str, password: &str) -> Zeroizing<String> {
@@ -204,6 +217,12 @@ pub fn continue_text(timestamp: &str, flow: &str, code: &str, state: &str) -> Ze
     Zeroizing::new(format!(
         "overlay-login-continue:{timestamp}:{flow}:{code}:{state}"
     ))
+}
+
+/// Returns what the signature of the end of a session covers; `jti` is the id of its token.
+#[must_use]
+pub fn logout_text(timestamp: &str, jti: &str) -> String {
+    format!("overlay-logout:{timestamp}:{jti}")
 }
 
 #[expect(
