@@ -5,6 +5,7 @@
 mod compat;
 mod raw;
 mod search;
+mod services;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,9 @@ use overlay_protocol::id::{Collective, Identity};
 use overlay_tokens::{Issuers, PublicKey};
 
 use self::raw::{Raw, RawBroker, Span};
+pub use self::services::{
+    DEFAULT_LOGIN_TIMEOUT, DEFAULT_SIGNER_TIMEOUT, LoginOver, LoginPlace, Signer, SignerOver, Web,
+};
 use crate::targets::LimitMethod;
 
 /// How long connecting may take in all, tries included.
@@ -59,7 +63,7 @@ pub struct Config {
     /// The seed of the key that the token names.
     pub seed_file: PathBuf,
     /// User and password sent besides the token, for brokers that want both.
-    pub login: Option<Login>,
+    pub broker_user: Option<BrokerUser>,
     /// The limit for connecting, all tries together.
     pub connect_timeout: Duration,
     /// The life of a request; whole seconds, at least one.
@@ -74,6 +78,10 @@ pub struct Config {
     pub library_dirs: Vec<PathBuf>,
     /// The organisation's issuers, to check replies with; none: replies are not checked.
     pub issuers: Option<Issuers>,
+    /// Who signs requests; none: the caller itself.
+    pub signer: Option<Signer>,
+    /// Where the caller gets its token.
+    pub login: LoginPlace,
 }
 
 /// How the connection to the broker is protected.
@@ -101,7 +109,7 @@ pub enum TlsMode {
 
 /// A user and a password.
 #[derive(Clone)]
-pub struct Login {
+pub struct BrokerUser {
     /// The user's name.
     pub user: String,
     pub(crate) password: String,
@@ -217,12 +225,6 @@ fn check(
     environment: &Environment,
 ) -> Result<Config, ConfigError> {
     let mut faults = Vec::new();
-    if raw.remote_signer {
-        faults.push(
-            "requests are to be signed by a remote signer (`plugin.choria.security.request_signer`), which this version cannot ask"
-                .to_owned(),
-        );
-    }
     if raw.broker.servers.is_empty() {
         faults.push(
             "`broker.servers` is missing: give at least one URL such as nats://broker:4222"
@@ -240,11 +242,10 @@ fn check(
     let collective = parsed("collective", collective, &mut faults);
     let identity = raw.identity.as_deref().unwrap_or(&environment.host_name);
     let identity = parsed("identity", identity, &mut faults);
-    let token_file = needed("token_file", raw.token_file, &mut faults);
-    let seed_file = needed("seed_file", raw.seed_file, &mut faults);
+    let (token_file, seed_file) = session_files(&mut raw, environment, &mut faults);
     let connect_timeout = span(raw.broker.connect_timeout, DEFAULT_CONNECT_TIMEOUT);
     let servers = std::mem::take(&mut raw.broker.servers);
-    let login = login(&mut raw.broker, &mut faults);
+    let broker_user = broker_user(&mut raw.broker, &mut faults);
     let tls = tls(raw.broker, &mut faults);
     let method = match raw.discovery.method.as_deref() {
         None => DiscoveryMethod::Broadcast,
@@ -266,6 +267,8 @@ fn check(
         faults.push("`ttl` must be between 1s and 24h".to_owned());
     }
     let issuers = issuers(&raw.issuers, &mut faults);
+    let signer = services::signer(raw.signer, &mut faults);
+    let login = services::login(raw.login, &mut faults);
     let (Some(collective), Some(identity), Some(token_file), Some(seed_file), true) = (
         collective,
         identity,
@@ -286,7 +289,7 @@ fn check(
         identity,
         token_file,
         seed_file,
-        login,
+        broker_user,
         connect_timeout,
         ttl,
         discovery: Discovery {
@@ -299,7 +302,39 @@ fn check(
         require_filter: raw.require_filter,
         library_dirs: raw.library_dirs,
         issuers,
+        signer,
+        login,
     })
+}
+
+/// Token and seed: where they are said to be; where neither is said, those of the user for our program.
+fn session_files(
+    raw: &mut Raw,
+    environment: &Environment,
+    faults: &mut Vec<String>,
+) -> (Option<PathBuf>, Option<PathBuf>) {
+    let (token, seed) = (raw.token_file.take(), raw.seed_file.take());
+    if token.is_none()
+        && seed.is_none()
+        && !raw.is_choria
+        && let Some(dir) = search::user_dir(environment)
+    {
+        let dir = dir.join("overlay");
+        return (Some(dir.join("client.jwt")), Some(dir.join("client.seed")));
+    }
+    for (path, key, words) in [
+        (&token, "token_file", "the path to the JWT token"),
+        (&seed, "seed_file", "the path to the ed25519 seed"),
+    ] {
+        if path.is_none() {
+            faults.push(if raw.is_choria {
+                format!("{words} is not configured (`plugin.security.choria.{key}`)")
+            } else {
+                format!("`{key}` is missing")
+            });
+        }
+    }
+    (token, seed)
 }
 
 fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
@@ -316,18 +351,11 @@ fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
     }
 }
 
-fn needed(key: &str, value: Option<PathBuf>, faults: &mut Vec<String>) -> Option<PathBuf> {
-    if value.is_none() {
-        faults.push(format!("`{key}` is missing"));
-    }
-    value
-}
-
 fn span(value: Option<Span>, default: Duration) -> Duration {
     value.map_or(default, |Span(span)| span)
 }
 
-fn login(broker: &mut RawBroker, faults: &mut Vec<String>) -> Option<Login> {
+fn broker_user(broker: &mut RawBroker, faults: &mut Vec<String>) -> Option<BrokerUser> {
     let user = broker.user.take()?;
     let password = match (broker.password.take(), broker.password_file.take()) {
         (Some(password), _) => password,
@@ -346,7 +374,7 @@ fn login(broker: &mut RawBroker, faults: &mut Vec<String>) -> Option<Login> {
             return None;
         }
     };
-    Some(Login { user, password })
+    Some(BrokerUser { user, password })
 }
 
 fn tls(broker: RawBroker, faults: &mut Vec<String>) -> Tls {
@@ -454,10 +482,10 @@ impl fmt::Display for DiscoveryMethod {
     }
 }
 
-impl fmt::Debug for Login {
+impl fmt::Debug for BrokerUser {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Login")
+            .debug_struct("BrokerUser")
             .field("user", &self.user)
             .finish_non_exhaustive()
     }

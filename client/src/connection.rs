@@ -3,7 +3,6 @@
 //! Everything a command does goes over this one connection.
 
 mod notice;
-mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +17,15 @@ use self::notice::Notices;
 use crate::clock;
 use crate::config::{Config, Tls};
 use crate::credentials::{Credentials, CredentialsError};
+use crate::tls;
 
 pub use self::notice::Collected;
-pub use self::tls::TlsError;
+pub use crate::tls::TlsError;
 
 /// Replies that may wait to be read; more are lost, and [`Collected::overruns`] tells.
 const REPLY_BUFFER: usize = 128 * 1024;
 /// The limit of one try to connect; brokers give a login two seconds.
-const TRY_TIMEOUT: Duration = Duration::from_secs(4);
+pub(crate) const TRY_TIMEOUT: Duration = Duration::from_secs(4);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// The limit for what was sent to leave.
@@ -219,6 +219,41 @@ impl Connection {
     ///
     /// The message is too large, or the connection is closed.
     pub async fn publish(&self, subject: String, payload: Bytes) -> Result<(), BrokerError> {
+        self.fits(&payload)?;
+        self.nats
+            .publish(subject, payload)
+            .await
+            .map_err(|_| BrokerError::Closed)
+    }
+
+    /// As [`Connection::publish`], and lets the broker answer at once when nobody listens; the subscription to
+    /// `reply` comes first.
+    pub(crate) async fn ask(
+        &self,
+        subject: String,
+        reply: String,
+        payload: Bytes,
+    ) -> Result<Subscriber, BrokerError> {
+        self.fits(&payload)?;
+        // Both take the same way, in this order: there is no need to wait for the broker between them.
+        let replies = self
+            .nats
+            .subscribe(reply.clone())
+            .await
+            .map_err(|_| BrokerError::Closed)?;
+        self.nats
+            .publish_with_reply(subject, reply, payload)
+            .await
+            .map_err(|_| BrokerError::Closed)?;
+        Ok(replies)
+    }
+
+    /// Waits for the broker's objection to a message or a subscription of this subject.
+    pub(crate) async fn objection_to(&self, subject: &str) -> BrokerError {
+        BrokerError::NotAllowed(self.notices.refusal(subject).await)
+    }
+
+    fn fits(&self, payload: &Bytes) -> Result<(), BrokerError> {
         let limit = self.nats.max_payload();
         if payload.len() > limit {
             return Err(BrokerError::TooLarge {
@@ -226,10 +261,7 @@ impl Connection {
                 limit,
             });
         }
-        self.nats
-            .publish(subject, payload)
-            .await
-            .map_err(|_| BrokerError::Closed)
+        Ok(())
     }
 
     /// Waits until everything that was published has left: no faster than the broker reads.
@@ -246,7 +278,7 @@ impl Connection {
     }
 }
 
-fn addresses(urls: &[String]) -> Result<Vec<ServerAddr>, ConnectError> {
+pub(crate) fn addresses(urls: &[String]) -> Result<Vec<ServerAddr>, ConnectError> {
     urls.iter()
         .map(|url| url.parse().map_err(|_| ConnectError::Url(url.clone())))
         .collect()
@@ -254,7 +286,7 @@ fn addresses(urls: &[String]) -> Result<Vec<ServerAddr>, ConnectError> {
 
 /// Answers the broker's nonce with token and signature; Choria's brokers read the token from either place.
 fn options(credentials: Arc<Credentials>, notices: Notices, config: &Config) -> ConnectOptions {
-    let login = config.login.clone();
+    let login = config.broker_user.clone();
     ConnectOptions::with_auth_callback(move |nonce| {
         let credentials = Arc::clone(&credentials);
         let login = login.clone();
@@ -280,7 +312,7 @@ fn options(credentials: Arc<Credentials>, notices: Notices, config: &Config) -> 
     .ping_interval(Duration::from_secs(30))
 }
 
-async fn connect(
+pub(crate) async fn connect(
     options: ConnectOptions,
     servers: Vec<ServerAddr>,
     config: &Config,

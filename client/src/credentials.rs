@@ -14,6 +14,9 @@ use crate::config::Config;
 pub struct Credentials {
     holder: Holder,
     can_sign: bool,
+    token_id: String,
+    actions: Vec<String>,
+    has_policy: bool,
 }
 
 /// A key file that others on this machine may read or change.
@@ -109,7 +112,14 @@ impl Credentials {
         let unverified = Unverified::<ClientClaims>::decode(&token)
             .map_err(|source| unusable(Box::new(source)))?;
         // The caller reads its own token: what it says is for display and for subjects only.
-        let permissions = unverified.claims_unverified().permissions;
+        let claims = unverified.claims_unverified();
+        let permissions = claims.permissions;
+        let token_id = claims.standard.jti.clone();
+        let actions = claims.agents.clone();
+        let has_policy = claims
+            .opa_policy
+            .as_ref()
+            .is_some_and(|policy| !policy.is_empty());
         let key = overlay_tokens::file::read_seed(&config.seed_file).map_err(|source| {
             CredentialsError::ReadSeed {
                 path: config.seed_file.clone(),
@@ -130,6 +140,9 @@ impl Credentials {
         Ok(Self {
             holder,
             can_sign: !needs_signer,
+            token_id,
+            actions,
+            has_policy,
         })
     }
 
@@ -157,6 +170,20 @@ impl Credentials {
         self.can_sign
     }
 
+    pub(crate) fn token_id(&self) -> &str {
+        &self.token_id
+    }
+
+    /// The token's list of actions, such as `rpcutil.ping` or `puppet.*`.
+    pub(crate) fn actions(&self) -> &[String] {
+        &self.actions
+    }
+
+    /// Whether the token holds a policy.
+    pub(crate) fn has_policy(&self) -> bool {
+        self.has_policy
+    }
+
     pub(crate) fn token(&self) -> &str {
         self.holder.text()
     }
@@ -164,4 +191,9 @@ impl Credentials {
     pub(crate) fn key(&self) -> &Key {
         self.holder.key()
     }
+}
+
+/// A signature as texts carry it.
+pub(crate) fn signature_text(signature: &[u8; 64]) -> String {
+    signature.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,13 +3,17 @@
 mod call;
 mod ping;
 
+use bytes::Bytes;
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::id::{AgentName, Ksuid};
+use overlay_tokens::request::sign_request;
 use tokio::sync::watch;
 
 use crate::clock;
 use crate::config::Config;
 use crate::connection::{BrokerError, ConnectError, Connection};
+use crate::message::{self, Draft};
+use crate::signer::{self, Signer, SignerError};
 use crate::targets::LimitError;
 
 pub use self::call::{Batches, Call, Outcome, Target};
@@ -23,6 +27,7 @@ const MAX_REPLY_BYTES: usize = 64 * 1024 * 1024;
 pub struct Fleet {
     connection: Connection,
     config: Config,
+    signer: Option<Signer>,
     stop: watch::Sender<bool>,
 }
 
@@ -37,8 +42,11 @@ pub enum CallError {
     #[error("cannot reach the fleet through the broker")]
     Broker(#[from] BrokerError),
     /// The caller's requests need another's signature.
-    #[error("requests of {0} must be signed by a signer, which this version cannot ask")]
+    #[error("requests of {0} must be signed by a signer, and none is configured")]
     NeedsSigner(String),
+    /// The signer did not sign.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// Requests without a filter are forbidden by the configuration.
     #[error("requests without filters have been disabled")]
     NeedsFilter,
@@ -63,10 +71,12 @@ impl Fleet {
     ///
     /// As [`Connection::open`].
     pub async fn connect(config: Config, purpose: &str) -> Result<Self, ConnectError> {
+        let signer = config.signer.as_ref().map(Signer::new).transpose()?;
         let connection = Connection::open(&config, purpose).await?;
         Ok(Self {
             connection,
             config,
+            signer,
             stop: watch::Sender::new(false),
         })
     }
@@ -110,13 +120,37 @@ impl Fleet {
             .unwrap_or_default();
     }
 
-    fn may_sign(&self) -> Result<(), CallError> {
+    /// Whether a request of this caller to `agent` can get a signature that counts.
+    fn may_ask(&self, agent: &AgentName) -> Result<(), CallError> {
         let credentials = self.connection.credentials();
-        if credentials.can_sign() {
+        if credentials.can_sign() || self.signer.is_some() || signer::is_signer(agent) {
             Ok(())
         } else {
             Err(CallError::NeedsSigner(credentials.caller().to_owned()))
         }
+    }
+
+    /// Has the request signed, by the caller or by the signer, and packs it for the broker.
+    async fn seal(&self, draft: &Draft) -> Result<Bytes, CallError> {
+        let credentials = self.connection.credentials();
+        let request = draft.request(credentials, clock::now_ns());
+        let signed = match &self.signer {
+            _ if signer::is_signer(&draft.agent) => signer::unsigned(request, credentials),
+            None => sign_request(request, credentials.key(), credentials.token()),
+            Some(signer) => {
+                let order = signer::Order {
+                    request,
+                    connection: &self.connection,
+                    config: &self.config,
+                    limits: self.limits(),
+                };
+                tokio::select! {
+                    signed = signer.sign(&order) => signed?,
+                    () = self.stopped() => return Err(SignerError::Interrupted.into()),
+                }
+            }
+        };
+        Ok(draft.pack(&signed))
     }
 }
 
@@ -132,8 +166,5 @@ fn agent_name(name: &str) -> Result<AgentName, CallError> {
 }
 
 fn new_id() -> Result<Ksuid, CallError> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|_| CallError::Random)?;
-    let seconds = u64::try_from(clock::now().secs).map_err(|_| CallError::Random)?;
-    Ksuid::from_parts(seconds, random).map_err(|_| CallError::Random)
+    message::new_id().ok_or(CallError::Random)
 }

@@ -6,6 +6,9 @@
 //! - Every wait has a limit, and every buffer a bound; what is lost is counted.
 //! - Whoever was asked and did not answer is named, whoever answered unasked is named, and nobody
 //!   counts twice.
+//! - With a signer configured, no request leaves with another signature, except to the signer itself; what it signed is
+//!   what was asked for, or it is not sent.
+//! - A login changes nothing on disk before its token is proved; the old session is there until then.
 //! - Names that become part of a subject are checked types; subjects come from
 //!   [`overlay_protocol::subject`] only.
 //! - Nothing here reads the environment or the home directory: see [`config::Environment`].
@@ -19,9 +22,13 @@ pub mod ddl;
 mod events;
 pub mod fleet;
 mod gather;
+pub mod login;
 mod message;
 pub mod nodes;
+mod signer;
 pub mod targets;
+mod tls;
+mod web;
 mod window;
 
 pub use config::Config;
@@ -31,5 +38,7 @@ pub use events::{Events, Seen};
 pub use fleet::{Batches, Call, CallError, Fleet, Heard, Outcome, Question, Stop, Target};
 pub use gather::{Arrival, Gather};
 pub use message::{Answer, Trust};
+pub use signer::{AnswerFault, SignerError, Suspicion};
 pub use targets::{Limit, LimitMethod};
+pub use web::WebError;
 pub use window::Window;

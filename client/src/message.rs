@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use overlay_protocol::envelope::Limits;
-use overlay_protocol::envelope::v2::{Reply, Request, SecureReply, Transport};
+use overlay_protocol::envelope::v2::{Reply, Request, SecureReply, SecureRequest, Transport};
 use overlay_protocol::error::DecodeError;
 use overlay_protocol::filter::Filter;
 use overlay_protocol::id::{AgentName, Collective, Identity, Ksuid};
 use overlay_protocol::rpc::RpcReply;
 use overlay_tokens::claims::ClientClaims;
-use overlay_tokens::request::{ReplyTrust, VerifiedReply, sign_request, verify_reply};
+use overlay_tokens::request::{ReplyTrust, VerifiedReply, verify_reply};
 use overlay_tokens::{Issuers, UnixTime, Unverified};
 
+use crate::clock;
 use crate::credentials::Credentials;
 
 /// A request before it is signed; each signing has its own time.
@@ -28,10 +29,18 @@ pub(crate) struct Draft {
     pub(crate) reply_to: String,
 }
 
+/// A new id for a request; none if this machine has no random numbers.
+pub(crate) fn new_id() -> Option<Ksuid> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).ok()?;
+    let seconds = u64::try_from(clock::now().secs).ok()?;
+    Ksuid::from_parts(seconds, random).ok()
+}
+
 impl Draft {
-    /// Signs the request as of `now_ns` and packs it for the broker.
-    pub(crate) fn seal(&self, credentials: &Credentials, now_ns: i64) -> Bytes {
-        let request = Request {
+    /// The bytes that are to be signed, as of `now_ns`.
+    pub(crate) fn request(&self, credentials: &Credentials, now_ns: i64) -> Vec<u8> {
+        Request {
             message: self.payload.clone(),
             id: self.id.to_string(),
             sender: self.sender.to_string(),
@@ -41,8 +50,12 @@ impl Draft {
             ttl: self.ttl,
             time_ns: now_ns,
             filter: Some(self.filter.clone()),
-        };
-        let signed = sign_request(request.encode(), credentials.key(), credentials.token());
+        }
+        .encode()
+    }
+
+    /// Packs the signed request for the broker.
+    pub(crate) fn pack(&self, signed: &SecureRequest) -> Bytes {
         let mut transport = Transport::new(signed.encode());
         transport.reply = Some(self.reply_to.clone());
         transport.sender = Some(self.sender.to_string());
@@ -195,7 +208,7 @@ fn is_provisioners(secure: &SecureReply, sender: &str, issuers: &Issuers, now: U
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

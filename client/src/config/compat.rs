@@ -5,10 +5,12 @@
 //! `choria.conf` from the root down to the current directory; the last one to set a key wins.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::raw::{Raw, RawBroker, RawDiscovery, Span, parse_span};
+use super::services::{RawLogin, RawSigner, Urls};
 use super::{ConfigError, Environment, search};
 
 /// Reads a Choria configuration and what belongs to it.
@@ -151,10 +153,17 @@ impl Keys {
                 inventory_file: path("plugin.choria.discovery.inventory.source"),
             },
             issuers: self.issuers(&mut faults),
-            remote_signer: self.is_true("plugin.choria.security.request_signer.service")
-                || self
-                    .text("plugin.choria.security.request_signer.url")
-                    .is_some(),
+            signer: self.signer(verify, &mut faults),
+            login: RawLogin {
+                url: Urls(self.list("plugin.login.aaasvc.login.url", ',')),
+                over: None,
+                user: None,
+                helper: login_helper(environment),
+                ca_file: path("plugin.security.choria.ca"),
+                verify,
+                timeout: None,
+            },
+            is_choria: true,
         };
         if raw.broker.servers.is_empty() {
             faults.push(
@@ -167,6 +176,37 @@ impl Keys {
             Ok(raw)
         } else {
             Err(faults)
+        }
+    }
+
+    fn signer(&self, verify: Option<bool>, faults: &mut Vec<String>) -> RawSigner {
+        for key in ["token_file", "seed_file"] {
+            let key = format!("plugin.choria.security.request_signer.{key}");
+            if self.text(&key).is_some() {
+                faults.push(format!(
+                    "{key} can not be used when the choria security provider is used"
+                ));
+            }
+        }
+        let service = self.is_true("plugin.choria.security.request_signer.service");
+        // One address in the original, whatever it holds.
+        let url = Urls(self.list("plugin.choria.security.request_signer.url", ','));
+        if self.is_true("plugin.security.client_anon_tls") {
+            faults.push(
+                if service || !url.0.is_empty() {
+                    "plugin.security.client_anon_tls can not be used when the choria security provider is used"
+                } else {
+                    "anonymous TLS can only be enabled when a remote signer is configured"
+                }
+                .to_owned(),
+            );
+        }
+        RawSigner {
+            service: Some(service),
+            url,
+            ca_file: self.owned("plugin.security.choria.ca").map(PathBuf::from),
+            verify,
+            timeout: None,
         }
     }
 
@@ -193,6 +233,20 @@ fn servers(hosts: &[String]) -> Vec<String> {
         }
     };
     hosts.iter().map(url).collect()
+}
+
+/// The program that takes the place of Choria's login command when it is in the path.
+fn login_helper(environment: &Environment) -> Option<PathBuf> {
+    let path = environment.variable("PATH")?;
+    std::env::split_paths(path)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join("choria-login"))
+        .find(|program| is_program(program))
+}
+
+fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path)
+        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 fn library_dirs(keys: &Keys) -> Vec<PathBuf> {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::Environment;
+use super::services::{RawLogin, RawSigner, Urls};
 
 /// `client.toml`. Every key may be left out.
 #[derive(Debug, Default, Deserialize)]
@@ -25,9 +26,11 @@ pub(super) struct Raw {
     pub(super) broker: RawBroker,
     pub(super) discovery: RawDiscovery,
     pub(super) issuers: BTreeMap<String, String>,
-    /// Only Choria's file can say this.
+    pub(super) signer: RawSigner,
+    pub(super) login: RawLogin,
+    /// Whether it is Choria's file, whose users know other words.
     #[serde(skip)]
-    pub(super) remote_signer: bool,
+    pub(super) is_choria: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -71,6 +74,9 @@ impl Raw {
             &mut self.broker.certificate_file,
             &mut self.broker.key_file,
             &mut self.discovery.inventory_file,
+            &mut self.signer.ca_file,
+            &mut self.login.ca_file,
+            &mut self.login.helper,
         ];
         for path in files.into_iter().flatten().chain(&mut self.library_dirs) {
             *path = base.join(environment.expand(path));
@@ -150,6 +156,23 @@ impl Raw {
             &mut self.discovery.inventory_file,
             path("OVERLAY_DISCOVERY__INVENTORY_FILE"),
         );
+        let signer = &mut self.signer;
+        replace(&mut signer.service, switch("OVERLAY_SIGNER__SERVICE")?);
+        replace(&mut signer.ca_file, path("OVERLAY_SIGNER__CA_FILE"));
+        replace(&mut signer.verify, switch("OVERLAY_SIGNER__VERIFY")?);
+        replace(&mut signer.timeout, span("OVERLAY_SIGNER__TIMEOUT")?);
+        if let Some(urls) = list("OVERLAY_SIGNER__URLS") {
+            signer.url = Urls(urls.collect());
+        }
+        let login = &mut self.login;
+        replace(&mut login.over, text("OVERLAY_LOGIN__OVER"));
+        replace(&mut login.user, text("OVERLAY_LOGIN__USER"));
+        replace(&mut login.ca_file, path("OVERLAY_LOGIN__CA_FILE"));
+        replace(&mut login.verify, switch("OVERLAY_LOGIN__VERIFY")?);
+        replace(&mut login.timeout, span("OVERLAY_LOGIN__TIMEOUT")?);
+        if let Some(urls) = list("OVERLAY_LOGIN__URLS") {
+            login.url = Urls(urls.collect());
+        }
         Ok(())
     }
 }

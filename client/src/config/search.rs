@@ -26,13 +26,9 @@ pub(super) fn find(
 /// Our places first, then those of Choria's clients, in their order.
 fn places(environment: &Environment) -> Vec<PathBuf> {
     let home = environment.home();
-    let user_dir = match environment.variable("XDG_CONFIG_HOME") {
-        Some(dir) => Some(PathBuf::from(dir)),
-        None => home.map(|home| home.join(".config")),
-    };
     let etc = |path: &str| environment.root.join(path);
     let mut places = Vec::new();
-    places.extend(user_dir.map(|dir| dir.join("overlay/client.toml")));
+    places.extend(user_dir(environment).map(|dir| dir.join("overlay/client.toml")));
     places.push(etc("etc/overlay/client.toml"));
     places.extend(home.map(|home| home.join(".choriarc")));
     places.extend(home.map(|home| home.join(".mcollective")));
@@ -40,6 +36,14 @@ fn places(environment: &Environment) -> Vec<PathBuf> {
     places.push(etc("usr/local/etc/choria/client.conf"));
     places.push(etc("etc/puppetlabs/mcollective/client.cfg"));
     places
+}
+
+/// Where the user's programs keep their configuration.
+pub(super) fn user_dir(environment: &Environment) -> Option<PathBuf> {
+    match environment.variable("XDG_CONFIG_HOME") {
+        Some(dir) => Some(PathBuf::from(dir)),
+        None => environment.home().map(|home| home.join(".config")),
+    }
 }
 
 pub(super) fn is_ours(path: &Path) -> bool {

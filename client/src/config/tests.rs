@@ -120,8 +120,6 @@ fn every_fault_is_told_at_once() {
     for key in [
         "broker.servers",
         "collective",
-        "token_file",
-        "seed_file",
         "limit_method",
         "broker.ca_file",
         "issuers.choria",
@@ -206,7 +204,7 @@ fn choria_variables_count_where_choria_lets_them() {
         ("INSECURE_ANON_TLS", "true"),
     ];
     let config = Config::load(None, &environment(root.path(), &variables)).unwrap();
-    let login = config.login.unwrap();
+    let login = config.broker_user.unwrap();
     assert_eq!((login.user.as_str(), login.password.as_str()), ("eve", "b"));
     assert!(!format!("{login:?}").contains("\"b\""));
     assert_eq!(config.tls.mode, TlsMode::Insecure);

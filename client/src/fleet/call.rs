@@ -181,19 +181,19 @@ impl Fleet {
                 .map(|node| subject::node(&draft.collective, node))
                 .collect(),
         };
-        let sealed = draft.seal(self.connection().credentials(), clock::now_ns());
+        let sealed = self.seal(&draft).await?;
         publish(self.connection(), &to, sealed).await?;
         self.connection().hear_objection(Objection::Publish).await?;
         Ok(draft.id)
     }
 
     fn draft(&self, call: &Call, reply_to: Option<&str>) -> Result<Draft, CallError> {
-        self.may_sign()?;
+        let agent: AgentName = agent_name(&call.request.agent)?;
+        self.may_ask(&agent)?;
         if let Some(subject) = reply_to.filter(|subject| !subject::is_valid(subject)) {
             return Err(CallError::ReplyTo(subject.to_owned()));
         }
         let config = self.config();
-        let agent: AgentName = agent_name(&call.request.agent)?;
         let collective = call
             .collective
             .clone()
@@ -262,23 +262,36 @@ impl Exchange<'_> {
         on_reply: &mut impl FnMut(&Answer),
     ) -> Result<Duration, CallError> {
         let fleet = self.fleet;
-        let sealed = draft.seal(fleet.connection().credentials(), clock::now_ns());
+        let sealed = self.meanwhile(fleet.seal(draft), replies, on_reply).await?;
         let started = Instant::now();
-        let mut publishing = std::pin::pin!(publish(fleet.connection(), subjects, sealed));
-        let published = loop {
-            tokio::select! {
-                result = &mut publishing => {
-                    result?;
-                    break started.elapsed();
-                }
-                Some(message) = replies.next() => self.enter(&message.payload, on_reply),
-            }
-        };
+        self.meanwhile(
+            publish(fleet.connection(), subjects, sealed),
+            replies,
+            on_reply,
+        )
+        .await?;
+        let published = started.elapsed();
         self.listen_until_done(Instant::now() + timeout, replies, on_reply)
             .await;
         self.settle(on_reply);
         self.gather.give_up();
         Ok(published)
+    }
+
+    /// Does something else and reads replies, until the former is done.
+    async fn meanwhile<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        replies: &mut Subscriber,
+        on_reply: &mut impl FnMut(&Answer),
+    ) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                Some(message) = replies.next() => self.enter(&message.payload, on_reply),
+            }
+        }
     }
 
     async fn listen_until_done(

@@ -11,7 +11,6 @@ use overlay_protocol::subject;
 use tokio::time::{Instant, sleep_until};
 
 use super::{CallError, Fleet, agent_name, new_id};
-use crate::clock;
 use crate::connection::Collected;
 use crate::gather::{Arrival, Gather};
 use crate::message::{Answer, Draft};
@@ -57,7 +56,8 @@ impl Fleet {
         question: Question,
         mut on_reply: impl FnMut(&str, Duration),
     ) -> Result<Heard, CallError> {
-        self.may_sign()?;
+        let agent = agent_name("discovery")?;
+        self.may_ask(&agent)?;
         let config = self.config();
         if config.require_filter && is_for_everybody(&question.filter) {
             return Err(CallError::NeedsFilter);
@@ -66,7 +66,6 @@ impl Fleet {
         let collective = question
             .collective
             .unwrap_or_else(|| config.collective.clone());
-        let agent = agent_name("discovery")?;
         let id = new_id()?;
         let draft = Draft {
             reply_to: subject::reply_to(&collective, credentials.uid(), &id),
@@ -79,7 +78,7 @@ impl Fleet {
             collective: collective.clone(),
         };
         let mut replies = self.connection().subscribe(draft.reply_to.clone()).await?;
-        let sealed = draft.seal(credentials, clock::now_ns());
+        let sealed = self.seal(&draft).await?;
         let started = Instant::now();
         self.connection()
             .publish(subject::broadcast_agent(&collective, &agent), sealed)

@@ -1,8 +1,10 @@
 //! TLS as the configuration demands it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_nats::ConnectOptions;
+use async_nats::rustls::client::WantsClientCert;
 use async_nats::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
@@ -11,9 +13,12 @@ use async_nats::rustls::crypto::{
 };
 use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use async_nats::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use async_nats::rustls::{
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+use hyper_rustls::ConfigBuilderExt as _;
 
-use crate::config::{Tls, TlsMode};
+use crate::config::{Tls, TlsMode, Web};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -26,13 +31,19 @@ pub enum TlsError {
         /// Why not.
         source: async_nats::rustls::pki_types::pem::Error,
     },
+    /// A file of authorities holds none that can be used.
+    #[error("no usable certificate in {}", .0.display())]
+    NoAuthority(std::path::PathBuf),
+    /// The system has no authorities.
+    #[error("the system's certificates cannot be used")]
+    System(#[source] std::io::Error),
     /// The pieces do not go together.
     #[error("the certificate and key cannot be used")]
     Setup(#[from] Error),
 }
 
 /// Adds what `tls` demands to the connection's options.
-pub(super) fn apply(options: ConnectOptions, tls: &Tls) -> Result<ConnectOptions, TlsError> {
+pub(crate) fn apply(options: ConnectOptions, tls: &Tls) -> Result<ConnectOptions, TlsError> {
     let mut options = options.require_tls(tls.mode != TlsMode::Off);
     if tls.mode == TlsMode::Insecure {
         return Ok(options.tls_client_config(unverified(tls)?));
@@ -47,24 +58,55 @@ pub(super) fn apply(options: ConnectOptions, tls: &Tls) -> Result<ConnectOptions
 }
 
 fn unverified(tls: &Tls) -> Result<ClientConfig, TlsError> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)));
+    let builder = any_certificate()?;
     let Some((certificate, key)) = &tls.certificate else {
         return Ok(builder.with_no_client_auth());
     };
-    let wrong = |path: &std::path::Path| {
-        let path = path.to_owned();
-        move |source| TlsError::File { path, source }
-    };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate)
-        .map_err(wrong(certificate))?
-        .collect();
-    let chain = chain.map_err(wrong(certificate))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(wrong(key))?;
+    let chain = certificates(certificate)?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::File {
+        path: key.clone(),
+        source,
+    })?;
     Ok(builder.with_client_auth_cert(chain, key)?)
+}
+
+/// TLS towards web services as the configuration demands it.
+pub(crate) fn for_web(web: &Web) -> Result<ClientConfig, TlsError> {
+    if web.insecure {
+        return Ok(any_certificate()?.with_no_client_auth());
+    }
+    let provider = Arc::new(ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let Some(path) = &web.ca_file else {
+        return Ok(builder
+            .with_native_roots()
+            .map_err(TlsError::System)?
+            .with_no_client_auth());
+    };
+    let mut roots = RootCertStore::empty();
+    let (added, _ignored) = roots.add_parsable_certificates(certificates(path)?);
+    if added == 0 {
+        return Err(TlsError::NoAuthority(path.clone()));
+    }
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn any_certificate() -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|source| TlsError::File {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// Takes any certificate, but still wants proof of its key.

@@ -1,0 +1,1 @@
+//! What a signer may answer, and what it may not.
