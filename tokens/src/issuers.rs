@@ -45,6 +45,7 @@ pub enum IssuersError {
 pub struct Issuers {
     trust: Trust,
     provisioning_signer: Option<Arc<RsaPublic>>,
+    pinned: Vec<PublicKey>,
     id: [u8; 32],
     chains: Arc<Cache<Proved, PublicKey>>,
 }
@@ -73,7 +74,7 @@ impl Issuers {
         if by_ou.is_empty() {
             return Err(IssuersError::Empty);
         }
-        Ok(Self::of(Trust::ByOu(by_ou), None))
+        Ok(Self::of(Trust::ByOu(by_ou), None, Vec::new()))
     }
 
     /// Trusts each of `keys` whatever organisation a token names: Choria's `trusted_signers`.
@@ -85,13 +86,29 @@ impl Issuers {
         if keys.is_empty() {
             return Err(IssuersError::Empty);
         }
-        Ok(Self::of(Trust::AnyOf(keys), None))
+        Ok(Self::of(Trust::AnyOf(keys), None, Vec::new()))
+    }
+
+    /// Trusts the tokens that one chain issuer issued, whatever organisation they name, and nothing else.
+    ///
+    /// Configurations of Choria's own signer often name that key where the organisation's belongs.
+    pub fn pinned(key: PublicKey) -> Result<Self, IssuersError> {
+        check(key)?;
+        // the key stands for the organisation as well, which signs what is not chain issued
+        Ok(Self::of(Trust::AnyOf(vec![key]), None, vec![key]))
+    }
+
+    /// Trusts chain issuer `key` too without the organisation's signature over it; all else is checked as ever.
+    pub fn with_chain_issuer(mut self, key: PublicKey) -> Result<Self, IssuersError> {
+        check(key)?;
+        self.pinned.push(key);
+        Ok(Self::of(self.trust, self.provisioning_signer, self.pinned))
     }
 
     /// Trusts `signer` too, for provisioning tokens with an RSA signature and for nothing else.
     #[must_use]
     pub fn with_provisioning_signer(self, signer: RsaPublic) -> Self {
-        Self::of(self.trust, Some(Arc::new(signer)))
+        Self::of(self.trust, Some(Arc::new(signer)), self.pinned)
     }
 
     /// The issuer of an organisation; nothing for an unknown one and for a list of signers.
@@ -148,11 +165,20 @@ impl Issuers {
         &self.id
     }
 
+    /// Tells whether a chain issuer needs no signature of its organisation.
+    pub(crate) fn is_pinned(&self, chain_issuer: &PublicKey) -> bool {
+        self.pinned.contains(chain_issuer)
+    }
+
     pub(crate) fn chains(&self) -> &Cache<Proved, PublicKey> {
         &self.chains
     }
 
-    fn of(trust: Trust, provisioning_signer: Option<Arc<RsaPublic>>) -> Self {
+    fn of(
+        trust: Trust,
+        provisioning_signer: Option<Arc<RsaPublic>>,
+        pinned: Vec<PublicKey>,
+    ) -> Self {
         let mut hash = Sha256::new();
         match &trust {
             Trust::ByOu(by_ou) => {
@@ -174,9 +200,14 @@ impl Issuers {
             hash.update(b"rsa\0");
             hash.update(signer.der());
         }
+        for key in &pinned {
+            hash.update(b"pinned\0");
+            hash.update(key.as_bytes());
+        }
         Self {
             trust,
             provisioning_signer,
+            pinned,
             id: hash.finalize().into(),
             chains: Arc::new(Cache::new(CHAIN_ISSUERS)),
         }
@@ -188,6 +219,7 @@ impl fmt::Debug for Issuers {
         f.debug_struct("Issuers")
             .field("trust", &self.trust)
             .field("provisioning_signer", &self.provisioning_signer)
+            .field("pinned", &self.pinned)
             .finish_non_exhaustive()
     }
 }
@@ -246,6 +278,11 @@ mod tests {
             Issuers::new([("a".into(), two)]).unwrap(),
             Issuers::new([("a".into(), one), ("b".into(), two)]).unwrap(),
             Issuers::trusted_signers([one]).unwrap(),
+            Issuers::pinned(one).unwrap(),
+            Issuers::new([("a".into(), one)])
+                .unwrap()
+                .with_chain_issuer(two)
+                .unwrap(),
         ];
         let ids: std::collections::BTreeSet<_> = sets.iter().map(|set| *set.id()).collect();
         assert_eq!(ids.len(), sets.len());

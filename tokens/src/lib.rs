@@ -16,9 +16,11 @@
 //! * No foreign bytes panic; texts are bounded in length and depth. Secrets are masked when shown and wiped when dropped.
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod broker_jwt;
 mod cache;
 pub mod claims;
+pub mod delegator;
 mod encoding;
 pub mod file;
 pub mod issue;

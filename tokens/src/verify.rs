@@ -173,7 +173,7 @@ impl<C: Claims> Unverified<C> {
         let key = match (&self.algorithm, trusted) {
             (Algorithm::EdDsa, VerifyKey::Ed25519(org)) => {
                 let signer = if C::CHAINS && standard.is_chain_issued() {
-                    chain::signer(standard, org, issuers.map(Issuers::chains))?
+                    chain::signer(standard, org, issuers)?
                 } else {
                     *org
                 };

@@ -1,4 +1,6 @@
-use super::login::{Continue, PasswordLogin, begin_text, continue_text, password_text};
+use super::login::{
+    Continue, PasswordLogin, begin_text, continue_text, logout_text, password_text,
+};
 use super::*;
 
 #[test]
@@ -86,4 +88,5 @@ fn proofs_are_the_texts_that_were_agreed_on() {
         *continue_text("1", "f", "c", "s"),
         "overlay-login-continue:1:f:c:s"
     );
+    assert_eq!(logout_text("1", "j"), "overlay-logout:1:j");
 }

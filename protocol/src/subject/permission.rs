@@ -54,11 +54,11 @@ pub const FLEET_PUBLISH: [&str; 4] = [
     "choria.federation.*.federation",
 ];
 /// What `audit_viewer` of a client may publish: the stream API of the audit, and nothing that changes it.
-pub const AUDIT_VIEWER_PUBLISH: &str = super::AUDIT_API;
+pub const AUDIT_VIEWER_PUBLISH: [&str; 3] = super::stream::IMPORT_AUDIT_API;
 /// What `audit_viewer` of a client may subscribe to: records as they are made.
-pub const AUDIT_VIEWER_SUBSCRIBE: &str = super::AUDIT_AAA;
+pub const AUDIT_VIEWER_SUBSCRIBE: [&str; 1] = [super::AUDIT_AAA];
 /// What somebody who logs in may publish.
-pub const LOGIN_PUBLISH: &str = super::LOGIN;
+pub const LOGIN_PUBLISH: [&str; 1] = [super::LOGIN];
 /// Asks the broker who one is; every client may publish it.
 pub const USER_INFO: &str = super::USER_INFO;
 /// Acknowledgements and flow control of streams.
@@ -280,10 +280,10 @@ pub fn server_streams_publish(ou: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns what somebody who logs in may subscribe to, or nothing if the key is not 64 lower-case hexadecimal digits.
+/// Returns what somebody who logs in may subscribe to, by the public key that the session is bound to.
 #[must_use]
-pub fn login_subscribe(public_key: &str) -> Option<String> {
-    super::login_reply_prefix(public_key).map(|prefix| format!("{prefix}.>"))
+pub fn login_subscribe(public_key: &[u8; 32]) -> String {
+    format!("{}.>", super::login_reply_prefix(public_key))
 }
 
 /// Returns what an unprovisioned node may subscribe to: requests to itself and to all.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use overlay_protocol::id::{NoTenant, Tenant};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -25,6 +26,9 @@ pub struct ClientClaims {
     /// Rego text that decides what the login service may sign.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opa_policy: Option<String>,
+    /// Tenant that the caller belongs to; ours, Choria's programs do not look at it. See [`ClientClaims::tenant`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// What the caller may do; absent means the least, not the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<ClientPermissions>,
@@ -78,12 +82,37 @@ pub struct ClientPermissions {
     /// May log in as the provisioner.
     #[serde(skip_serializing_if = "is_off")]
     pub provisioner: bool,
+    /// Reads the audit of logins and signatures; ours, Choria's programs do not look at it.
+    #[serde(skip_serializing_if = "is_off")]
+    pub audit_viewer: bool,
 }
 
 impl ClientPermissions {
     /// May make requests to the fleet, by itself or through a delegator.
     pub fn has_fleet_access(&self) -> bool {
         self.fleet_management || self.signed_fleet_management
+    }
+
+    /// Names of what is granted, as in tokens.
+    pub fn names(&self) -> Vec<&'static str> {
+        [
+            ("streams_admin", self.streams_admin),
+            ("streams_user", self.streams_user),
+            ("events_viewer", self.events_viewer),
+            ("election_user", self.election_user),
+            ("system_user", self.system_user),
+            ("governor", self.governor),
+            ("org_admin", self.org_admin),
+            ("fleet_management", self.fleet_management),
+            ("signed_fleet_management", self.signed_fleet_management),
+            ("service", self.service),
+            ("authentication_delegator", self.authentication_delegator),
+            ("provisioner", self.provisioner),
+            ("audit_viewer", self.audit_viewer),
+        ]
+        .into_iter()
+        .filter_map(|(name, granted)| granted.then_some(name))
+        .collect()
     }
 }
 
@@ -100,12 +129,22 @@ claim_set!(ClientPermissions {
     "service" => service by read::value,
     "authentication_delegator" => authentication_delegator by read::value,
     "provisioner" => provisioner by read::value,
+    "audit_viewer" => audit_viewer by read::value,
 });
 
 impl ClientClaims {
     /// What the caller may do; nothing when the claim is absent.
     pub fn granted(&self) -> ClientPermissions {
         self.permissions.unwrap_or_default()
+    }
+
+    /// The tenant, checked; nothing when the token names none.
+    ///
+    /// # Errors
+    ///
+    /// [`NoTenant`] when the claim is no name of a tenant: the token is good for no tenant, nor for none.
+    pub fn tenant(&self) -> Result<Option<Tenant>, NoTenant> {
+        self.tenant.as_deref().map(str::parse).transpose()
     }
 
     /// Unique id of the caller in subjects: MD5 of `callerid`.
@@ -130,6 +169,7 @@ claim_set!(ClientClaims {
     "ou" => ou by read::optional_text,
     "user_properties" => user_properties by read::properties,
     "opa_policy" => opa_policy by read::optional_text,
+    "tenant" => tenant by read::optional_text,
     "permissions" => permissions by read::object,
     "pub_subjects" => pub_subjects by read::texts,
     "sub_subjects" => sub_subjects by read::texts,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use overlay_protocol::id::Ksuid;
+use overlay_protocol::id::{Ksuid, Tenant};
 use serde_json::{Map, Value};
 
 use super::{IssueError, new_id};
@@ -39,6 +39,8 @@ pub struct ClientToken {
     pub user_properties: BTreeMap<String, String>,
     /// Rego policy.
     pub opa_policy: Option<String>,
+    /// Tenant.
+    pub tenant: Option<Tenant>,
     /// Permissions; absent is written as absent and means the least.
     pub permissions: Option<ClientPermissions>,
     /// Further subjects to publish to.
@@ -71,6 +73,7 @@ impl ClientToken {
             ou: Some(or_default(self.ou, DEFAULT_OU)),
             user_properties: self.user_properties,
             opa_policy: self.opa_policy.filter(|policy| !policy.is_empty()),
+            tenant: self.tenant.map(String::from),
             permissions: self.permissions,
             pub_subjects: self.pub_subjects,
             sub_subjects: self.sub_subjects,

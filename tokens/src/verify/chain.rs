@@ -6,6 +6,7 @@ use quick_cache::sync::Cache;
 use overlay_protocol::id::Ksuid;
 
 use crate::claims::{CHAIN_ISSUED, ORG_ISSUED, Standard};
+use crate::issuers::Issuers;
 use crate::key::PublicKey;
 
 /// Why a trust chain does not hold.
@@ -43,7 +44,7 @@ pub enum ChainError {
 pub(super) fn signer(
     standard: &Standard,
     org: &PublicKey,
-    proved: Option<&Cache<Proved, PublicKey>>,
+    issuers: Option<&Issuers>,
 ) -> Result<PublicKey, ChainError> {
     for (claim, absent) in [
         ("iss", standard.iss.is_empty()),
@@ -74,7 +75,10 @@ pub(super) fn signer(
     two_parts(issuer).ok_or(ChainError::Issuer)?;
     let (by_org, by_issuer) = two_parts(&standard.tcs).ok_or(ChainError::Signatures)?;
 
-    let key = chain_issuer(org, issuer, by_org, proved)?;
+    let key = match issuers.and_then(|issuers| pinned(issuers, issuer)) {
+        Some(key) => key,
+        None => chain_issuer(org, issuer, by_org, issuers.map(Issuers::chains))?,
+    };
     let signature = signature(by_issuer).ok_or(ChainError::Signatures)?;
     let signed = [&standard.jti, ".", by_org].concat();
     if !key.verify(signed.as_bytes(), &signature) {
@@ -125,6 +129,13 @@ impl Equivalent<Proved> for Sought<'_> {
             && *self.key == proved.key
             && *self.by_org == proved.by_org
     }
+}
+
+/// The key of chain issuer `<id>.<key>` if it is trusted without the organisation's signature.
+fn pinned(issuers: &Issuers, issuer: &str) -> Option<PublicKey> {
+    let (_id, text) = two_parts(issuer)?;
+    let key = text.parse().ok()?;
+    issuers.is_pinned(&key).then_some(key)
 }
 
 /// Checks the organisation's signature over the chain issuer `<id>.<key>`, unless it was found good before.

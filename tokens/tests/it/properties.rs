@@ -72,6 +72,7 @@ prop_compose! {
         ClientClaims {
             callerid,
             agents,
+            tenant: ou.clone(),
             ou,
             user_properties: properties,
             opa_policy: policy,
@@ -80,6 +81,7 @@ prop_compose! {
                 org_admin: flags[1],
                 service: flags[2],
                 provisioner: flags[3],
+                audit_viewer: flags[3],
                 ..ClientPermissions::default()
             }),
             pub_subjects: subjects.clone(),

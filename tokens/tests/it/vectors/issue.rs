@@ -133,6 +133,7 @@ fn remake_client(like: &ClientClaims, now: UnixTime) -> Result<ClientClaims, Str
         agents: like.agents.clone(),
         user_properties: like.user_properties.clone(),
         opa_policy: like.opa_policy.clone(),
+        tenant: like.tenant().map_err(|error| error.to_string())?,
         permissions: like.permissions,
         pub_subjects: like.pub_subjects.clone(),
         sub_subjects: like.sub_subjects.clone(),

@@ -29,6 +29,7 @@ const CLIENT: &[&str] = &[
     "permissions",
     "pub_subjects",
     "sub_subjects",
+    "tenant",
 ];
 const SERVER: &[&str] = &[
     "identity",
@@ -65,6 +66,7 @@ const CLIENT_PERMISSIONS: &[&str] = &[
     "service",
     "authentication_delegator",
     "provisioner",
+    "audit_viewer",
 ];
 const SERVER_PERMISSIONS: &[&str] = &["submission", "streams", "governor", "service_host"];
 const TIMES: &[&str] = &["exp", "nbf", "iat", "issexp"];
