@@ -1,0 +1,212 @@
+//! One decision.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use regorus::utils::limits::LimitError;
+use regorus::{Engine, Value};
+
+use super::compile::Compiled;
+use super::error::PolicyError;
+use super::rewrite::MARK;
+use super::{ENTRY, ENTRY_POINT, Rego, functions, input};
+use crate::DISCOVERY;
+use crate::action_list::discovery;
+use crate::question::Question;
+use crate::verdict::{Verdict, Why};
+
+/// How much of the hash stands in the name of a rule.
+const SHORT: usize = 12;
+
+/// How much of the engine's own words is passed on.
+const MAX_MESSAGE: usize = 300;
+
+impl Rego {
+    /// Decides by a policy; everything but a result of exactly `true` is a no.
+    pub fn decide(&self, text: &str, question: &Question<'_>) -> Verdict {
+        if question.agent == DISCOVERY {
+            return discovery();
+        }
+        if text.is_empty() {
+            return Verdict::Deny(Why::failed("rego", "the policy in the token is empty"));
+        }
+        let (hash, kept) = self.compiled(text);
+        let verdict = match kept.as_ref() {
+            Ok(compiled) => evaluate(compiled, &hash, question, self.limits().time.as_millis()),
+            Err(faults) => Verdict::Deny(unusable(&hash, faults)),
+        };
+        match verdict {
+            Verdict::Allow(why) => Verdict::Allow(why.of_policy(&hash)),
+            Verdict::Deny(why) => Verdict::Deny(why.of_policy(&hash)),
+        }
+    }
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..SHORT).unwrap_or(hash)
+}
+
+fn unusable(hash: &str, faults: &[PolicyError]) -> Why {
+    let message = faults
+        .first()
+        .map_or_else(String::new, ToString::to_string);
+    Why::failed(
+        format!("rego {}", short(hash)),
+        format!("the policy can't be used: {message}"),
+    )
+}
+
+fn evaluate(compiled: &Compiled, hash: &str, question: &Question<'_>, limit_ms: u128) -> Verdict {
+    let rule = |line: Option<u32>| match line {
+        Some(line) => format!("rego {} line {line}", short(hash)),
+        None => format!("rego {}", short(hash)),
+    };
+    let failed = |message: String| Verdict::Deny(Why::failed(rule(None), message));
+
+    let (mut engine, decided_by) = match ready(compiled, question) {
+        Ok(ready) => ready,
+        Err(message) => return failed(message),
+    };
+    let value = match run(&mut engine, ENTRY_POINT) {
+        Ok(value) => value,
+        Err(RunFault::Time) => {
+            return failed(format!("the policy took more than {limit_ms} ms"));
+        }
+        Err(RunFault::Engine(message)) => return failed(message),
+    };
+
+    let decided_by = decided_by.candidate(compiled);
+    let by = |answer: bool| {
+        let line = match decided_by {
+            Some(candidate) => Some(candidate),
+            None if compiled.is_marked() => compiled.default_line(),
+            // One candidate at most, and nothing was noted: its own value speaks for it where it has one.
+            None => alone(compiled, answer),
+        };
+        let message = match line {
+            line if line.is_some() && line == compiled.default_line() => {
+                format!("no rule {ENTRY} holds, and the default is {answer}")
+            }
+            Some(line) => format!("the rule at line {line} says {answer}"),
+            None => format!("{ENTRY} is {answer}"),
+        };
+        Why::decided(rule(line), message)
+    };
+    match value {
+        Value::Bool(true) => Verdict::Allow(by(true)),
+        Value::Bool(false) => Verdict::Deny(by(false)),
+        Value::Undefined => failed(format!("no rule {ENTRY} holds, and there is no default")),
+        Value::Null
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Set(_)
+        | Value::Object(_) => failed(format!("{ENTRY} is neither true nor false")),
+    }
+}
+
+/// The line of the only rule, or of the default, by what came out.
+fn alone(compiled: &Compiled, answer: bool) -> Option<u32> {
+    let only = compiled.candidates().first();
+    match (only, compiled.default_line()) {
+        (Some(only), None) => Some(only.line),
+        (None, default) => default,
+        (Some(only), Some(default)) => {
+            let says = only.value.as_deref().unwrap_or("true");
+            if says == "true" || says == "false" {
+                Some(if (says == "true") == answer {
+                    only.line
+                } else {
+                    default
+                })
+            } else {
+                Some(only.line)
+            }
+        }
+    }
+}
+
+/// Which candidate gave the value.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DecidedBy(Arc<AtomicU32>);
+
+impl DecidedBy {
+    /// The line of the first that was noted.
+    fn candidate(&self, compiled: &Compiled) -> Option<u32> {
+        let number = usize::try_from(self.0.load(Ordering::Relaxed)).ok()?;
+        let candidate = compiled.candidates().get(number.checked_sub(1)?)?;
+        Some(candidate.line)
+    }
+}
+
+/// An engine with the functions and the input of one question.
+pub(super) fn ready(
+    compiled: &Compiled,
+    question: &Question<'_>,
+) -> Result<(Engine, DecidedBy), String> {
+    let mut engine = compiled.engine();
+    let decided_by = equip(&mut engine, question, compiled.uses_filter(), compiled.is_marked())?;
+    Ok((engine, decided_by))
+}
+
+/// Gives an engine what one question needs.
+pub(super) fn equip(
+    engine: &mut Engine,
+    question: &Question<'_>,
+    uses_filter: bool,
+    is_marked: bool,
+) -> Result<DecidedBy, String> {
+    let decided_by = DecidedBy::default();
+    engine.set_input(input::document(question).map_err(|error| error.to_string())?);
+    if uses_filter {
+        functions::add_filter_functions(engine, Arc::new(question.filter.clone()))?;
+    }
+    if is_marked {
+        let noted = decided_by.clone();
+        let note = move |arguments: Vec<Value>| {
+            let mut arguments = arguments.into_iter();
+            let number = arguments
+                .next()
+                .and_then(|number| number.as_u32().ok())
+                .unwrap_or(0);
+            // The first stays: all that hold agree on the value.
+            let _ = noted.0.compare_exchange(
+                0,
+                number.saturating_add(1),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            Ok(arguments.next().unwrap_or(Value::Undefined))
+        };
+        engine
+            .add_extension(MARK.to_owned(), 2, Box::new(note))
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(decided_by)
+}
+
+/// Why an evaluation gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum RunFault {
+    /// It took too long.
+    Time,
+    /// The engine's own words.
+    Engine(String),
+}
+
+/// Evaluates one rule.
+pub(super) fn run(engine: &mut Engine, rule: &str) -> Result<Value, RunFault> {
+    // The engine is foreign code at work on foreign text.
+    let result = panic::catch_unwind(AssertUnwindSafe(|| engine.eval_rule(rule.to_owned())));
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) if error.downcast_ref::<LimitError>().is_some() => Err(RunFault::Time),
+        Ok(Err(error)) => {
+            let fault = PolicyError::of_engine(super::PolicyErrorKind::Engine, &error.to_string());
+            let message: String = fault.to_string().chars().take(MAX_MESSAGE).collect();
+            Err(RunFault::Engine(message))
+        }
+        Err(_) => Err(RunFault::Engine("the engine failed".to_owned())),
+    }
+}

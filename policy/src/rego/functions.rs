@@ -1,0 +1,41 @@
+//! The functions that a policy may call: which, with what arguments, and those that the engine lacks or bounds too late.
+
+mod bounded;
+mod catalogue;
+mod filter;
+mod own;
+
+use std::sync::Arc;
+
+use regorus::{Engine, Value};
+
+pub(super) use catalogue::{Function, Kind, function, withheld};
+pub(super) use filter::{FILTER_FUNCTIONS, add as add_filter_functions};
+
+/// Makes the functions known to an engine that need nothing of the request.
+pub(super) fn add(engine: &mut Engine) -> Result<(), String> {
+    bounded::add(engine)?;
+    own::add(engine)
+}
+
+/// Makes one function known, instead of the engine's own of that name.
+fn add_one(
+    engine: &mut Engine,
+    name: &str,
+    arguments: u8,
+    call: impl Fn(&[Value]) -> Result<Value, TooMuch> + Send + Sync + 'static,
+) -> Result<(), String> {
+    let call = Arc::new(call);
+    engine
+        .add_extension(
+            name.to_owned(),
+            arguments,
+            Box::new(move |arguments: Vec<Value>| Ok(call(&arguments)?)),
+        )
+        .map_err(|error| error.to_string())
+}
+
+/// A function was asked for more than what one evaluation may use; ends the evaluation.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("{0} would make a value that is too large")]
+struct TooMuch(&'static str);
