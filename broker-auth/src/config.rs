@@ -16,7 +16,7 @@ use overlay_tokens::Issuers;
 use overlay_tokens::claims::DEFAULT_OU;
 
 use crate::hosts::HostList;
-use crate::policy::{Accounts, Certificates, Denied, NodeExpiry, ProvisioningCompat};
+use crate::policy::{Accounts, Certificates, Denied, LoginRoom, NodeExpiry, ProvisioningCompat};
 use crate::streams::Plan;
 
 pub use raw::RawConfig;
@@ -24,7 +24,7 @@ pub use secrets::{Keys, KeysError};
 
 use check::{
     check_accounts, check_callout, check_deny, check_hosts, check_issuers, check_limits,
-    check_provisioning, check_refusals, check_streams, check_system, flat, missing,
+    check_login, check_provisioning, check_refusals, check_streams, check_system, flat, missing,
 };
 use raw::{RawCertificatePermissions, RawExpiry};
 
@@ -49,6 +49,8 @@ pub struct Config {
     pub provisioning: Option<ProvisioningFiles>,
     /// The system user, if there is one.
     pub system: Option<SystemFiles>,
+    /// Logins over the broker, unless they are off.
+    pub login: Option<LoginRoom>,
     /// What certificates without tokens are good for.
     pub certificates: Certificates,
     /// Where such certificates count; empty: everywhere.
@@ -176,6 +178,7 @@ impl FileConfig for Config {
             .provisioning
             .and_then(|table| check_provisioning(table, found));
         let system = raw.system.and_then(|table| check_system(table, found));
+        let login = raw.login.map(|table| check_login(table, found));
         let certificate_hosts = check_hosts("certificates.hosts", &raw.certificates.hosts, found);
         let offload = check_hosts("proxies.hosts", &raw.proxies.hosts, found);
         let streams = raw.streams.and_then(|table| {
@@ -211,6 +214,7 @@ impl FileConfig for Config {
             accounts,
             provisioning,
             system,
+            login,
             certificates: match raw.certificates.permissions {
                 RawCertificatePermissions::Ignored => Certificates::Ignored,
                 RawCertificatePermissions::PubSub => Certificates::PubSub,

@@ -2,7 +2,7 @@
 //!
 //! What must hold: an allowed login rests on a token that [`overlay_tokens`] verified at the given time, on the password
 //! of the system user beside a certificate that the broker verified, or on such a certificate alone where the policy
-//! says so. Everything else is refused.
+//! says so. Whoever has yet to log in gets nowhere but to the login service. Everything else is refused.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use overlay_tokens::{UnixTime, Verified, purpose, verify_nonce};
 
 use crate::attempt::{Attempt, Kind, Tls};
 use crate::permissions::{Granted, NodeNames, Permissions};
-use crate::policy::{Certificates, NodeExpiry, PROVISIONER, Policy, System};
+use crate::policy::{Certificates, LOGIN, NodeExpiry, PROVISIONER, Policy, System};
 use crate::reason::Reason;
 
 /// Prefix of the token with which the service tries itself.
@@ -23,10 +23,12 @@ const SHOWN_NAME: usize = 128;
 
 mod provisioning;
 mod refusal;
+mod stranger;
 
 pub use refusal::Refusal;
 
 use provisioning::{provisioner, unprovisioned};
+use stranger::stranger;
 
 /// What to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,17 +71,20 @@ pub enum Role {
     System,
     /// A verified certificate without a token.
     Certificate,
+    /// Somebody who has yet to log in.
+    Login,
 }
 
 impl Role {
     /// All roles, so that each metric exists from the start.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Client,
         Self::Node,
         Self::Unprovisioned,
         Self::Provisioner,
         Self::System,
         Self::Certificate,
+        Self::Login,
     ];
 
     /// The label of metrics.
@@ -92,6 +97,7 @@ impl Role {
             Self::Provisioner => "provisioner",
             Self::System => "system",
             Self::Certificate => "certificate",
+            Self::Login => "login",
         }
     }
 }
@@ -132,6 +138,9 @@ fn admit(attempt: &Attempt<'_>, policy: &Policy, now: UnixTime) -> Result<Login,
         && attempt.user == system.user
     {
         return system_user(attempt, policy, system, certified, now);
+    }
+    if attempt.user == LOGIN && attempt.token.0.is_empty() && !attempt.password.0.is_empty() {
+        return stranger(attempt, policy, now);
     }
     if attempt.token.0.is_empty() {
         return if certified {

@@ -40,7 +40,7 @@ pub use error::StartError;
 pub use hosts::{HostList, Network, NetworkError};
 pub use permissions::{Answers, Granted, NodeNames, Permissions, Side, Subject};
 pub use policy::{
-    Accounts, Certificates, Denied, Memory, NodeExpiry, PROVISIONER, Password, Policy,
+    Accounts, Certificates, Denied, LoginRoom, Memory, NodeExpiry, PROVISIONER, Password, Policy,
     Provisioning, ProvisioningCompat, System,
 };
 pub use reason::Reason;

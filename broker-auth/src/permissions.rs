@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use overlay_protocol::id::{Collective, Identity};
 use overlay_protocol::subject::{self, is_valid_permission, permission as piece};
+use overlay_tokens::PublicKey;
 use overlay_tokens::claims::{ClientClaims, ServerClaims};
 
 use crate::policy::ProvisioningCompat;
@@ -172,6 +173,15 @@ impl Permissions {
         )
     }
 
+    /// Somebody who has yet to log in: requests to the login service, and its answers to this key.
+    #[must_use]
+    pub fn login(key: &PublicKey) -> Self {
+        Self::of(
+            Side::only(constants(&piece::LOGIN_PUBLISH).collect()),
+            Side::only(vec![Cow::Owned(piece::login_subscribe(key.as_bytes()))]),
+        )
+    }
+
     /// A verified certificate without a token, where such connections publish and subscribe.
     #[must_use]
     pub fn pub_sub() -> Self {
@@ -222,6 +232,10 @@ impl Permissions {
         }
         if granted.governor && (granted.streams_user || granted.streams_admin) {
             publish.extend(constants(&piece::GOVERNOR_PUBLISH));
+        }
+        if granted.audit_viewer {
+            publish.extend(constants(&piece::AUDIT_VIEWER_PUBLISH));
+            subscribe.extend(constants(&piece::AUDIT_VIEWER_SUBSCRIBE));
         }
         if granted.has_fleet_access() {
             publish.extend(constants(&piece::FLEET_PUBLISH));

@@ -14,6 +14,9 @@ use crate::hosts::HostList;
 /// User name with which a provisioner connects.
 pub const PROVISIONER: &str = "provisioner";
 
+/// User name with which somebody connects who has yet to log in.
+pub(crate) const LOGIN: &str = "login";
+
 /// What a remembered token takes up, about.
 const TOKEN_BYTES: u64 = 3 * 1024;
 
@@ -30,6 +33,8 @@ pub struct Policy {
     pub provisioning: Option<Provisioning>,
     /// Who may enter the system account; nothing when nobody may.
     pub system: Option<System>,
+    /// How whoever has yet to log in reaches the login service; nothing when they do not.
+    pub login: Option<LoginRoom>,
     /// What a verified certificate without a token is good for.
     pub certificates: Certificates,
     /// Hosts from which a verified certificate counts; empty means all.
@@ -66,6 +71,8 @@ pub struct Accounts {
     pub provisioning: String,
     /// The broker's system account.
     pub system: String,
+    /// People who have yet to log in.
+    pub login: String,
 }
 
 /// How nodes are provisioned.
@@ -90,6 +97,13 @@ pub struct ProvisioningCompat {
     pub any_node_name: bool,
     /// The provisioner has the whole account to itself.
     pub provisioner_unrestricted: bool,
+}
+
+/// How whoever has yet to log in reaches the login service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoginRoom {
+    /// How long such a connection lasts, in seconds.
+    pub seconds: i64,
 }
 
 /// Who may enter the system account.
@@ -173,6 +187,7 @@ impl Policy {
             accounts: Accounts::default(),
             provisioning: None,
             system: None,
+            login: None,
             certificates: Certificates::default(),
             certificate_hosts: HostList::default(),
             offload: HostList::default(),
@@ -204,6 +219,7 @@ impl Default for Accounts {
             choria: stream::ACCOUNT_CHORIA.to_owned(),
             provisioning: stream::ACCOUNT_PROVISIONING.to_owned(),
             system: stream::ACCOUNT_SYSTEM.to_owned(),
+            login: stream::ACCOUNT_LOGIN.to_owned(),
         }
     }
 }

@@ -85,13 +85,17 @@ pub enum Reason {
     SystemToken,
     /// The token does not let its holder into the system account.
     NotASystemUser,
+    /// Logins do not come over the broker in this cell.
+    LoginOff,
+    /// What somebody who has yet to log in gives as the key of the session is none.
+    LoginKey,
     /// This service's own trial of itself.
     SelfCheck,
 }
 
 impl Reason {
     /// All reasons, so that each metric exists from the start.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::NotEncrypted,
         Self::LeafNode,
         Self::Mqtt,
@@ -132,6 +136,8 @@ impl Reason {
         Self::SystemPassword,
         Self::SystemToken,
         Self::NotASystemUser,
+        Self::LoginOff,
+        Self::LoginKey,
         Self::SelfCheck,
     ];
 
@@ -179,6 +185,8 @@ impl Reason {
             Self::SystemPassword => "system_password",
             Self::SystemToken => "system_token",
             Self::NotASystemUser => "not_a_system_user",
+            Self::LoginOff => "login_off",
+            Self::LoginKey => "login_key",
             Self::SelfCheck => "self_check",
         }
     }
@@ -272,6 +280,12 @@ impl Reason {
             }
             Self::NotASystemUser => {
                 "the token has neither the system_user nor the org_admin permission"
+            }
+            Self::LoginOff => {
+                "logins over the broker are switched off in this cell; log in by HTTPS"
+            }
+            Self::LoginKey => {
+                "whoever has yet to log in gives the public key of the session as password, and this is none"
             }
             Self::SelfCheck => "a trial of the login service by itself",
         }

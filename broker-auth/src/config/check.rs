@@ -1,6 +1,6 @@
 //! Each table of the file, checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,16 +10,20 @@ use overlay_runtime::nats::{self, Auth, Reconnect};
 use overlay_runtime::{Fault, Period};
 use overlay_tokens::{Issuers, PublicKey};
 
-use super::raw::{self, RawLimits, RawProvisioning, RawRefusals, RawStream, RawStreams, RawSystem};
+use super::raw::{
+    self, RawLimits, RawLogin, RawProvisioning, RawRefusals, RawStream, RawStreams, RawSystem,
+};
 use super::{Callout, Limits, ProvisioningFiles, Refusals, Streams, SystemFiles};
 use crate::hosts::HostList;
-use crate::policy::{Accounts, Denied, ProvisioningCompat};
+use crate::policy::{Accounts, Denied, LOGIN, LoginRoom, PROVISIONER, ProvisioningCompat};
 use crate::streams::{self, Plan};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const GIB: u64 = 1 << 30;
+/// Long enough to log in by a browser, and no place to stay.
+const LOGIN_DURATION: Duration = Duration::from_secs(15 * 60);
 /// Whoever restarts must be back before those who wait for it: short, and not growing.
-const RECONNECT_WAIT: Duration = Duration::from_millis(100);
+const RECONNECT_WAIT: Duration = Duration::from_millis(20);
 const MOST_REPLICAS: u8 = 5;
 
 pub(super) fn missing(key: &str, what: &str) -> Fault {
@@ -113,14 +117,18 @@ pub(super) fn check_accounts(raw: raw::RawAccounts, faults: &mut Vec<Fault>) -> 
         choria: name("choria", raw.choria, defaults.choria),
         provisioning: name("provisioning", raw.provisioning, defaults.provisioning),
         system: name("system", raw.system, defaults.system),
+        login: name("login", raw.login, defaults.login),
     };
-    if accounts.choria == accounts.provisioning
-        || accounts.choria == accounts.system
-        || accounts.provisioning == accounts.system
-    {
+    let Accounts {
+        choria,
+        provisioning,
+        system,
+        login,
+    } = &accounts;
+    if BTreeSet::from([choria, provisioning, system, login]).len() < 4 {
         faults.push(
             Fault::new("accounts", "two of the accounts are one")
-                .remedy("keep the fleet, provisioning and the system apart"),
+                .remedy("keep the fleet, provisioning, logins and the system apart"),
         );
     }
     accounts
@@ -170,7 +178,7 @@ pub(super) fn check_deny(raw: raw::RawDeny, faults: &mut Vec<Fault>) -> Denied {
 
 pub(super) fn check_system(raw: RawSystem, faults: &mut Vec<Fault>) -> Option<SystemFiles> {
     let user = raw.user.unwrap_or_else(|| "system".to_owned());
-    if user.is_empty() || user == crate::policy::PROVISIONER {
+    if user.is_empty() || user == PROVISIONER || user == LOGIN {
         faults.push(
             Fault::new("system.user", "is not a name that the system user can have").value(&user),
         );
@@ -186,6 +194,21 @@ pub(super) fn check_system(raw: RawSystem, faults: &mut Vec<Fault>) -> Option<Sy
         user,
         password_file,
     })
+}
+
+pub(super) fn check_login(raw: RawLogin, faults: &mut Vec<Fault>) -> LoginRoom {
+    let duration = raw
+        .duration
+        .map_or(LOGIN_DURATION, |Period(duration)| duration);
+    if !(Duration::from_secs(1)..=LOGIN_DURATION).contains(&duration) {
+        faults.push(
+            Fault::new("login.duration", "is no time in which somebody logs in")
+                .remedy("write 1s to 15m"),
+        );
+    }
+    LoginRoom {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+    }
 }
 
 pub(super) fn check_hosts(key: &str, raw: &[String], faults: &mut Vec<Fault>) -> HostList {

@@ -18,6 +18,7 @@ pub struct RawConfig {
     pub(super) accounts: RawAccounts,
     pub(super) provisioning: Option<RawProvisioning>,
     pub(super) system: Option<RawSystem>,
+    pub(super) login: Option<RawLogin>,
     pub(super) certificates: RawCertificates,
     pub(super) proxies: RawProxies,
     pub(super) nodes: RawNodes,
@@ -46,6 +47,7 @@ pub(super) struct RawAccounts {
     pub(super) choria: Option<String>,
     pub(super) provisioning: Option<String>,
     pub(super) system: Option<String>,
+    pub(super) login: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -70,6 +72,12 @@ pub(super) struct RawProvisioningCompat {
 pub(super) struct RawSystem {
     pub(super) user: Option<String>,
     pub(super) password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLogin {
+    pub(super) duration: Option<Period>,
 }
 
 #[derive(Debug, Default, Deserialize)]

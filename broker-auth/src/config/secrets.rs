@@ -130,6 +130,7 @@ impl Keys {
             offload: config.offload.clone(),
             silence_nodes: config.silence_nodes,
             node_expiry: config.node_expiry,
+            login: config.login,
             denied: config.denied.clone(),
             ..Policy::new(issuers, config.organisation.clone(), memory)
         };

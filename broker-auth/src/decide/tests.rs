@@ -10,6 +10,7 @@ mod nodes;
 mod properties;
 mod provisioning;
 mod special;
+mod stranger;
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 const LATER: i64 = 4_102_444_800;

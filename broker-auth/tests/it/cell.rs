@@ -193,15 +193,28 @@ impl Cell {
         }
     }
 
-    /// The newest broker with the accounts that generated cells have; see [`accounts`].
+    /// The newest broker with the accounts that generated cells have, with those optional sections that are named.
     pub(crate) fn of_overlay(sections: &[&str], more: &str) -> Self {
-        Self::of_accounts(|keys| accounts(keys, sections), more)
+        Self::of_accounts(|keys| keys.cell_config(sections), more)
     }
 
     /// The newest broker with other accounts.
     pub(crate) fn of_accounts(accounts: impl FnOnce(&CalloutKeys) -> String, more: &str) -> Self {
+        Self::of_accounts_and_version(accounts, more, None)
+    }
+
+    /// A broker of some version with other accounts.
+    pub(crate) fn of_accounts_and_version(
+        accounts: impl FnOnce(&CalloutKeys) -> String,
+        more: &str,
+        version: Option<&str>,
+    ) -> Self {
         let parts = Parts::new();
-        let broker = Broker::builder()
+        let builder = match version {
+            Some(version) => Broker::builder().version(version),
+            None => Broker::builder(),
+        };
+        let broker = builder
             .tls(&parts.tls)
             .jetstream()
             .max_control_line(65_536)
@@ -305,11 +318,6 @@ impl Service {
         })
         .await;
     }
-}
-
-/// The accounts that generated cells have, with those optional sections that are named.
-pub(crate) fn accounts(keys: &CalloutKeys, sections: &[&str]) -> String {
-    format!("system_account: system\n{}", keys.cell_config(sections))
 }
 
 fn start(config: &Path) -> Process {

@@ -15,5 +15,6 @@ mod raw;
 mod refusals;
 mod rivals;
 mod rooms;
+mod strangers;
 mod streams;
 mod vectors;

@@ -8,7 +8,7 @@ use overlay_testkit::mint::Organisation;
 use overlay_tokens::issue::ProvisioningToken;
 use serde_json::json;
 
-use crate::cell::{Cell, OFTEN, PROVISIONER_PASSWORD, SOON, accounts};
+use crate::cell::{Cell, OFTEN, PROVISIONER_PASSWORD, SOON};
 use crate::login::{client, fleet, provisioning_token};
 use crate::provision::{STARTUP, VETTED, admin, bare, provisioner};
 use crate::raw::{Connect, Raw};
@@ -446,7 +446,7 @@ fn a_node_that_leaks_subscriptions_is_stopped() {
 #[test]
 fn a_flood_of_nodes_fills_its_own_account_only() {
     let cell = Cell::of_accounts(
-        |keys| accounts(keys, VETTED).replace("max_connections: 25000", "max_connections: 5"),
+        |keys| keys.cell_config(VETTED).replace("max_connections: 25000", "max_connections: 5"),
         "",
     );
     let organisation = &cell.parts.organisation;

@@ -8,6 +8,8 @@ pub const ACCOUNT_CHORIA: &str = "choria";
 pub const ACCOUNT_PROVISIONING: &str = "provisioning";
 /// Account of the login and signing service, with its audit.
 pub const ACCOUNT_AAA: &str = "aaa";
+/// Account of people who have yet to log in: it reaches the login service of [`ACCOUNT_AAA`] and nothing else.
+pub const ACCOUNT_LOGIN: &str = "login";
 /// The broker's system account.
 pub const ACCOUNT_SYSTEM: &str = "system";
 

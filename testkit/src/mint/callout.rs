@@ -17,6 +17,8 @@ pub struct CalloutKeys {
     pub callout: UserKey,
     /// A user of account `choria` for the service's streams.
     pub streams: UserKey,
+    /// The user of account `aaa`: the signer's.
+    pub aaa: UserKey,
     /// A user of the system account.
     pub system: UserKey,
     /// The service's curve key.
@@ -41,12 +43,13 @@ impl CalloutKeys {
             account: AccountKey::generate().expect("the system has randomness"),
             callout: user(),
             streams: user(),
+            aaa: user(),
             system: user(),
             curve: CurveKey::generate().expect("the system has randomness"),
         }
     }
 
-    /// Writes `callout.nk`, `account.nk`, `curve.nk`, `streams.nk` and `system.nk` into `dir`.
+    /// Writes `callout.nk`, `account.nk`, `curve.nk`, `streams.nk`, `aaa.nk` and `system.nk` into `dir`.
     ///
     /// # Panics
     ///
@@ -58,6 +61,7 @@ impl CalloutKeys {
             ("account.nk", self.account.seed().expect(seed)),
             ("curve.nk", self.curve.seed().expect(seed)),
             ("streams.nk", self.streams.seed().expect(seed)),
+            ("aaa.nk", self.aaa.seed().expect(seed)),
             ("system.nk", self.system.seed().expect(seed)),
         ] {
             let mut file = std::fs::File::options()
@@ -117,6 +121,7 @@ impl CalloutKeys {
             ("auth_users: [", auth_users.as_str()),
             ("  system {\n", system_account.as_str()),
             ("@STREAMS_PUBLIC@", self.streams.public()),
+            ("@AAA_PUBLIC@", self.aaa.public()),
         ] {
             assert!(text.contains(placeholder), "no {placeholder} in the file");
             text = text.replace(placeholder, value);
