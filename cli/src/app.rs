@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use overlay_client::config::Environment;
-use overlay_client::{Config, ExposedKey, Fleet, Stop};
+use overlay_client::{Config, Credentials, ExposedKey, Fleet, Stop};
 use tokio::time::Instant;
 
 use crate::args::Global;
 use crate::error::Failure;
 use crate::output::Output;
 
+/// A session with less than this left is about to end.
+const SOON_SECONDS: i64 = 600;
 const INTERRUPTED: &str = "interrupted";
 
 /// The process as a command sees it.
@@ -65,7 +67,24 @@ impl App {
         let spinner = self.output.spinner("connecting to the broker");
         let fleet = Fleet::connect(config, purpose).await;
         drop(spinner);
-        Ok(fleet?)
+        let fleet = fleet?;
+        self.warn_of_end(fleet.connection().credentials());
+        Ok(fleet)
+    }
+
+    /// Warns when the session ends soon.
+    pub(crate) fn warn_of_end(&self, credentials: &Credentials) {
+        let now = crate::commands::now().secs;
+        let left = credentials
+            .expires()
+            .map(|expires| expires.saturating_sub(now));
+        if let Some(left) = left.filter(|left| *left < SOON_SECONDS) {
+            let who = credentials.caller();
+            let span = crate::commands::span(left.max(0));
+            self.output.warn(format_args!(
+                "the session of {who} ends in {span}; `overlay login` begins a new one"
+            ));
+        }
     }
 
     /// Warns when others may read or change a key that is about to be used.

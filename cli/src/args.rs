@@ -23,6 +23,7 @@ Examples:
   overlay ping                                   who is there
   overlay req rpcutil ping -F os.family=redhat   an action on some of them
   overlay inventory n1.example.net               what a node is
+  overlay login                                  a new session; overlay whoami shows it
   overlay events                                 what starts, stops, and is refused
   overlay cell init ./lhr --name lhr             a new cell
 
@@ -87,6 +88,12 @@ pub(crate) enum Command {
     Provision(commands::provision::Args),
     /// Send nodes back to be enrolled anew
     Reprovision(Box<commands::reprovision::Args>),
+    /// Log in, and get a token
+    Login(Box<commands::login::Args>),
+    /// Show who one is, what for and until when
+    Whoami(commands::whoami::Args),
+    /// End the session
+    Logout(commands::logout::Args),
     /// Make, check, start and inspect a cell
     Cell(commands::cell::Args),
     /// Make and read keys and tokens

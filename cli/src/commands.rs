@@ -8,12 +8,16 @@ pub(crate) mod find;
 pub(crate) mod help_markdown;
 pub(crate) mod inventory;
 pub(crate) mod jwt;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod ping;
 pub(crate) mod plugin;
 pub(crate) mod provision;
 pub(crate) mod reprovision;
 pub(crate) mod req;
+pub(crate) mod whoami;
 
+pub(crate) use self::jwt::{now, span};
 use crate::app::App;
 use crate::args::Command;
 use crate::error::Failure;
@@ -30,6 +34,9 @@ pub(crate) async fn run(command: Command, app: &App) -> Result<(), Failure> {
         Command::Plugin(args) => plugin::run(args, app),
         Command::Provision(args) => Box::pin(provision::run(args, app)).await,
         Command::Reprovision(args) => Box::pin(reprovision::run(*args, app)).await,
+        Command::Login(args) => Box::pin(login::run(*args, app)).await,
+        Command::Whoami(args) => whoami::run(&args, app),
+        Command::Logout(args) => logout::run(args, app).await,
         Command::Cell(args) => cell::run(args, app).await,
         Command::Jwt(args) => jwt::run(args, app).await,
         Command::Completion(args) => completion::run(&args, app),

@@ -13,6 +13,7 @@ mod commands;
 mod duration;
 mod error;
 mod output;
+mod prompt;
 mod results;
 mod select;
 mod text;

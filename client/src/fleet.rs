@@ -145,7 +145,8 @@ impl Fleet {
                     limits: self.limits(),
                 };
                 tokio::select! {
-                    signed = signer.sign(&order) => signed?,
+                    // TLS makes a large state, which most callers never need.
+                    signed = Box::pin(signer.sign(&order)) => signed?,
                     () = self.stopped() => return Err(SignerError::Interrupted.into()),
                 }
             }

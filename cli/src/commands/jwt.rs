@@ -12,6 +12,10 @@ mod server;
 pub(super) mod validity;
 pub(super) mod view;
 
+pub(crate) use self::material::now;
+pub(super) use self::people::{Described, State, client as describe_client, instant};
+pub(crate) use self::people::span;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;

@@ -3,8 +3,11 @@
 use overlay_client::config::ConfigError;
 use overlay_client::connection::BrokerError;
 use overlay_client::ddl::DdlError;
+use overlay_client::login::{LoginError, SessionError};
 use overlay_client::nodes::NodesError;
-use overlay_client::{CallError, ConnectError, CredentialsError};
+use overlay_client::{
+    CallError, ConnectError, CredentialsError, SignerError, Suspicion, WebError,
+};
 
 /// The hints that an error carries by its type.
 pub(super) fn of(error: &anyhow::Error) -> Vec<String> {
@@ -16,6 +19,10 @@ pub(super) fn of(error: &anyhow::Error) -> Vec<String> {
             connect(error, &mut hints);
         } else if let Some(error) = cause.downcast_ref::<CallError>() {
             call(error, &mut hints);
+        } else if let Some(error) = cause.downcast_ref::<LoginError>() {
+            login(error, &mut hints);
+        } else if let Some(error) = cause.downcast_ref::<SessionError>() {
+            session(error, &mut hints);
         } else if let Some(error) = cause.downcast_ref::<BrokerError>() {
             broker(error, &mut hints);
         } else if let Some(error) = cause.downcast_ref::<DdlError>() {
@@ -90,7 +97,7 @@ fn connect(error: &ConnectError, hints: &mut Vec<String>) {
             hints.push("write it as nats://HOST:PORT or wss://HOST:PORT".to_owned())
         }
         ConnectError::Tls(_) => {
-            hints.push("see broker.certificate_file and broker.key_file".to_owned())
+            hints.push("see ca_file, certificate_file and key_file of the configuration".to_owned());
         }
     }
 }
@@ -99,7 +106,7 @@ fn credentials(error: &CredentialsError, hints: &mut Vec<String>) {
     match error {
         CredentialsError::ReadToken { .. } | CredentialsError::Token { .. } => {
             hints.push(
-                "get a new token from whoever issues them (`overlay jwt client` makes one)"
+                "`overlay login` gets a new one where there is a login service; `overlay jwt client` makes one"
                     .to_owned(),
             );
         }
@@ -121,8 +128,9 @@ fn credentials(error: &CredentialsError, hints: &mut Vec<String>) {
 fn call(error: &CallError, hints: &mut Vec<String>) {
     match error {
         CallError::NeedsSigner(_) => hints.push(
-            "the token says `signed_fleet_management`; one with `fleet_management` alone signs for itself".to_owned(),
+            "the token says `signed_fleet_management`: set `service = true` or `url` in [signer] (Choria: plugin.choria.security.request_signer.service)".to_owned(),
         ),
+        CallError::Signer(error) => signer(error, hints),
         CallError::NeedsFilter => {
             hints.push("choose nodes with -F, -C, -A, -I, -W or -S; `require_filter` is set".to_owned());
         }
@@ -131,6 +139,111 @@ fn call(error: &CallError, hints: &mut Vec<String>) {
         | CallError::Limit(_)
         | CallError::Agent(_)
         | CallError::Random => {}
+    }
+}
+
+fn signer(error: &SignerError, hints: &mut Vec<String>) {
+    match error {
+        SignerError::Denied {
+            suspicion, request, ..
+        } => {
+            hints.push(
+                match suspicion {
+                    Suspicion::NothingAllowed => {
+                        "the token lists no actions and holds no policy, so nothing is allowed; `overlay whoami` shows it"
+                    }
+                    Suspicion::NotListed => {
+                        "the token's list of actions does not have this one; `overlay whoami` shows the list"
+                    }
+                    Suspicion::Policy => {
+                        "the token's policy decides; `overlay policy explain` shows which rule does"
+                    }
+                    Suspicion::None => {
+                        "the token's list allows it, so it is something else: the token's or the request's life, the tenant, or the signer's own rules"
+                    }
+                }
+                .to_owned(),
+            );
+            hints.push(format!(
+                "why is in the signer's audit and log, under request {request}"
+            ));
+        }
+        SignerError::Nobody(_) => hints.push(
+            "start the signer, or see whether it serves this collective; without [signer] callers with `fleet_management` sign themselves".to_owned(),
+        ),
+        SignerError::Silent { .. } => hints.push(
+            "the signer is slow, or its audit is not written: see its log; `signer.timeout` is the limit".to_owned(),
+        ),
+        SignerError::Unreachable { .. } => {
+            hints.push("see [signer]: url, ca_file (Choria: plugin.choria.security.request_signer.url, plugin.security.choria.ca)".to_owned());
+        }
+        SignerError::Answer { .. } => hints.push(
+            "nothing was sent; whoever answers there is not the signer of this organisation, or a broken one".to_owned(),
+        ),
+        SignerError::Broker(error) => broker(error, hints),
+        SignerError::Interrupted | SignerError::Random => {}
+    }
+}
+
+fn login(error: &LoginError, hints: &mut Vec<String>) {
+    match error {
+        LoginError::NotConfigured => {
+            hints.push("set `urls` or `over = \"broker\"` in [login] of client.toml, or --url".to_owned());
+            hints.push(
+                "in a configuration of Choria: please configure a login server URL using plugin.login.aaasvc.login.url"
+                    .to_owned(),
+            );
+        }
+        LoginError::Refused(_) => hints.push(
+            "the service does not say why: name, password or code may be wrong, or the account be locked; its audit has the reason".to_owned(),
+        ),
+        LoginError::Status { .. } | LoginError::Answer { .. } | LoginError::NoToken => hints.push(
+            "see whether the address is that of a login service".to_owned(),
+        ),
+        LoginError::Web(error) => web(error, hints),
+        LoginError::Broker(error) => {
+            if let ConnectError::Refused { .. } = error {
+                hints.push("the broker lets nobody in who has no token: [login] of broker-auth is off, or use --over https".to_owned());
+            } else {
+                connect(error, hints);
+            }
+        }
+        LoginError::Nobody => {
+            hints.push("start the login service, or see whether it is on this broker".to_owned());
+        }
+        LoginError::Tls(_) => hints.push("see login.ca_file".to_owned()),
+        LoginError::NotOffered(_) => {
+            hints.push("`overlay login` without options takes what the service offers".to_owned());
+        }
+        LoginError::Unreachable { .. }
+        | LoginError::Silent(_)
+        | LoginError::NotTaken(_)
+        | LoginError::Key(_)
+        | LoginError::PasswordTooLong => {}
+    }
+}
+
+fn web(error: &WebError, hints: &mut Vec<String>) {
+    if let WebError::Untrusted { .. } = error {
+        hints.push("set ca_file in [login] or [signer] (Choria: plugin.security.choria.ca) to the certificate that signed the service's".to_owned());
+        hints.push("to try things out only: `verify = false` there, or INSECURE_ANON_TLS=true with Choria's files, takes any certificate".to_owned());
+    }
+}
+
+fn session(error: &SessionError, hints: &mut Vec<String>) {
+    match error {
+        SessionError::Untrusted(_) => {
+            hints.push("see [issuers]: the login service is of another organisation, or the issuer's key has changed".to_owned());
+        }
+        SessionError::Own(_) => {
+            hints.push("see whether the clocks of this machine and the service agree".to_owned());
+        }
+        SessionError::Decode(_)
+        | SessionError::Endless
+        | SessionError::Directory { .. }
+        | SessionError::File(_)
+        | SessionError::Place { .. }
+        | SessionError::Remove { .. } => {}
     }
 }
 

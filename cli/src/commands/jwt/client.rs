@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use overlay_protocol::id::Tenant;
 use overlay_tokens::claims::ClientPermissions;
 use overlay_tokens::issue::{ClientToken, PrivateKey, add_org_issuer_data};
 
@@ -32,6 +33,9 @@ pub(super) struct Args {
     /// Organisation
     #[arg(long, default_value = "choria", value_name = "NAME")]
     org: String,
+    /// Tenant of the organisation that the holder belongs to
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<Tenant>,
     /// How long it is good, such as 1h, 90d, 1y
     #[arg(long, default_value = "1h", value_parser = validity::parse)]
     validity: Duration,
@@ -53,6 +57,9 @@ pub(super) struct Args {
     /// May see lifecycle and machine events
     #[arg(long)]
     event_viewer: bool,
+    /// May read the audit of logins and signatures
+    #[arg(long)]
+    audit_viewer: bool,
     /// May take part in leader elections
     #[arg(long)]
     elections_user: bool,
@@ -118,6 +125,7 @@ pub(super) fn run(args: Args, app: &App) -> Result<(), Failure> {
     let token = ClientToken {
         public_key: holder,
         ou: args.org,
+        tenant: args.tenant,
         validity: args.validity,
         agents: args.agents,
         opa_policy,
@@ -155,6 +163,7 @@ impl Args {
             streams_admin: self.stream_admin,
             streams_user: self.stream_user,
             events_viewer: self.event_viewer,
+            audit_viewer: self.audit_viewer,
             election_user: self.elections_user,
             system_user: self.system,
             governor: self.governor,

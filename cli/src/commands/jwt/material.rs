@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::error::{Failure, Hint};
 
 #[expect(clippy::disallowed_methods, reason = "the edge: tokens begin now")]
-pub(in crate::commands) fn now() -> UnixTime {
+pub(crate) fn now() -> UnixTime {
     std::time::SystemTime::now().into()
 }
 

@@ -11,13 +11,13 @@ use time::macros::format_description;
 
 /// What a token says.
 #[derive(Debug)]
-pub(super) struct Described {
+pub(in crate::commands) struct Described {
     kind: &'static str,
     rows: Vec<(&'static str, String)>,
-    pub(super) permissions: Vec<&'static str>,
-    pub(super) chain: Option<String>,
+    pub(in crate::commands) permissions: Vec<&'static str>,
+    pub(in crate::commands) chain: Option<String>,
     not_before: Option<i64>,
-    pub(super) expires: Option<i64>,
+    pub(in crate::commands) expires: Option<i64>,
     verified: Option<String>,
     policy: Option<String>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Described {
 /// Whether a token is good at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State {
+pub(in crate::commands) enum State {
     Good,
     NotYet,
     Expired,
@@ -45,7 +45,7 @@ impl Described {
         }
     }
 
-    fn row(&mut self, label: &'static str, value: impl Into<String>) {
+    pub(in crate::commands) fn row(&mut self, label: &'static str, value: impl Into<String>) {
         let value = value.into();
         if !value.is_empty() {
             self.rows.push((label, value));
@@ -77,11 +77,16 @@ impl Described {
         self.verified = Some(how);
     }
 
-    pub(super) fn is_verified(&self) -> bool {
+    /// Records which key proved the token to somebody who trusts its organisation.
+    pub(in crate::commands) fn verified_by_issuer(&mut self, signer: &VerifyKey) {
+        self.verified_with(signer, signer);
+    }
+
+    pub(in crate::commands) fn is_verified(&self) -> bool {
         self.verified.is_some()
     }
 
-    pub(super) fn state(&self, now: UnixTime) -> State {
+    pub(in crate::commands) fn state(&self, now: UnixTime) -> State {
         if self.expires.is_some_and(|expires| now.secs >= expires) {
             State::Expired
         } else if self.not_before.is_some_and(|start| now.secs < start) {
@@ -97,7 +102,20 @@ impl Described {
             .verified
             .as_deref()
             .unwrap_or("NOT VERIFIED: give the issuer's public key to verify it");
-        let mut text = format!("{} {}\n{verified}\n\n", self.kind, super::view::title(path));
+        let heading = format!("{} {}\n{verified}\n\n", self.kind, super::view::title(path));
+        self.render_below(heading, now)
+    }
+
+    /// The text for a terminal, of the session at hand.
+    pub(in crate::commands) fn render_session(&self, now: UnixTime) -> String {
+        let verified = self
+            .verified
+            .as_deref()
+            .unwrap_or("NOT VERIFIED: no issuer in the configuration proves it");
+        self.render_below(format!("Session\n{verified}\n\n"), now)
+    }
+
+    fn render_below(&self, mut text: String, now: UnixTime) -> String {
         let mut rows: Vec<(&str, String)> = self
             .rows
             .iter()
@@ -160,13 +178,14 @@ impl Described {
 
 const PROVISIONING: &str = "Provisioning token";
 
-pub(super) fn client(claims: &ClientClaims) -> Described {
+pub(in crate::commands) fn client(claims: &ClientClaims) -> Described {
     let mut told = Described::new("Client token", &claims.standard);
     told.row("Caller", claims.callerid.as_str());
     told.row(
         "Organisation",
         claims.ou.clone().unwrap_or_else(|| "none".to_owned()),
     );
+    told.row("Tenant", claims.tenant.clone().unwrap_or_default());
     told.row("Private network id", claims.unique_id());
     told.row("Actions", claims.agents.join(", "));
     told.row("Publishes to", claims.pub_subjects.join(", "));
@@ -198,6 +217,7 @@ pub(super) fn client(claims: &ClientClaims) -> Described {
         "log in as the provisioner of new nodes",
     );
     told.may(granted.events_viewer, "see lifecycle and machine events");
+    told.may(granted.audit_viewer, "read the audit of logins and signatures");
     told.may(granted.streams_admin, "administer all streams");
     told.may(
         granted.streams_user,
@@ -310,7 +330,7 @@ fn chain(standard: &Standard) -> Option<String> {
     })
 }
 
-fn instant(seconds: i64) -> String {
+pub(in crate::commands) fn instant(seconds: i64) -> String {
     OffsetDateTime::from_unix_timestamp(seconds)
         .ok()
         .and_then(|at| {
@@ -321,7 +341,7 @@ fn instant(seconds: i64) -> String {
 }
 
 /// A span in its largest unit that is not tiny.
-fn span(seconds: i64) -> String {
+pub(crate) fn span(seconds: i64) -> String {
     let (count, unit) = match seconds {
         ..120 => (seconds, "seconds"),
         120..7_200 => (seconds / 60, "minutes"),
