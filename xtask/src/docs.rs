@@ -10,6 +10,7 @@ use crate::run::{cargo, check, read, root, say, target_dir};
 
 /// Programs whose `--print-reference` is kept.
 const DAEMONS: &[&str] = &[
+    "overlay-aaa-signer",
     "overlay-broker-auth",
     "overlay-provisioner",
     "overlay-server",

@@ -7,6 +7,7 @@ mod demo;
 mod deps;
 mod docs;
 mod fuzz;
+mod identity;
 mod overlays;
 mod run;
 mod skips;
@@ -78,7 +79,7 @@ enum Task {
     },
     /// Check the shipped configuration and systemd units
     Overlays,
-    /// Find or fetch the nats-server versions that tests and demo use
+    /// Find or fetch what tests and demo use: nats-server, the OpenID provider and the directory of the login tests
     Tools,
 }
 

@@ -1,7 +1,7 @@
 //! Programs of the system that a step needs and a fresh machine may lack.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -28,6 +28,29 @@ pub(crate) const SYSTEMD_ANALYZE: Needed = Needed {
     package: "systemd",
 };
 
+/// Runs the OpenID provider of the login tests.
+pub(crate) const NODE: Needed = Needed {
+    probe: &["node", "--version"],
+    package: "nodejs",
+};
+/// Fetches it.
+pub(crate) const NPM: Needed = Needed {
+    probe: &["npm", "--version"],
+    package: "npm",
+};
+/// The directory server of the login tests; it is in no user's `PATH`.
+pub(crate) const SLAPD: Needed = Needed {
+    probe: &[
+        "sh",
+        "-c",
+        "test -n \"$OVERLAY_SLAPD\" || command -v slapd || test -x /usr/sbin/slapd || test -x /usr/libexec/slapd",
+    ],
+    package: "slapd",
+};
+
+/// Debian's word on which services a package may start when it is installed.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
 impl Needed {
     /// Makes sure that the program is there: as root on Debian the package is installed when it is missing.
     ///
@@ -50,8 +73,10 @@ impl Needed {
         if let Err(error) = apt_get(&["update"]) {
             say(&format!("{error:#}"));
         }
-        apt_get(&["install", "--yes", "--no-install-recommends", self.package])
-            .with_context(|| format!("{missing}, install {}", self.package))?;
+        let installed = without_starting(|| {
+            apt_get(&["install", "--yes", "--no-install-recommends", self.package])
+        });
+        installed.with_context(|| format!("{missing}, install {}", self.package))?;
         if !self.is_there() {
             bail!("{missing}, even with {} installed", self.package);
         }
@@ -86,6 +111,20 @@ fn apt_get(args: &[&str]) -> Result<()> {
             .stdin(Stdio::null())
             .stdout(Stdio::null()),
     )
+}
+
+/// Tests start what they need themselves: a package that is installed for them must not start a service of its own.
+fn without_starting(install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let policy = Path::new(POLICY);
+    if policy.exists() {
+        return install();
+    }
+    fs::write(policy, "#!/bin/sh\nexit 101\n").with_context(|| format!("write {POLICY}"))?;
+    let installed = fs::set_permissions(policy, fs::Permissions::from_mode(0o755))
+        .context("make it a program")
+        .and_then(|()| install());
+    fs::remove_file(policy).with_context(|| format!("remove {POLICY}"))?;
+    installed
 }
 
 fn is_root() -> bool {

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::identity;
 use crate::run::{check, say, target_dir};
 use crate::system::{PIP, SYSTEMD_ANALYZE};
 use crate::test::Counts;
@@ -30,6 +31,7 @@ pub(crate) fn run() -> Result<()> {
     said("nats-server", &newest()?);
     said("nats-server of the oldest line", &oldest()?);
     units();
+    identity::ensure();
     Ok(())
 }
 
@@ -40,6 +42,7 @@ pub(crate) fn run() -> Result<()> {
 /// When there is no nats-server at all.
 pub(crate) fn for_tests() -> Result<Counts> {
     units();
+    identity::ensure();
     said("nats-server", &newest()?);
     match oldest() {
         Ok(path) => {

@@ -14,8 +14,10 @@ use crate::test::Counts;
 const CRATES: &[&str] = &[
     "overlay-protocol",
     "overlay-tokens",
+    "overlay-policy",
     "overlay-broker-auth",
     "overlay-provisioner",
+    "overlay-aaa-signer",
     "overlay-server",
     "overlay-client",
     "overlay-cli",

@@ -22,6 +22,7 @@ fn configuration_is_valid_at_every_site() {
         ("overlay-broker-auth", "broker-auth"),
         ("overlay-server", "server"),
         ("overlay-provisioner", "provisioner"),
+        ("overlay-aaa-signer", "aaa-signer"),
     ];
     if !has(
         "configuration_is_valid_at_every_site",
@@ -115,7 +116,7 @@ fn systemd_understands_the_units() {
             units.push(path);
         }
     }
-    assert_eq!(units.len(), 5);
+    assert_eq!(units.len(), 6);
     let output = Command::new("systemd-analyze")
         .arg("verify")
         .args(&units)

@@ -43,7 +43,8 @@ fn secrets_are_closed_whatever_the_umask() {
             "{name} can be written by others: {mode:04o}"
         );
         let text = text(&content);
-        let is_secret = name.ends_with(".nk")
+        let is_secret = name.starts_with("users/") && !content.is_empty()
+            || name.ends_with(".nk")
             || name.ends_with(".seed")
             || name.ends_with(".jwt")
             || name.ends_with(".key")
@@ -57,7 +58,17 @@ fn secrets_are_closed_whatever_the_umask() {
             assert_eq!(mode, 0o600, "{name}");
         }
     }
-    for dir in ["issuer", "broker", "broker-auth", "provisioner", "operator"] {
+    for dir in [
+        "issuer",
+        "broker",
+        "broker-auth",
+        "provisioner",
+        "operator",
+        "aaa-signer",
+        "aaa-signer/1",
+        "users",
+        "users/policies",
+    ] {
         let mode = fs::metadata(place.path(dir)).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode, 0o700, "{dir}");
     }

@@ -22,7 +22,7 @@ impl Place {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         // Held until all are chosen, so that they differ.
-        let listeners: Vec<TcpListener> = (0..6)
+        let listeners: Vec<TcpListener> = (0..7)
             .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
             .collect();
         let ports = listeners
@@ -54,6 +54,7 @@ impl Place {
             .args(["--port", &ports[0], "--websocket-port", &ports[1]])
             .args(["--monitor-port", &ports[2], "--admin-port", &ports[3]])
             .args(["--provisioner-port", &ports[4]])
+            .args(["--aaa-port", &ports[5], "--https-port", &ports[6]])
             .args(flags);
         command.output().expect("run overlay")
     }

@@ -10,7 +10,7 @@ use super::layout::{
     TO_SIGN, of_node,
 };
 use super::settings::Settings;
-use super::{keys, provisioning, templates, tls, tokens, write};
+use super::{keys, provisioning, signing, templates, tls, tokens, write};
 
 /// A file as it should be.
 #[derive(Debug)]
@@ -142,6 +142,9 @@ pub(super) fn plan(
     }
     if settings.enrols() {
         provisioning::files(files, &facts, issuer.key.as_ref(), now, &mut unsigned)?;
+    }
+    if settings.signs() {
+        signing::files(files, &facts, issuer.key.as_ref(), now, &mut unsigned)?;
     }
     if !unsigned.is_empty() {
         files.add(TO_SIGN, PUBLIC, rendered, facts.to_sign(&unsigned));

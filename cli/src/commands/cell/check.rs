@@ -5,6 +5,7 @@ mod drift;
 mod files;
 mod programs;
 mod provisioning;
+mod signing;
 mod tokens;
 
 use std::path::Path;
@@ -12,7 +13,10 @@ use std::path::Path;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::layout::{BROKER_CERT, BROKER_KEY, CA_CERT, CA_KEY, ISSUER_PUBLIC, ISSUER_SEED, Layout};
+use super::layout::{
+    AAA_CERT, AAA_CERT_KEY, BROKER_CERT, BROKER_KEY, CA_CERT, CA_KEY, ISSUER_PUBLIC, ISSUER_SEED,
+    Layout,
+};
 use super::settings::Settings;
 use super::{keys, tls};
 use crate::app::App;
@@ -214,19 +218,25 @@ impl Check<'_> {
     }
 
     fn certificates(&mut self) {
+        self.certificate("certificate of the broker", BROKER_CERT, BROKER_KEY);
+        if self.settings.signs() {
+            self.certificate("certificate of login by HTTPS", AAA_CERT, AAA_CERT_KEY);
+        }
+    }
+
+    fn certificate(&mut self, what: &str, cert_path: &str, key_path: &str) {
         let (Some(cert), Some(key), Some(ca)) = (
-            self.read(BROKER_CERT),
-            self.read(BROKER_KEY),
+            self.read(cert_path),
+            self.read(key_path),
             self.read(CA_CERT),
         ) else {
             return;
         };
-        let what = "certificate of the broker";
         let again = if self.layout.path(CA_KEY).exists() {
-            format!("remove {BROKER_CERT}; {}", self.init_again())
+            format!("remove {cert_path}; {}", self.init_again())
         } else {
             format!(
-                "remove {BROKER_CERT}, {BROKER_KEY} and {CA_CERT}, then run `overlay cell init {} --tls-cert \
+                "remove {cert_path}, {key_path} and {CA_CERT}, then run `overlay cell init {} --tls-cert \
                  FILE --tls-key FILE --tls-ca FILE`",
                 self.layout.root().display()
             )

@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 use self::report::{Fate, Report};
 use super::build::{self, Brought, Planned};
 use super::layout::{
-    BROKER_CERT, BROKER_KEY, CA_CERT, CELL, DIRECTORIES, ISSUER_PUBLIC, Kind, Layout, OPEN_DIR,
-    PROVISIONER_DIRECTORIES,
+    BROKER_CERT, BROKER_KEY, CA_CERT, CELL, CLOSED_DIR, DIRECTORIES, ISSUER_PUBLIC, Kind, Layout,
+    OPEN_DIR, PROVISIONER_DIRECTORIES, SIGNER_DIRECTORIES, of_signer,
 };
 use super::settings::{Change, Flags, Settings};
 use super::write::{self, Existing};
@@ -178,8 +178,16 @@ fn directories(layout: &Layout, settings: &Settings) -> anyhow::Result<()> {
     let of_provisioner = PROVISIONER_DIRECTORIES
         .into_iter()
         .filter(|_| settings.enrols());
-    for (path, mode) in DIRECTORIES.into_iter().chain(of_provisioner) {
+    let of_signers = SIGNER_DIRECTORIES.into_iter().filter(|_| settings.signs());
+    for (path, mode) in DIRECTORIES
+        .into_iter()
+        .chain(of_provisioner)
+        .chain(of_signers)
+    {
         write::directory(&layout.path(path), mode)?;
+    }
+    for index in 0..settings.run.aaa_signers {
+        write::directory(&layout.path(&of_signer(index, "")), CLOSED_DIR)?;
     }
     for node in &settings.run.nodes {
         write::directory(&layout.path(&format!("node/{node}")), OPEN_DIR)?;

@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::build::Files;
 use super::layout::{
-    ACCOUNT_KEY, CALLOUT_KEY, CURVE_KEY, ISSUER_PUBLIC, ISSUER_SEED, Kind, PROVISIONER_PASSWORD,
-    SECRET, STREAMS_KEY, SYSTEM_PASSWORD,
+    AAA_KEY, ACCOUNT_KEY, CALLOUT_KEY, CURVE_KEY, ISSUER_PUBLIC, ISSUER_SEED, Kind,
+    PROVISIONER_PASSWORD, SECRET, STREAMS_KEY, SYSTEM_PASSWORD,
 };
 
 /// Who signs the tokens of this cell.
@@ -26,6 +26,7 @@ pub(super) struct BrokerKeys {
     pub(super) account: String,
     pub(super) curve: String,
     pub(super) streams: String,
+    pub(super) aaa: String,
 }
 
 /// Takes the issuer that the cell has, else the one that was given, else makes one.
@@ -98,6 +99,7 @@ pub(super) fn broker(files: &mut Files<'_>) -> anyhow::Result<BrokerKeys> {
         account: nkey(files, ACCOUNT_KEY, KeyPairType::Account)?,
         curve: curve(files)?,
         streams: nkey(files, STREAMS_KEY, KeyPairType::User)?,
+        aaa: nkey(files, AAA_KEY, KeyPairType::User)?,
     })
 }
 

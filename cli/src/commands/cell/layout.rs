@@ -60,19 +60,38 @@ pub(super) const PROVISIONING_JWT: &str = "provisioner/provisioning.jwt";
 pub(super) const HELPERS: &str = "helpers";
 /// What the sample helpers know of the cell.
 pub(super) const SITE_CONF: &str = "helpers/site.conf";
+pub(super) const AAA_TOML: &str = "aaa-signer/aaa-signer.toml";
+/// The user of account `aaa`.
+pub(super) const AAA_KEY: &str = "aaa-signer/aaa.nk";
+/// The delegator, who signs requests.
+pub(super) const SIGNER_JWT: &str = "aaa-signer/signer.jwt";
+pub(super) const SIGNER_SEED: &str = "aaa-signer/signer.seed";
+/// The chain issuer, who signs the tokens of those who log in.
+pub(super) const LOGIN_JWT: &str = "aaa-signer/login.jwt";
+pub(super) const LOGIN_SEED: &str = "aaa-signer/login.seed";
+pub(super) const AAA_CERT: &str = "tls/aaa.pem";
+pub(super) const AAA_CERT_KEY: &str = "tls/aaa.key";
+/// Who may log in by password.
+pub(super) const USERS: &str = "users/users.json";
+pub(super) const POLICIES: &str = "users/policies";
+/// Configuration for people who log in: ours, and Choria's.
+pub(super) const LOGIN_TOML: &str = "login/client.toml";
+pub(super) const LOGIN_CONF: &str = "login/choria.conf";
 pub(super) const CLIENT_TOML: &str = "operator/client.toml";
 pub(super) const CLIENT_CONF: &str = "operator/client.conf";
 pub(super) const CLIENT_JWT: &str = "operator/client.jwt";
 pub(super) const CLIENT_SEED: &str = "operator/client.seed";
 pub(super) const RUN: &str = "run";
 
-/// Directories of a cell, apart from those of its nodes and of its provisioner.
-pub(super) const DIRECTORIES: [(&str, u32); 8] = [
+/// Directories of a cell, apart from those of its nodes, of its provisioner and of its signers.
+pub(super) const DIRECTORIES: [(&str, u32); 9] = [
     ("issuer", CLOSED_DIR),
     ("tls", OPEN_DIR),
     ("broker", CLOSED_DIR),
     (BROKER_DATA, CLOSED_DIR),
     ("broker-auth", CLOSED_DIR),
+    // Whether it has signers or not: the broker knows their key.
+    ("aaa-signer", CLOSED_DIR),
     ("node", OPEN_DIR),
     ("operator", CLOSED_DIR),
     ("systemd", OPEN_DIR),
@@ -81,6 +100,17 @@ pub(super) const DIRECTORIES: [(&str, u32); 8] = [
 /// Directories of a cell that enrols nodes.
 pub(super) const PROVISIONER_DIRECTORIES: [(&str, u32); 2] =
     [("provisioner", CLOSED_DIR), (HELPERS, OPEN_DIR)];
+
+/// Directories of a cell that signs.
+pub(super) const SIGNER_DIRECTORIES: [(&str, u32); 3] = [
+    ("users", CLOSED_DIR),
+    (POLICIES, CLOSED_DIR),
+    ("login", OPEN_DIR),
+];
+
+/// Files of one signer, below its directory.
+pub(super) const AAA_JWT: &str = "server.jwt";
+pub(super) const AAA_SEED: &str = "server.seed";
 
 /// Files of one node, below its directory.
 pub(super) const NODE_TOML: &str = "server.toml";
@@ -105,6 +135,16 @@ impl Layout {
     /// The path as text for a configuration file.
     pub(super) fn text(&self, relative: &str) -> String {
         self.path(relative).display().to_string()
+    }
+}
+
+/// The path of a file of signer number `index` (from 0), relative to the cell; empty `file`: its directory.
+pub(super) fn of_signer(index: u16, file: &str) -> String {
+    let directory = format!("aaa-signer/{}", u32::from(index) + 1);
+    if file.is_empty() {
+        directory
+    } else {
+        format!("{directory}/{file}")
     }
 }
 

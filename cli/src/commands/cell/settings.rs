@@ -16,13 +16,16 @@ pub(super) use flags::{Change, Flags};
 
 const HEAD: &str = "\
 # What `overlay cell` knows of this cell. Made by `overlay cell init`; change it there (`--update`), for
-# other files follow from it. `run.nodes`, `run.broker_auth` and `run.provisioners` may be edited: only
-# `overlay cell up`, `check` and `status` read them.
+# other files follow from it. `run.nodes`, `run.broker_auth`, `run.provisioners` and `run.aaa_signers` may
+# be edited: only `overlay cell up`, `check` and `status` read them.
 
 ";
 
 /// Of the first provisioner, when nothing else is said.
 const PROVISIONER_PORT: u16 = 9821;
+/// Of the first signer, when nothing else is said.
+const SIGNER_PORT: u16 = 9831;
+const HTTPS_PORT: u16 = 8443;
 
 /// The content of `cell.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +72,15 @@ pub(super) struct RunSettings {
     /// Choria's provisioner serves.
     #[serde(default)]
     pub(super) raw_events: bool,
+    /// How many signers `up` starts; 0: nobody logs in to this cell, and it signs for nobody.
+    #[serde(default = "one")]
+    pub(super) aaa_signers: u16,
+    /// Port of the first one's health and metrics; the others follow it.
+    #[serde(default = "signer_port")]
+    pub(super) aaa_port: u16,
+    /// Port where the first one is reached by HTTPS; the others follow it.
+    #[serde(default = "https_port")]
+    pub(super) https_port: u16,
     /// Identities of the nodes that this cell has files for.
     pub(super) nodes: Vec<String>,
 }
@@ -79,6 +91,14 @@ fn one() -> u16 {
 
 fn provisioner_port() -> u16 {
     PROVISIONER_PORT
+}
+
+fn signer_port() -> u16 {
+    SIGNER_PORT
+}
+
+fn https_port() -> u16 {
+    HTTPS_PORT
 }
 
 impl Settings {
@@ -130,6 +150,16 @@ impl Settings {
         format!("nats://{}:{}", in_url(host), self.broker.port)
     }
 
+    /// The URL where people log in, and have requests signed, by HTTPS.
+    pub(super) fn https_url(&self) -> String {
+        let host = self
+            .broker
+            .hosts
+            .first()
+            .map_or("localhost", String::as_str);
+        format!("https://{}:{}", in_url(host), self.run.https_port)
+    }
+
     /// The URL that programs on the broker's own machine use.
     pub(super) fn local_url(&self) -> String {
         format!(
@@ -160,6 +190,26 @@ impl Settings {
     /// Whether this cell enrols nodes.
     pub(super) fn enrols(&self) -> bool {
         self.run.provisioners > 0
+    }
+
+    /// Whether people log in to this cell, and it signs their requests.
+    pub(super) fn signs(&self) -> bool {
+        self.run.aaa_signers > 0
+    }
+
+    /// The identity of signer number `index` (from 0).
+    pub(super) fn signer_identity(&self, index: u16) -> String {
+        format!("aaa-{}.{}", u32::from(index) + 1, self.name)
+    }
+
+    /// Where signer number `index` (from 0) tells its health and metrics.
+    pub(super) fn aaa_port(&self, index: u16) -> u16 {
+        self.run.aaa_port.saturating_add(index)
+    }
+
+    /// Where signer number `index` (from 0) is reached by HTTPS.
+    pub(super) fn https_port(&self, index: u16) -> u16 {
+        self.run.https_port.saturating_add(index)
     }
 
     /// Where the provisioner number `index` (from 0) tells its health and metrics.

@@ -5,6 +5,7 @@ mod login;
 pub(super) mod monitor;
 mod provisioner;
 mod show;
+mod signer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +17,7 @@ use self::login::LoginService;
 pub(super) use self::login::not_ready;
 use self::monitor::{Connection, Kind};
 use self::provisioner::Provisioner;
+use self::signer::Signer;
 use super::http;
 use super::process::State;
 use super::settings::Settings;
@@ -42,6 +44,7 @@ struct Status {
     up: Option<State>,
     broker: Option<Broker>,
     login_services: Vec<LoginService>,
+    signers: Vec<Signer>,
     provisioners: Vec<Provisioner>,
     connections: BTreeMap<Kind, usize>,
     streams: Vec<Stream>,
@@ -97,11 +100,20 @@ pub(super) async fn run(dir: &Path, app: &App) -> Result<(), Failure> {
         let streams = monitor::streams(port).await;
         for index in 0..settings.run.broker_auth {
             let service = login::ask(settings.admin_port(index)).await;
-            status.add_login_service(service, layout.root());
+            let why = service.why.as_deref();
+            status.not_ready("login service", service.port, why, layout.root());
+            status.login_services.push(service);
+        }
+        for index in 0..settings.run.aaa_signers {
+            let signer = signer::ask(settings.aaa_port(index)).await;
+            status.not_ready("signer", signer.port, signer.why.as_deref(), layout.root());
+            status.signers.push(signer);
         }
         for index in 0..settings.run.provisioners {
             let provisioner = provisioner::ask(settings.provisioner_port(index)).await;
-            status.add_provisioner(provisioner, layout.root());
+            let why = provisioner.why.as_deref();
+            status.not_ready("provisioner", provisioner.port, why, layout.root());
+            status.provisioners.push(provisioner);
         }
         match connections {
             Ok(connections) => status.add_connections(&settings, &connections),
@@ -137,6 +149,7 @@ impl Status {
             up: None,
             broker: None,
             login_services: Vec::new(),
+            signers: Vec::new(),
             provisioners: Vec::new(),
             connections: BTreeMap::new(),
             streams: Vec::new(),
@@ -197,40 +210,17 @@ impl Status {
         true
     }
 
-    fn add_login_service(&mut self, service: LoginService, root: &Path) {
-        if !service.ready {
-            let why = service
-                .why
-                .clone()
-                .unwrap_or_else(|| "it does not say why".to_owned());
+    /// Adds the problem of a service that is not ready.
+    fn not_ready(&mut self, what: &str, port: u16, why: Option<&str>, root: &Path) {
+        if let Some(why) = why {
             self.problem(
-                format!(
-                    "the login service on port {} is not ready: {why}",
-                    service.port
-                ),
+                format!("the {what} on port {port} is not ready: {why}"),
                 format!(
                     "look at its log; `overlay cell check {}` may know the cause",
                     root.display()
                 ),
             );
         }
-        self.login_services.push(service);
-    }
-
-    fn add_provisioner(&mut self, provisioner: Provisioner, root: &Path) {
-        if let Some(why) = &provisioner.why {
-            self.problem(
-                format!(
-                    "the provisioner on port {} is not ready: {why}",
-                    provisioner.port
-                ),
-                format!(
-                    "look at its log; `overlay cell check {}` may know the cause",
-                    root.display()
-                ),
-            );
-        }
-        self.provisioners.push(provisioner);
     }
 
     fn add_connections(&mut self, settings: &Settings, connections: &[Connection]) {

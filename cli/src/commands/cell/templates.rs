@@ -5,6 +5,7 @@
 //! tests find.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use anyhow::anyhow;
 use overlay_tokens::PublicKey;
@@ -12,9 +13,11 @@ use toml_edit::{DocumentMut, Item, Key, Table, Value};
 
 use super::keys::BrokerKeys;
 use super::layout::{
-    ACCOUNT_KEY, BROKER_CERT, BROKER_DATA, BROKER_KEY, CA_CERT, CALLOUT_KEY, CLIENT_JWT,
-    CLIENT_SEED, CURVE_KEY, Layout, NODE_CLASSES, NODE_FACTS, NODE_JWT, NODE_SECRET, NODE_SEED,
-    PROVISIONER_JWT, PROVISIONER_PASSWORD, PROVISIONER_SEED, STREAMS_KEY, SYSTEM_PASSWORD, of_node,
+    AAA_CERT, AAA_CERT_KEY, AAA_JWT, AAA_KEY, AAA_SEED, ACCOUNT_KEY, BROKER_CERT, BROKER_DATA,
+    BROKER_KEY, CA_CERT, CALLOUT_KEY, CLIENT_JWT, CLIENT_SEED, CURVE_KEY, LOGIN_JWT, LOGIN_SEED,
+    Layout, NODE_CLASSES, NODE_FACTS, NODE_JWT, NODE_SECRET, NODE_SEED, PROVISIONER_JWT,
+    PROVISIONER_PASSWORD, PROVISIONER_SEED, SIGNER_JWT, SIGNER_SEED, STREAMS_KEY, SYSTEM_PASSWORD,
+    USERS, of_node, of_signer,
 };
 use super::settings::Settings;
 
@@ -35,6 +38,9 @@ const CLIENT_TOML: &str = base!("config/client.toml");
 const CLIENT_CONF: &str = base!("config/choria-client.conf");
 const README: &str = base!("README.cell.md");
 const PROVISIONER_TOML: &str = base!("config/provisioner.toml");
+const AAA_TOML: &str = base!("config/aaa-signer.toml");
+const LOGIN_TOML: &str = base!("config/login.toml");
+const LOGIN_CONF: &str = base!("config/choria-login.conf");
 const SITE: &str = base!("helpers/site.conf");
 /// Sample helpers by their path in a cell.
 pub(super) const HELPERS: [(&str, &str); 3] = [
@@ -45,7 +51,7 @@ pub(super) const HELPERS: [(&str, &str); 3] = [
         base!("helpers/enrol-persistent.py"),
     ),
 ];
-const UNITS: [(&str, &str); 7] = [
+const UNITS: [(&str, &str); 8] = [
     (
         "overlay-nats.service",
         base!("systemd/overlay-nats.service"),
@@ -57,6 +63,10 @@ const UNITS: [(&str, &str); 7] = [
     (
         "overlay-provisioner.service",
         base!("systemd/overlay-provisioner.service"),
+    ),
+    (
+        "overlay-aaa-signer@.service",
+        base!("systemd/overlay-aaa-signer@.service"),
     ),
     (
         "overlay-server.service",
@@ -111,6 +121,7 @@ impl Facts<'_> {
                 ("ACCOUNT_PUBLIC", &self.keys.account),
                 ("CALLOUT_PUBLIC", &self.keys.callout),
                 ("STREAMS_PUBLIC", &self.keys.streams),
+                ("AAA_PUBLIC", &self.keys.aaa),
                 ("CURVE_PUBLIC", &self.keys.curve),
             ],
         )
@@ -139,8 +150,62 @@ impl Facts<'_> {
         )?;
         let listen = format!("127.0.0.1:{}", self.settings.admin_port(0));
         file.set(&["admin", "listen"], listen)?;
+        if !self.settings.signs() {
+            file.remove("login")?;
+        }
         self.issuers(&mut file)?;
         Ok(file.render())
+    }
+
+    pub(super) fn aaa_signer(&self) -> anyhow::Result<String> {
+        let mut file = Toml::parse(AAA_TOML)?;
+        let path = |relative: &str| self.layout.text(relative);
+        file.set(&["site"], self.settings.name.as_str())?;
+        file.set(&["broker", "servers"], array([self.settings.local_url()]))?;
+        for (table, key, text) in [
+            ("identity", "token_file", path(&of_signer(0, AAA_JWT))),
+            ("identity", "seed_file", path(&of_signer(0, AAA_SEED))),
+            ("broker", "ca_file", path(CA_CERT)),
+            ("signer", "token_file", path(SIGNER_JWT)),
+            ("signer", "seed_file", path(SIGNER_SEED)),
+            ("login", "token_file", path(LOGIN_JWT)),
+            ("login", "seed_file", path(LOGIN_SEED)),
+            ("http", "listen", https_listen(self.settings, 0)),
+            ("http", "certificate_file", path(AAA_CERT)),
+            ("http", "key_file", path(AAA_CERT_KEY)),
+            (
+                "admin",
+                "listen",
+                format!("127.0.0.1:{}", self.settings.aaa_port(0)),
+            ),
+        ] {
+            file.set(&[table, key], text)?;
+        }
+        file.set(&["login", "userlist", "file"], path(USERS))?;
+        file.set(&["audit", "stream", "seed_file"], path(AAA_KEY))?;
+        let collectives = array(self.settings.collectives.clone());
+        file.set(&["signer", "collectives"], collectives)?;
+        self.issuers(&mut file)?;
+        Ok(file.render())
+    }
+
+    /// The configuration of people who log in.
+    pub(super) fn login_toml(&self) -> anyhow::Result<String> {
+        let mut file = Toml::parse(LOGIN_TOML)?;
+        file.set(&["broker", "servers"], array([self.settings.broker_url()]))?;
+        file.set(&["collective"], self.main_collective())?;
+        file.set(&["broker", "ca_file"], self.layout.text(CA_CERT))?;
+        file.set(&["login", "urls"], array([self.settings.https_url()]))?;
+        file.set(&["login", "ca_file"], self.layout.text(CA_CERT))?;
+        self.issuers(&mut file)?;
+        Ok(file.render())
+    }
+
+    /// The same for Choria's own command.
+    pub(super) fn login_conf(&self) -> String {
+        self.choria_conf(LOGIN_CONF)
+            .replace("https://localhost:8443", &self.settings.https_url())
+            .replace("/etc/overlay/cell/tls/ca.pem", &self.layout.text(CA_CERT))
     }
 
     pub(super) fn provisioner(&self) -> anyhow::Result<String> {
@@ -208,9 +273,9 @@ impl Facts<'_> {
         Ok(file.render())
     }
 
-    pub(super) fn client_conf(&self) -> String {
-        CLIENT_CONF
-            .replace("nats://localhost:4222", &self.settings.broker_url())
+    /// A file of Choria's keys for this cell's broker and collectives.
+    fn choria_conf(&self, base: &str) -> String {
+        base.replace("nats://localhost:4222", &self.settings.broker_url())
             .replace(
                 "collectives = choria",
                 &format!("collectives = {}", self.settings.collectives.join(",")),
@@ -219,6 +284,10 @@ impl Facts<'_> {
                 "main_collective = choria",
                 &format!("main_collective = {}", self.main_collective()),
             )
+    }
+
+    pub(super) fn client_conf(&self) -> String {
+        self.choria_conf(CLIENT_CONF)
             .replace("/etc/overlay/client/ca.pem", &self.layout.text(CA_CERT))
             .replace(
                 "/etc/overlay/client/client.jwt",
@@ -293,6 +362,22 @@ impl Facts<'_> {
     }
 }
 
+/// What signer number `index` (from 0) has otherwise than the first.
+pub(super) fn aaa_signer_of(settings: &Settings, layout: &Layout, index: u16) -> String {
+    let path = |file| layout.text(&of_signer(index, file));
+    format!(
+        "[identity]\ntoken_file = {:?}\nseed_file = {:?}\n[http]\nlisten = {:?}\n[admin]\nlisten = \"127.0.0.1:{}\"\n",
+        path(AAA_JWT),
+        path(AAA_SEED),
+        https_listen(settings, index),
+        settings.aaa_port(index)
+    )
+}
+
+fn https_listen(settings: &Settings, index: u16) -> String {
+    SocketAddr::new(settings.broker.listen, settings.https_port(index)).to_string()
+}
+
 /// A base file in TOML whose values are replaced and whose comments stay.
 struct Toml(DocumentMut);
 
@@ -322,6 +407,13 @@ impl Toml {
         *current = value.into();
         *current.decor_mut() = decor;
         Ok(())
+    }
+
+    fn remove(&mut self, table: &str) -> anyhow::Result<()> {
+        let removed = self.0.remove(table);
+        removed
+            .map(drop)
+            .ok_or_else(|| anyhow!("the base file has no table {table}"))
     }
 
     fn render(&self) -> String {

@@ -1,4 +1,4 @@
-//! Certificates of a cell: its own authority and the broker's certificate, or given ones.
+//! Certificates of a cell: its own authority and the certificates of broker and login, or given ones.
 //!
 //! ECDSA on P-256 throughout: a handshake with it costs the broker the least, and every Choria speaks it.
 
@@ -22,7 +22,9 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::build::Files;
-use super::layout::{BROKER_CERT, BROKER_KEY, CA_CERT, CA_KEY, Kind, PUBLIC, SECRET};
+use super::layout::{
+    AAA_CERT, AAA_CERT_KEY, BROKER_CERT, BROKER_KEY, CA_CERT, CA_KEY, Kind, PUBLIC, SECRET,
+};
 use super::settings::Settings;
 use crate::commands::provision::{Fingerprint, fingerprints};
 
@@ -40,35 +42,40 @@ pub(super) struct Given {
     pub(super) ca: Vec<u8>,
 }
 
-/// Adds what is missing of the authority and of the broker's certificate.
+/// Adds what is missing of the authority and of the certificates: the broker's, and that of login by HTTPS.
 pub(super) fn files(
     files: &mut Files<'_>,
     settings: &Settings,
     given: Option<&Given>,
     now: OffsetDateTime,
 ) -> anyhow::Result<()> {
+    let mut pairs = vec![(BROKER_CERT, BROKER_KEY)];
+    if settings.signs() {
+        pairs.push((AAA_CERT, AAA_CERT_KEY));
+    }
     if let Some(given) = given {
         let presented = given.presented()?;
-        for (path, mode, content) in [
-            (CA_CERT, PUBLIC, &given.ca),
-            (BROKER_CERT, PUBLIC, &presented),
-            (BROKER_KEY, SECRET, &*given.key),
-        ] {
-            if files.existing(path)?.is_none() {
-                files.add(path, mode, Kind::Key, content.as_slice());
-            }
+        add_absent(files, CA_CERT, PUBLIC, &given.ca)?;
+        for (cert, key) in pairs {
+            add_absent(files, cert, PUBLIC, &presented)?;
+            add_absent(files, key, SECRET, &given.key)?;
         }
         return Ok(());
     }
-    let has_cert = files.existing(BROKER_CERT)?.is_some();
     let has_ca = files.existing(CA_CERT)?.is_some();
-    if has_cert && has_ca && files.existing(BROKER_KEY)?.is_some() {
+    let mut missing = Vec::new();
+    for (cert, key) in pairs {
+        if files.existing(cert)?.is_none() || files.existing(key)?.is_none() {
+            missing.push((cert, key));
+        }
+    }
+    if missing.is_empty() && has_ca {
         return Ok(());
     }
     if has_ca && files.existing(CA_KEY)?.is_none() {
-        return Err(anyhow!(
-            "{BROKER_CERT} or its key is missing and there is no {CA_KEY} to sign a new one with"
-        ));
+        return missing
+            .into_iter()
+            .try_for_each(|pair| like_the_brokers(files, pair));
     }
     let ca_key = key_pair(files, CA_KEY)?;
     let params = ca_params(settings, now)?;
@@ -79,16 +86,42 @@ pub(super) fn files(
             Kind::Signed,
             params.self_signed(&ca_key)?.pem(),
         );
+        // What another authority signed is of no use beside a new one.
+        missing = vec![(BROKER_CERT, BROKER_KEY)];
+        if settings.signs() {
+            missing.push((AAA_CERT, AAA_CERT_KEY));
+        }
     }
     let ca = files
         .content(CA_CERT)?
         .ok_or_else(|| anyhow!("there is no {CA_CERT}"))?;
     let issuer = Issuer::new(params, ca_key);
-    let broker_key = key_pair(files, BROKER_KEY)?;
-    let cert = broker_params(settings, now)?.signed_by(&broker_key, &issuer)?;
-    let presented = presented(cert.pem().as_bytes(), &ca)?;
-    files.add(BROKER_CERT, PUBLIC, Kind::Signed, presented);
+    for (cert_path, key_path) in missing {
+        let key = key_pair(files, key_path)?;
+        let cert = server_params(settings, now)?.signed_by(&key, &issuer)?;
+        let presented = presented(cert.pem().as_bytes(), &ca)?;
+        files.add(cert_path, PUBLIC, Kind::Signed, presented);
+    }
     Ok(())
+}
+
+fn add_absent(files: &mut Files<'_>, path: &str, mode: u32, content: &[u8]) -> anyhow::Result<()> {
+    if files.existing(path)?.is_none() {
+        files.add(path, mode, Kind::Key, content);
+    }
+    Ok(())
+}
+
+/// Where the authority's key is elsewhere, login by HTTPS has the broker's certificate: it names the same hosts.
+fn like_the_brokers(files: &mut Files<'_>, (cert, key): (&str, &str)) -> anyhow::Result<()> {
+    let of_broker = (files.existing(BROKER_CERT)?, files.existing(BROKER_KEY)?);
+    let (Some(broker_cert), Some(broker_key)) = of_broker else {
+        return Err(anyhow!(
+            "{BROKER_CERT} or its key is missing and there is no {CA_KEY} to sign a new one with"
+        ));
+    };
+    add_absent(files, cert, PUBLIC, &broker_cert)?;
+    add_absent(files, key, SECRET, &broker_key)
 }
 
 impl Given {
@@ -157,7 +190,7 @@ fn ca_params(settings: &Settings, now: OffsetDateTime) -> anyhow::Result<Certifi
     Ok(params)
 }
 
-fn broker_params(settings: &Settings, now: OffsetDateTime) -> anyhow::Result<CertificateParams> {
+fn server_params(settings: &Settings, now: OffsetDateTime) -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(settings.certificate_names())?;
     params.distinguished_name = rcgen::DistinguishedName::new();
     params

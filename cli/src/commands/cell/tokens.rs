@@ -10,7 +10,8 @@ use overlay_tokens::{Key, PublicKey, SecretText, UnixTime};
 use time::OffsetDateTime;
 
 use super::layout::{
-    CA_CERT, CLIENT_JWT, Layout, NODE_JWT, NODE_SECRET, PROVISIONER_JWT, PROVISIONING_JWT, of_node,
+    AAA_JWT, CA_CERT, CLIENT_JWT, LOGIN_JWT, Layout, NODE_JWT, NODE_SECRET, PROVISIONER_JWT,
+    PROVISIONING_JWT, SIGNER_JWT, of_node, of_signer,
 };
 use super::settings::Settings;
 use crate::commands::provision::Fingerprint;
@@ -21,6 +22,7 @@ const OPERATOR_DAYS: u64 = 90;
 const NODE_DAYS: u64 = 365;
 const PROVISIONER_DAYS: u64 = 365;
 const PROVISIONING_DAYS: u64 = 365;
+const SIGNER_DAYS: u64 = 365;
 const ISSUER: &str = "Overlay cell";
 
 fn days(days: u64) -> Duration {
@@ -34,7 +36,7 @@ pub(super) fn unix(now: OffsetDateTime) -> UnixTime {
     }
 }
 
-/// Token of the operator: makes requests, sees events, uses streams, looks into the broker. Not more:
+/// Token of the operator: makes requests, sees events, uses streams, looks into the broker, reads the audit. Not more:
 /// administering streams or the whole organisation are tokens of their own.
 pub(super) fn operator(
     settings: &Settings,
@@ -55,6 +57,7 @@ pub(super) fn operator(
             election_user: true,
             governor: true,
             system_user: true,
+            audit_viewer: true,
             ..ClientPermissions::default()
         }),
         ..ClientToken::new(OPERATOR)
@@ -66,7 +69,8 @@ pub(super) fn operator(
 pub(super) fn operator_command(settings: &Settings, layout: &Layout, holder: PublicKey) -> String {
     format!(
         "overlay jwt client {} {OPERATOR} ORGANISATION.SEED --public-key {holder} --org {} --validity \
-         {OPERATOR_DAYS}d --agents '*' --event-viewer --stream-user --elections-user --governor --system",
+         {OPERATOR_DAYS}d --agents '*' --event-viewer --stream-user --elections-user --governor --system \
+         --audit-viewer",
         layout.text(CLIENT_JWT),
         settings.organisation
     )
@@ -199,4 +203,122 @@ pub(super) fn node_command(
         settings.organisation,
         collectives.join(" ")
     )
+}
+
+/// Token of a signer: it answers requests for signatures and signs its record. It is no node.
+pub(super) fn signer_service(
+    settings: &Settings,
+    index: u16,
+    holder: PublicKey,
+    issuer: &Key,
+    now: OffsetDateTime,
+) -> anyhow::Result<String> {
+    let token = ServerToken {
+        identity: settings.signer_identity(index),
+        collectives: settings.collectives.clone(),
+        public_key: Some(holder),
+        validity: days(SIGNER_DAYS),
+        ou: settings.organisation.clone(),
+        issuer: ISSUER.to_owned(),
+        permissions: Some(ServerPermissions {
+            service_host: true,
+            ..ServerPermissions::default()
+        }),
+        ..ServerToken::default()
+    };
+    Ok(sign(&token.claims(unix(now))?, issuer)?)
+}
+
+/// The command that makes the same token elsewhere.
+pub(super) fn signer_service_command(
+    settings: &Settings,
+    layout: &Layout,
+    index: u16,
+    holder: PublicKey,
+) -> String {
+    let collectives: Vec<String> = settings
+        .collectives
+        .iter()
+        .map(|collective| format!("--collectives {collective}"))
+        .collect();
+    format!(
+        "overlay jwt server {} {} {holder} ORGANISATION.SEED --org {} {} --validity {SIGNER_DAYS}d --service",
+        layout.text(&of_signer(index, AAA_JWT)),
+        settings.signer_identity(index),
+        settings.organisation,
+        collectives.join(" ")
+    )
+}
+
+/// Token of the delegator: nodes take its signature for that of whoever the request names.
+pub(super) fn delegator(
+    settings: &Settings,
+    holder: PublicKey,
+    issuer: &Key,
+    now: OffsetDateTime,
+) -> anyhow::Result<String> {
+    let token = ClientToken {
+        public_key: Some(holder),
+        ou: settings.organisation.clone(),
+        validity: days(SIGNER_DAYS),
+        issuer: ISSUER.to_owned(),
+        permissions: Some(ClientPermissions {
+            authentication_delegator: true,
+            ..ClientPermissions::default()
+        }),
+        ..ClientToken::new(delegator_caller(settings))
+    };
+    Ok(sign(&token.claims(unix(now))?, issuer)?)
+}
+
+/// The command that makes the same token elsewhere.
+pub(super) fn delegator_command(settings: &Settings, layout: &Layout, holder: PublicKey) -> String {
+    format!(
+        "overlay jwt client {} {} ORGANISATION.SEED --public-key {holder} --org {} --validity {SIGNER_DAYS}d \
+         --auth-delegation --no-fleet-management",
+        layout.text(SIGNER_JWT),
+        delegator_caller(settings),
+        settings.organisation
+    )
+}
+
+fn delegator_caller(settings: &Settings) -> String {
+    format!("signer={}", settings.name)
+}
+
+/// Token of the chain issuer, who signs the tokens of people who log in. It may do nothing itself.
+pub(super) fn login_issuer(
+    settings: &Settings,
+    holder: PublicKey,
+    issuer: &Key,
+    now: OffsetDateTime,
+) -> anyhow::Result<String> {
+    let token = ClientToken {
+        public_key: Some(holder),
+        ou: settings.organisation.clone(),
+        validity: days(SIGNER_DAYS),
+        permissions: Some(ClientPermissions::default()),
+        ..ClientToken::new(login_caller(settings))
+    };
+    let mut claims = token.claims(unix(now))?;
+    add_org_issuer_data(&mut claims.standard, issuer)?;
+    Ok(sign(&claims, issuer)?)
+}
+
+/// The command that makes the same token elsewhere.
+pub(super) fn login_issuer_command(
+    settings: &Settings,
+    layout: &Layout,
+    holder: PublicKey,
+) -> String {
+    format!(
+        "overlay jwt client {} {} ORGANISATION.SEED --public-key {holder} --org {} --validity {SIGNER_DAYS}d --issuer",
+        layout.text(LOGIN_JWT),
+        login_caller(settings),
+        settings.organisation
+    )
+}
+
+fn login_caller(settings: &Settings) -> String {
+    format!("login={}", settings.name)
 }

@@ -21,13 +21,13 @@ use self::child::{Command, Handle, Program, Supervised};
 use self::logs::{Logs, Ready};
 use self::ready::Expected;
 use super::layout::{
-    BROKER_AUTH_TOML, BROKER_CONF, Layout, NODE_JWT, NODE_TOML, PROVISIONER_JWT, PROVISIONER_TOML,
-    SECRET, of_node,
+    AAA_JWT, AAA_TOML, BROKER_AUTH_TOML, BROKER_CONF, LOGIN_JWT, Layout, NODE_JWT, NODE_TOML,
+    PROVISIONER_JWT, PROVISIONER_TOML, SECRET, SIGNER_JWT, of_node, of_signer,
 };
 use super::process::{Identity, Lock, State};
-use super::programs;
 use super::settings::Settings;
 use super::write::{self, Existing};
+use super::{programs, templates};
 use crate::app::App;
 use crate::error::{Failure, Hint};
 
@@ -36,10 +36,10 @@ pub(super) struct Args {
     /// Directory of the cell
     #[arg(value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// Start broker and login services only
+    /// Start no nodes
     #[arg(long)]
     no_nodes: bool,
-    /// Start only these: nats-server, broker-auth-1, provisioner-1, identities of nodes
+    /// Start only these: nats-server, broker-auth-1, aaa-signer-1, provisioner-1, identities of nodes
     #[arg(
         long,
         value_name = "NAME,...",
@@ -52,6 +52,7 @@ pub(super) struct Args {
 /// How long each kind of program may take until it is ready.
 const BROKER_LIMIT: Duration = Duration::from_secs(30);
 const LOGIN_LIMIT: Duration = Duration::from_secs(60);
+const SIGNERS_LIMIT: Duration = Duration::from_secs(30);
 const PROVISIONERS_LIMIT: Duration = Duration::from_secs(30);
 const NODES_LIMIT: Duration = Duration::from_secs(30);
 
@@ -60,8 +61,38 @@ const NODES_LIMIT: Duration = Duration::from_secs(30);
 enum Stage {
     Broker,
     Login,
+    Signers,
     Provisioners,
     Nodes,
+}
+
+impl Stage {
+    const ALL: [Self; 5] = [
+        Self::Broker,
+        Self::Login,
+        Self::Signers,
+        Self::Provisioners,
+        Self::Nodes,
+    ];
+
+    /// How long its programs may take until they are ready.
+    fn limit(self) -> Duration {
+        match self {
+            Self::Broker => BROKER_LIMIT,
+            Self::Login => LOGIN_LIMIT,
+            Self::Signers => SIGNERS_LIMIT,
+            Self::Provisioners => PROVISIONERS_LIMIT,
+            Self::Nodes => NODES_LIMIT,
+        }
+    }
+
+    /// Whether a cell is of use without it: its programs go on trying.
+    fn is_optional(self) -> bool {
+        match self {
+            Self::Broker | Self::Login => false,
+            Self::Signers | Self::Provisioners | Self::Nodes => true,
+        }
+    }
 }
 
 pub(super) async fn run(args: &Args, app: &App) -> Result<(), Failure> {
@@ -133,10 +164,11 @@ fn plan(
             plan.ours(&format!("broker-auth-{}", index + 1), "overlay-broker-auth")?
         {
             let (config, port) = (BROKER_AUTH_TOML, settings.admin_port(index));
-            let program = one_of_several(program, layout, config, index, port)?;
+            let program = one_of_several(program, layout, config, index, &admin(port))?;
             plan.programs.push((Stage::Login, program));
         }
     }
+    plan.signers(settings, layout)?;
     if settings.enrols() && !layout.path(PROVISIONER_JWT).exists() {
         app.output.warn(
             "the provisioner has no token and is not started; `overlay cell check` says what to do",
@@ -147,7 +179,7 @@ fn plan(
                 plan.ours(&format!("provisioner-{}", index + 1), "overlay-provisioner")?
             {
                 let (config, port) = (PROVISIONER_TOML, settings.provisioner_port(index));
-                let program = one_of_several(program, layout, config, index, port)?;
+                let program = one_of_several(program, layout, config, index, &admin(port))?;
                 plan.programs.push((Stage::Provisioners, program));
             }
         }
@@ -196,6 +228,24 @@ impl Plan<'_> {
         Ok(Some(Program::new(name, found)))
     }
 
+    fn signers(&mut self, settings: &Settings, layout: &Layout) -> Result<(), Failure> {
+        for index in 0..settings.run.aaa_signers {
+            let name = format!("aaa-signer-{}", index + 1);
+            let own = of_signer(index, AAA_JWT);
+            let has = |path: &str| layout.path(path).exists();
+            if ![SIGNER_JWT, LOGIN_JWT, own.as_str()].into_iter().all(has) {
+                self.app.output.warn(format!(
+                    "{name} lacks a token and is not started; `overlay cell check` says what to do"
+                ));
+            } else if let Some(program) = self.ours(&name, "overlay-aaa-signer")? {
+                let text = templates::aaa_signer_of(settings, layout, index);
+                let program = one_of_several(program, layout, AAA_TOML, index, &text)?;
+                self.programs.push((Stage::Signers, program));
+            }
+        }
+        Ok(())
+    }
+
     fn finish(self) -> Result<Vec<(Stage, Program)>, Failure> {
         match self.only.iter().find(|name| !self.names.contains(name)) {
             None => Ok(self.programs),
@@ -207,21 +257,25 @@ impl Plan<'_> {
     }
 }
 
-/// Number `index` of several programs of the same configuration: all but the first tell their health elsewhere.
+/// What an instance has otherwise than the first: where it tells its health.
+fn admin(port: u16) -> String {
+    format!("[admin]\nlisten = \"127.0.0.1:{port}\"\n")
+}
+
+/// Number `index` of several programs of the same configuration: all but the first have a second one, `differences`.
 fn one_of_several(
     program: Program,
     layout: &Layout,
     config: &str,
     index: u16,
-    port: u16,
+    differences: &str,
 ) -> anyhow::Result<Program> {
     let extra = layout.path(&format!("run/{}.toml", program.name()));
     let program = program.argument("--config").argument(layout.path(config));
     if index == 0 {
         return Ok(program);
     }
-    let text = format!("[admin]\nlisten = \"127.0.0.1:{port}\"\n");
-    write::file(&extra, SECRET, text.as_bytes(), Existing::Replace)?;
+    write::file(&extra, SECRET, differences.as_bytes(), Existing::Replace)?;
     Ok(program.argument("--config").argument(extra))
 }
 
@@ -286,12 +340,7 @@ impl Director<'_> {
             Identity::of(pid).ok_or_else(|| Failure::new("cannot find this process in /proc"))?;
         let since = now();
         let note = |text: String| self.app.output.note(text);
-        for stage in [
-            Stage::Broker,
-            Stage::Login,
-            Stage::Provisioners,
-            Stage::Nodes,
-        ] {
+        for stage in Stage::ALL {
             let names: Vec<String> = handles
                 .iter()
                 .filter(|(of, _)| *of == stage)
@@ -304,14 +353,8 @@ impl Director<'_> {
             for (_, handle) in handles.iter().filter(|(of, _)| *of == stage) {
                 handle.command(Command::Run);
             }
-            let limit = match stage {
-                Stage::Broker => BROKER_LIMIT,
-                Stage::Login => LOGIN_LIMIT,
-                Stage::Provisioners => PROVISIONERS_LIMIT,
-                Stage::Nodes => NODES_LIMIT,
-            };
             let started = tokio::time::Instant::now();
-            let mut ready = std::pin::pin!(self.expected.ready(stage, self.settings, limit));
+            let mut ready = std::pin::pin!(self.expected.ready(stage, self.settings));
             let outcome = loop {
                 tokio::select! {
                     outcome = &mut ready => break outcome,
@@ -320,17 +363,14 @@ impl Director<'_> {
                 }
             };
             self.save(process, since, handles)?;
-            match (stage, outcome) {
-                (_, Ok(())) => note(format!(
+            match outcome {
+                Ok(()) => note(format!(
                     "ready after {:.1} s: {}",
                     started.elapsed().as_secs_f32(),
                     names.join(", ")
                 )),
-                // They go on trying; the rest of the cell is of use without them.
-                (Stage::Provisioners | Stage::Nodes, Err(why)) => {
-                    self.app.output.warn(format!("{why:#}"));
-                }
-                (Stage::Broker | Stage::Login, Err(why)) => return Err(why.into()),
+                Err(why) if stage.is_optional() => self.app.output.warn(format!("{why:#}")),
+                Err(why) => return Err(why.into()),
             }
         }
         let shown = self.layout.root().display();
@@ -348,14 +388,9 @@ impl Director<'_> {
         }
     }
 
-    /// Stops nodes, then provisioners, then login services, then the broker.
+    /// Stops what was started last first.
     async fn stop(&self, handles: &mut [(Stage, Handle)]) {
-        for stage in [
-            Stage::Nodes,
-            Stage::Provisioners,
-            Stage::Login,
-            Stage::Broker,
-        ] {
+        for stage in Stage::ALL.into_iter().rev() {
             for (_, handle) in handles.iter().filter(|(of, _)| *of == stage) {
                 handle.command(Command::Stop);
             }

@@ -5,7 +5,7 @@ use nkeys::KeyPairType;
 use super::Check;
 use crate::commands::cell::keys;
 use crate::commands::cell::layout::{
-    ACCOUNT_KEY, BROKER_CONF, CALLOUT_KEY, CURVE_KEY, STREAMS_KEY,
+    AAA_KEY, ACCOUNT_KEY, BROKER_CONF, CALLOUT_KEY, CURVE_KEY, STREAMS_KEY,
 };
 
 impl Check<'_> {
@@ -22,14 +22,14 @@ impl Check<'_> {
         if let Some(curve) = self.curve() {
             self.same(CURVE_KEY, &curve, "xkey", &conf.values("xkey"));
         }
-        for path in [CALLOUT_KEY, STREAMS_KEY] {
+        for path in [CALLOUT_KEY, STREAMS_KEY, AAA_KEY] {
             if let Some(user) = self.nkey(path, &KeyPairType::User) {
                 self.same(path, &user, "auth_users", &conf.list("auth_users"));
                 self.same(path, &user, "users", &conf.values("nkey"));
             }
         }
         if self.findings.len() == before {
-            self.ok("keys of the login service and what the broker knows of them");
+            self.ok("keys of login service and signer and what the broker knows of them");
         }
     }
 

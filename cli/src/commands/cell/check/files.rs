@@ -5,12 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::Check;
 use crate::commands::cell::layout::{
-    ACCOUNT_KEY, BROKER_AUTH_TOML, BROKER_CERT, BROKER_CONF, BROKER_KEY, CA_CERT, CA_KEY,
-    CALLOUT_KEY, CELL, CLIENT_CONF, CLIENT_JWT, CLIENT_SEED, CLIENT_TOML, CURVE_KEY, DIRECTORIES,
-    ISSUER_PUBLIC, ISSUER_SEED, NODE_CLASSES, NODE_FACTS, NODE_JWT, NODE_SECRET, NODE_SEED,
-    NODE_TOML, OPEN_DIR, PROGRAM, PROVISIONER_DIRECTORIES, PROVISIONER_JWT, PROVISIONER_PASSWORD,
-    PROVISIONER_SEED, PROVISIONER_TOML, PROVISIONING_JWT, PUBLIC, SECRET, SITE_CONF, STREAMS_KEY,
-    SYSTEM_PASSWORD, TO_SIGN, of_node,
+    AAA_CERT, AAA_CERT_KEY, AAA_JWT, AAA_KEY, AAA_SEED, AAA_TOML, ACCOUNT_KEY, BROKER_AUTH_TOML,
+    BROKER_CERT, BROKER_CONF, BROKER_KEY, CA_CERT, CA_KEY, CALLOUT_KEY, CELL, CLIENT_CONF,
+    CLIENT_JWT, CLIENT_SEED, CLIENT_TOML, CLOSED_DIR, CURVE_KEY, DIRECTORIES, ISSUER_PUBLIC,
+    ISSUER_SEED, LOGIN_CONF, LOGIN_JWT, LOGIN_SEED, LOGIN_TOML, NODE_CLASSES, NODE_FACTS, NODE_JWT,
+    NODE_SECRET, NODE_SEED, NODE_TOML, OPEN_DIR, PROGRAM, PROVISIONER_DIRECTORIES, PROVISIONER_JWT,
+    PROVISIONER_PASSWORD, PROVISIONER_SEED, PROVISIONER_TOML, PROVISIONING_JWT, PUBLIC, SECRET,
+    SIGNER_DIRECTORIES, SIGNER_JWT, SIGNER_SEED, SITE_CONF, STREAMS_KEY, SYSTEM_PASSWORD, TO_SIGN,
+    USERS, of_node, of_signer,
 };
 use crate::commands::cell::templates::HELPERS;
 
@@ -24,7 +26,7 @@ enum Needed {
     No,
 }
 
-const FILES: [(&str, u32, Needed); 18] = [
+const FILES: [(&str, u32, Needed); 19] = [
     (CELL, PUBLIC, Needed::Yes),
     (ISSUER_SEED, SECRET, Needed::No),
     (ISSUER_PUBLIC, SECRET, Needed::Yes),
@@ -38,6 +40,7 @@ const FILES: [(&str, u32, Needed); 18] = [
     (ACCOUNT_KEY, SECRET, Needed::Yes),
     (CURVE_KEY, SECRET, Needed::Yes),
     (STREAMS_KEY, SECRET, Needed::Yes),
+    (AAA_KEY, SECRET, Needed::Yes),
     (PROVISIONER_PASSWORD, SECRET, Needed::Yes),
     (SYSTEM_PASSWORD, SECRET, Needed::Yes),
     (CLIENT_TOML, PUBLIC, Needed::Remade),
@@ -57,6 +60,17 @@ const PROVISIONER_FILES: [(&str, u32, Needed); 4] = [
     (PROVISIONER_SEED, SECRET, Needed::Yes),
     (NODE_SECRET, SECRET, Needed::Yes),
     (SITE_CONF, PUBLIC, Needed::Remade),
+];
+
+const SIGNER_FILES: [(&str, u32, Needed); 8] = [
+    (AAA_TOML, SECRET, Needed::Remade),
+    (SIGNER_SEED, SECRET, Needed::Yes),
+    (LOGIN_SEED, SECRET, Needed::Yes),
+    (AAA_CERT, PUBLIC, Needed::Remade),
+    (AAA_CERT_KEY, SECRET, Needed::Yes),
+    (USERS, SECRET, Needed::Remade),
+    (LOGIN_TOML, PUBLIC, Needed::Remade),
+    (LOGIN_CONF, PUBLIC, Needed::Remade),
 ];
 
 impl Check<'_> {
@@ -80,6 +94,20 @@ impl Check<'_> {
                 files.push((path.to_owned(), mode, needed));
             }
             tokens.extend([PROVISIONER_JWT, PROVISIONING_JWT].map(str::to_owned));
+        }
+        if self.settings.signs() {
+            for (path, mode) in SIGNER_DIRECTORIES {
+                self.directory(path, mode);
+            }
+            for (path, mode, needed) in SIGNER_FILES {
+                files.push((path.to_owned(), mode, needed));
+            }
+            tokens.extend([SIGNER_JWT, LOGIN_JWT].map(str::to_owned));
+            for index in 0..self.settings.run.aaa_signers {
+                self.directory(&of_signer(index, ""), CLOSED_DIR);
+                files.push((of_signer(index, AAA_SEED), SECRET, Needed::Yes));
+                tokens.push(of_signer(index, AAA_JWT));
+            }
         }
         for identity in &self.settings.run.nodes {
             self.directory(&format!("node/{identity}"), OPEN_DIR);

@@ -7,7 +7,8 @@ use std::process::Command;
 use super::Check;
 use crate::app::App;
 use crate::commands::cell::layout::{
-    BROKER_AUTH_TOML, BROKER_CONF, NODE_JWT, NODE_TOML, PROVISIONER_JWT, PROVISIONER_TOML, of_node,
+    AAA_JWT, AAA_TOML, BROKER_AUTH_TOML, BROKER_CONF, LOGIN_JWT, NODE_JWT, NODE_TOML,
+    PROVISIONER_JWT, PROVISIONER_TOML, SIGNER_JWT, of_node, of_signer,
 };
 use crate::commands::cell::programs::{self, Program};
 use crate::error::Failure;
@@ -31,6 +32,14 @@ impl Check<'_> {
             let provisioner = programs::ours("overlay-provisioner", app);
             if let Some(provisioner) = self.found("overlay-provisioner", provisioner) {
                 self.check_config(&provisioner, PROVISIONER_TOML);
+            }
+        }
+        let has = |path: &str| self.layout.path(path).exists();
+        let own = of_signer(0, AAA_JWT);
+        if self.settings.signs() && [SIGNER_JWT, LOGIN_JWT, &own].into_iter().all(has) {
+            let signer = programs::ours("overlay-aaa-signer", app);
+            if let Some(signer) = self.found("overlay-aaa-signer", signer) {
+                self.check_config(&signer, AAA_TOML);
             }
         }
         if self.settings.run.nodes.is_empty() {

@@ -1,7 +1,7 @@
 //! That the provisioner will be let in, and that new nodes will find and believe it.
 
+use overlay_tokens::Issuers;
 use overlay_tokens::claims::{ClientClaims, OverlayExtension, ProvisioningClaims};
-use overlay_tokens::{Issuers, Unverified};
 use time::OffsetDateTime;
 
 use super::Check;
@@ -9,23 +9,11 @@ use crate::commands::cell::layout::{
     BROKER_CERT, CA_CERT, NODE_SECRET, PROVISIONER_JWT, PROVISIONER_SEED, PROVISIONING_JWT,
 };
 use crate::commands::cell::tls;
-use crate::commands::cell::tokens::unix;
 
 impl Check<'_> {
     pub(super) fn provisioner(&mut self, issuers: &Issuers) {
-        let Some(text) = self.text(PROVISIONER_JWT) else {
+        let Some(token) = self.verified::<ClientClaims>(PROVISIONER_JWT, issuers) else {
             return;
-        };
-        let verified = Unverified::<ClientClaims>::decode(&text)
-            .map_err(|error| error.to_string())
-            .and_then(|token| {
-                token
-                    .verify(issuers, unix(self.now))
-                    .map_err(|error| error.to_string())
-            });
-        let token = match verified {
-            Err(why) => return self.refused(PROVISIONER_JWT, why),
-            Ok(token) => token,
         };
         if !token.granted().provisioner {
             let why = "it does not let its holder in as the provisioner".to_owned();
@@ -36,29 +24,12 @@ impl Check<'_> {
             return self.refused(PROVISIONER_JWT, why);
         }
         let what = format!("token of {}", token.callerid);
-        self.holder(
-            &what,
-            PROVISIONER_JWT,
-            PROVISIONER_SEED,
-            token.public_key().ok(),
-            token.expires_at(),
-        );
+        self.held(&what, PROVISIONER_JWT, PROVISIONER_SEED, &token);
     }
 
     pub(super) fn provisioning(&mut self, issuers: &Issuers) {
-        let Some(text) = self.text(PROVISIONING_JWT) else {
+        let Some(token) = self.verified::<ProvisioningClaims>(PROVISIONING_JWT, issuers) else {
             return;
-        };
-        let verified = Unverified::<ProvisioningClaims>::decode(&text)
-            .map_err(|error| error.to_string())
-            .and_then(|token| {
-                token
-                    .verify(issuers, unix(self.now))
-                    .map_err(|error| error.to_string())
-            });
-        let token = match verified {
-            Err(why) => return self.refused(PROVISIONING_JWT, why),
-            Ok(token) => token,
         };
         if let Some(secret) = self.text(NODE_SECRET)
             && secret != token.cht.expose()

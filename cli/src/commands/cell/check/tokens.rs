@@ -1,6 +1,6 @@
 //! That the tokens of the cell will be believed, and for how long.
 
-use overlay_tokens::claims::{ClientClaims, ServerClaims};
+use overlay_tokens::claims::{Claims, ClientClaims, ServerClaims};
 use overlay_tokens::{Issuers, Key, PublicKey, Unverified, Verified};
 use time::OffsetDateTime;
 
@@ -20,6 +20,9 @@ impl Check<'_> {
         if self.settings.enrols() {
             self.provisioner(&issuers);
             self.provisioning(&issuers);
+        }
+        if self.settings.signs() {
+            self.signers(&issuers);
         }
         for identity in &self.settings.run.nodes.clone() {
             self.node(identity, &issuers);
@@ -43,75 +46,78 @@ impl Check<'_> {
     }
 
     fn operator(&mut self, issuers: &Issuers) {
-        let Some(text) = self.text(CLIENT_JWT) else {
-            return;
-        };
-        let verified = Unverified::<ClientClaims>::decode(&text)
-            .map_err(|error| error.to_string())
-            .and_then(|token| {
-                token
-                    .verify(issuers, unix(self.now))
-                    .map_err(|error| error.to_string())
-            });
-        match verified {
-            Err(why) => self.refused(CLIENT_JWT, why),
-            Ok(token) => {
-                let what = format!("token of operator {}", token.callerid);
-                self.holder(
-                    &what,
-                    CLIENT_JWT,
-                    CLIENT_SEED,
-                    token.public_key().ok(),
-                    token.expires_at(),
-                );
-            }
+        if let Some(token) = self.verified::<ClientClaims>(CLIENT_JWT, issuers) {
+            let what = format!("token of operator {}", token.callerid);
+            self.held(&what, CLIENT_JWT, CLIENT_SEED, &token);
         }
     }
 
     fn node(&mut self, identity: &str, issuers: &Issuers) {
         let path = of_node(identity, NODE_JWT);
-        let Some(text) = self.text(&path) else { return };
-        let verified: Result<Verified<ServerClaims>, String> =
-            Unverified::<ServerClaims>::decode(&text)
-                .map_err(|error| error.to_string())
-                .and_then(|token| {
-                    token
-                        .verify(issuers, unix(self.now))
-                        .map_err(|error| error.to_string())
-                });
-        let token = match verified {
-            Err(why) => return self.refused(&path, why),
-            Ok(token) => token,
+        let Some(token) = self.verified::<ServerClaims>(&path, issuers) else {
+            return;
         };
         if token.identity != identity {
             let why = format!("it is the token of {}", token.identity);
             return self.refused(&path, why);
         }
+        self.collectives(&path, &token);
+        let what = format!("token of node {identity}");
+        self.held(&what, &path, &of_node(identity, NODE_SEED), &token);
+    }
+
+    /// That a token is for the collectives that the cell has.
+    pub(super) fn collectives(&mut self, path: &str, token: &ServerClaims) {
         if token.collectives != self.settings.collectives {
             let (has, wants) = (
                 token.collectives.join(", "),
                 self.settings.collectives.join(", "),
             );
-            let remedy = self.renew(&path);
+            let remedy = self.renew(path);
             self.warn(
-                &path,
+                path,
                 format!("it is for {has}, the cell has {wants}"),
                 remedy,
             );
         }
-        let what = format!("token of node {identity}");
-        let seed = of_node(identity, NODE_SEED);
+    }
+
+    /// The token in a file, unless it would not be believed, which is told; a missing file has been told.
+    pub(super) fn verified<C: Claims>(
+        &mut self,
+        path: &str,
+        issuers: &Issuers,
+    ) -> Option<Verified<C>> {
+        let text = self.text(path)?;
+        let why = match Unverified::<C>::decode(&text) {
+            Ok(token) => match token.verify(issuers, unix(self.now)) {
+                Ok(token) => return Some(token),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        self.refused(path, why);
+        None
+    }
+
+    /// That the key beside a good token is its holder's, and how long it is good.
+    pub(super) fn held<C: Claims>(
+        &mut self,
+        what: &str,
+        path: &str,
+        seed: &str,
+        token: &Verified<C>,
+    ) {
         self.holder(
-            &what,
-            &path,
-            &seed,
+            what,
+            path,
+            seed,
             token.public_key().ok(),
             token.expires_at(),
         );
     }
 
-    /// That the key beside a good token is its holder's, and how long it is good.
-    pub(super) fn holder(
+    fn holder(
         &mut self,
         what: &str,
         path: &str,

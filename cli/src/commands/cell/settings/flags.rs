@@ -26,9 +26,11 @@ pub(in crate::commands::cell) struct Flags {
     /// Address the broker listens on [default: 0.0.0.0]
     #[arg(long, value_name = "ADDRESS")]
     pub(in crate::commands::cell) listen: Option<IpAddr>,
-    /// Short for all ports: this, +1 websockets, +2 monitoring, +10 health of the login service, +30 of the provisioner
+    /// Short for all ports: this, +1 websockets, +2 monitoring, +3 HTTPS, +10 health of the login service, +30 of the
+    /// provisioner, +40 of the signer
     #[arg(long, value_name = "PORT",
-          conflicts_with_all = ["port", "websocket_port", "monitor_port", "admin_port", "provisioner_port"],
+          conflicts_with_all = ["port", "websocket_port", "monitor_port", "admin_port", "provisioner_port",
+                                "aaa_port", "https_port"],
           value_parser = clap::value_parser!(u16).range(1..=65_000))]
     pub(in crate::commands::cell) base_port: Option<u16>,
     /// Port for nodes and clients [default: 4222]
@@ -52,6 +54,15 @@ pub(in crate::commands::cell) struct Flags {
     /// Port of the provisioner's health and metrics, on loopback; further ones follow [default: 9821]
     #[arg(long, value_name = "PORT")]
     pub(in crate::commands::cell) provisioner_port: Option<u16>,
+    /// How many signers `up` starts; 0 for a cell that nobody logs in to [default: 1]
+    #[arg(long = "aaa-signer", value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=16))]
+    pub(in crate::commands::cell) aaa_signers: Option<u16>,
+    /// Port of the signer's health and metrics, on loopback; further ones follow [default: 9831]
+    #[arg(long, value_name = "PORT")]
+    pub(in crate::commands::cell) aaa_port: Option<u16>,
+    /// Port for login and signature by HTTPS; further ones follow [default: 8443]
+    #[arg(long, value_name = "PORT")]
+    pub(in crate::commands::cell) https_port: Option<u16>,
     /// Let events of unprovisioned nodes reach the fleet's account unvetted
     ///
     /// Only for a cell whose only provisioner is Choria's, which does not pass on what it has vetted. With it
@@ -121,6 +132,9 @@ impl Flags {
                 provisioners: 1,
                 provisioner_port: super::PROVISIONER_PORT,
                 raw_events: false,
+                aaa_signers: 1,
+                aaa_port: super::SIGNER_PORT,
+                https_port: super::HTTPS_PORT,
                 nodes: Vec::new(),
             },
         };
@@ -186,6 +200,24 @@ impl Flags {
             "run.provisioner_port",
             &mut run.provisioner_port,
             self.wanted_port(30, self.provisioner_port),
+        );
+        change(
+            &mut changes,
+            "run.aaa_signers",
+            &mut run.aaa_signers,
+            self.aaa_signers,
+        );
+        change(
+            &mut changes,
+            "run.aaa_port",
+            &mut run.aaa_port,
+            self.wanted_port(40, self.aaa_port),
+        );
+        change(
+            &mut changes,
+            "run.https_port",
+            &mut run.https_port,
+            self.wanted_port(3, self.https_port),
         );
         change(
             &mut changes,

@@ -63,33 +63,24 @@ impl Settings {
         if broker.websocket_port != 0 {
             ports.push(("broker.websocket_port", broker.websocket_port));
         }
-        if self
-            .run
-            .admin_port
-            .checked_add(self.run.broker_auth)
-            .is_none()
-        {
-            return Err(Failure::usage(
-                "run.admin_port leaves no ports for all login services",
-            ));
+        let run = &self.run;
+        for (name, first, count) in [
+            ("run.admin_port", run.admin_port, run.broker_auth),
+            (
+                "run.provisioner_port",
+                run.provisioner_port,
+                run.provisioners,
+            ),
+            ("run.aaa_port", run.aaa_port, run.aaa_signers),
+            ("run.https_port", run.https_port, run.aaa_signers),
+        ] {
+            let Some(end) = first.checked_add(count) else {
+                return Err(Failure::usage(format!(
+                    "{name} leaves no ports for all {count} of them"
+                )));
+            };
+            ports.extend((first..end).map(|port| (name, port)));
         }
-        ports.extend(
-            (0..self.run.broker_auth).map(|index| ("run.admin_port", self.admin_port(index))),
-        );
-        if self
-            .run
-            .provisioner_port
-            .checked_add(self.run.provisioners)
-            .is_none()
-        {
-            return Err(Failure::usage(
-                "run.provisioner_port leaves no ports for all provisioners",
-            ));
-        }
-        ports.extend(
-            (0..self.run.provisioners)
-                .map(|index| ("run.provisioner_port", self.provisioner_port(index))),
-        );
         for (index, (name, port)) in ports.iter().enumerate() {
             if *port == 0 {
                 return Err(Failure::usage(format!("{name} must not be 0")));
@@ -101,7 +92,7 @@ impl Settings {
             {
                 return Err(Failure::usage(format!("{name} and {other} are both {port}"))
                     .hint("choose other ports with --port, --websocket-port, --monitor-port, --admin-port, \
-                           --provisioner-port"));
+                           --provisioner-port, --aaa-port, --https-port"));
             }
         }
         Ok(())

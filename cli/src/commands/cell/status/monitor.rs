@@ -60,6 +60,7 @@ pub(in crate::commands::cell) enum Kind {
     Clients,
     Services,
     Provisioning,
+    Login,
     System,
     Other,
 }
@@ -76,6 +77,8 @@ impl Connection {
             "auth" => Kind::Services,
             "system" => Kind::System,
             "provisioning" => Kind::Provisioning,
+            "aaa" => Kind::Services,
+            "login" => Kind::Login,
             "choria" if !self.nkey.is_empty() || is_user_nkey(user) => Kind::Services,
             // Caller ids are `type=name`; an identity has no such sign.
             "choria" if user.contains('=') => Kind::Clients,
@@ -221,6 +224,8 @@ mod tests {
                 Kind::Services,
             ),
             ("auth", "U", Kind::Services),
+            ("aaa", "U", Kind::Services),
+            ("login", "login:8a88e3dd7409f195", Kind::Login),
             ("provisioning", "", Kind::Provisioning),
             ("system", "up=rip", Kind::System),
             ("$G", "x", Kind::Other),

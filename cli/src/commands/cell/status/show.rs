@@ -42,6 +42,9 @@ impl Status {
         for service in &self.login_services {
             line(service.line())?;
         }
+        for signer in &self.signers {
+            line(signer.line())?;
+        }
         for provisioner in &self.provisioners {
             line(provisioner.line())?;
         }
@@ -109,6 +112,7 @@ fn name(kind: Kind) -> &'static str {
         Kind::Clients => "clients",
         Kind::Services => "of the cell's services",
         Kind::Provisioning => "in provisioning",
+        Kind::Login => "of people who log in",
         Kind::System => "in the system account",
         Kind::Other => "other",
     }

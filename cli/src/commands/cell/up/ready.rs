@@ -21,6 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Expected {
     broker: bool,
     login_ports: Vec<u16>,
+    signer_ports: Vec<(u16, u16)>,
     provisioner_ports: Vec<u16>,
     nodes: BTreeSet<String>,
 }
@@ -34,12 +35,17 @@ impl Expected {
                 .map(|(_, program)| program.name())
         };
         let login: Vec<&str> = names(Stage::Login).collect();
+        let signers: Vec<&str> = names(Stage::Signers).collect();
         let provisioners: Vec<&str> = names(Stage::Provisioners).collect();
         Self {
             broker: names(Stage::Broker).next().is_some(),
             login_ports: (0..settings.run.broker_auth)
                 .filter(|index| login.contains(&format!("broker-auth-{}", index + 1).as_str()))
                 .map(|index| settings.admin_port(index))
+                .collect(),
+            signer_ports: (0..settings.run.aaa_signers)
+                .filter(|index| signers.contains(&format!("aaa-signer-{}", index + 1).as_str()))
+                .map(|index| (settings.aaa_port(index), settings.https_port(index)))
                 .collect(),
             provisioner_ports: (0..settings.run.provisioners)
                 .filter(|index| {
@@ -68,6 +74,10 @@ impl Expected {
                 .iter()
                 .map(|port| ("--admin-port", loopback, *port)),
         );
+        for (admin, https) in &self.signer_ports {
+            wanted.push(("--aaa-port", loopback, *admin));
+            wanted.push(("--https-port", broker.listen, *https));
+        }
         wanted.extend(
             self.provisioner_ports
                 .iter()
@@ -86,18 +96,16 @@ impl Expected {
     }
 
     /// Waits until all programs of a stage are ready.
-    pub(super) async fn ready(
-        &self,
-        stage: Stage,
-        settings: &Settings,
-        limit: Duration,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn ready(&self, stage: Stage, settings: &Settings) -> anyhow::Result<()> {
+        let limit = stage.limit();
+        let signer_ports: Vec<u16> = self.signer_ports.iter().map(|(admin, _)| *admin).collect();
         let mut last = None;
         let wait = async {
             loop {
                 let state = match stage {
                     Stage::Broker => broker(settings).await,
                     Stage::Login => services("login service", &self.login_ports).await,
+                    Stage::Signers => services("signer", &signer_ports).await,
                     Stage::Provisioners => services("provisioner", &self.provisioner_ports).await,
                     Stage::Nodes => self.nodes(settings).await,
                 };
