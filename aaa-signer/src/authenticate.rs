@@ -5,6 +5,7 @@ pub(crate) mod mapping;
 pub(crate) mod oidc;
 pub(crate) mod password;
 pub(crate) mod totp;
+pub(crate) mod trust;
 pub(crate) mod userlist;
 
 use std::collections::BTreeMap;
@@ -67,6 +68,8 @@ pub(crate) struct Person {
     pub tenant: Option<String>,
     /// How long the token is good; nothing: the login's default.
     pub validity: Option<Duration>,
+    /// Second factor that was proved, for the record.
+    pub factor: Option<&'static str>,
 }
 
 /// Why somebody was not recognised. The wire says nothing of it; log, metric and record do.

@@ -1,0 +1,490 @@
+//! One login from its arrival to its answer.
+
+
+use overlay_protocol::SecretText;
+use overlay_protocol::audit::{Data, Decision, Kind, LoginFacts, Reasons, TokenFacts};
+use overlay_protocol::signing::login::{
+    Begin, Begun, Continue, Continued, LoginRequest, MethodKind, begin_text, continue_text,
+    password_text,
+};
+use overlay_protocol::signing::{CANNOT_SIGN, LOGIN_FAILED};
+use overlay_runtime::err_chain;
+use overlay_tokens::{PublicKey, UnixTime};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::flow::{Next, Start, Step};
+use super::issuer::Issued;
+use super::proof::{Proof, Proved};
+use super::{Busy, From, Inner, LoginAnswer, Reason};
+use crate::audit::Entry;
+use crate::authenticate::userlist::MAX_NAME_BYTES;
+use crate::authenticate::{Attempt, Person, Refusal};
+
+/// Longest password, in bytes; it is never cut.
+const MAX_PASSWORD_BYTES: usize = 1024;
+/// Longest one-time code, in bytes.
+const MAX_OTP_BYTES: usize = 64;
+/// Longest kind, method and address of a begun login, together with what else is signed.
+const MAX_BEGIN_BYTES: usize = 4096;
+/// Longest further step.
+const MAX_CONTINUE_BYTES: usize = 32 * 1024;
+/// A used request is remembered for so long beyond its window.
+const REMEMBERED: u64 = 60;
+
+/// What is known of an attempt: for the log and the record.
+#[derive(Debug)]
+pub(super) struct Known {
+    from: From,
+    began: Instant,
+    now: UnixTime,
+    method: &'static str,
+    user: String,
+    key: Option<PublicKey>,
+    factor: Option<&'static str>,
+}
+
+/// What became of an attempt that was not refused on the way.
+type Outcome = Result<Issued, Refusal>;
+
+impl Known {
+    pub(super) fn new(from: From, user: String, now: UnixTime) -> Self {
+        Self {
+            from,
+            began: Instant::now(),
+            now,
+            method: "",
+            user,
+            key: None,
+            factor: None,
+        }
+    }
+
+    pub(super) fn from(&self) -> &From {
+        &self.from
+    }
+
+    pub(super) fn now(&self) -> UnixTime {
+        self.now
+    }
+}
+
+impl Inner {
+    pub(super) async fn password(
+        &self,
+        login: LoginRequest,
+        otp: Option<SecretText>,
+        from: From,
+    ) -> LoginAnswer {
+        let mut known = Known::new(from, login.username.clone(), self.now());
+        let outcome = self.try_password(login, otp, &mut known).await;
+        match self.conclude(known, outcome).await {
+            Ok(token) => LoginAnswer::Token(token),
+            Err(Reason::Issue) => LoginAnswer::CannotSign,
+            Err(reason) if reason.is_busy() => LoginAnswer::Busy,
+            Err(_) => LoginAnswer::Failed,
+        }
+    }
+
+    pub(super) async fn begin(&self, begin: Begin, from: From) -> Result<Begun, Busy> {
+        let mut known = Known::new(from, String::new(), self.now());
+        match self.try_begin(begin, &mut known).await {
+            Ok(begun) => Ok(begun),
+            Err(refusal) => Ok(Begun {
+                error: Some(refusal_text(self.refuse(known, refusal).await)?),
+                ..Begun::default()
+            }),
+        }
+    }
+
+    pub(super) async fn go_on(&self, step: Continue, from: From) -> Result<Continued, Busy> {
+        let mut known = Known::new(from, String::new(), self.now());
+        let outcome = match self.try_step(step, &mut known).await {
+            Ok(Step::Pending { seconds }) => {
+                return Ok(Continued {
+                    pending: Some(seconds),
+                    ..Continued::default()
+                });
+            }
+            Ok(Step::Person { method, person }) => {
+                known.method = method;
+                self.issue(&person, &mut known)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match self.conclude(known, outcome).await {
+            Ok(token) => Ok(Continued {
+                token: Some(token),
+                ..Continued::default()
+            }),
+            Err(reason) => Ok(Continued {
+                error: Some(refusal_text(reason)?),
+                ..Continued::default()
+            }),
+        }
+    }
+
+    async fn try_password(
+        &self,
+        login: LoginRequest,
+        otp: Option<SecretText>,
+        known: &mut Known,
+    ) -> Outcome {
+        self.admit(&known.from)?;
+        let _place = self
+            .admitted
+            .try_acquire()
+            .map_err(|_full| Reason::Busy)?;
+        let too_long = login.username.len() > MAX_NAME_BYTES
+            || login.password.expose().len() > MAX_PASSWORD_BYTES
+            || otp
+                .as_ref()
+                .is_some_and(|otp| otp.expose().len() > MAX_OTP_BYTES);
+        if too_long {
+            return Err(Reason::TooLong.into());
+        }
+        let proved = self.prove(
+            &login.timestamp,
+            &login.public_key,
+            &login.signature,
+            &password_text(
+                &login.timestamp,
+                &login.username,
+                login.password.expose(),
+            ),
+            known,
+        )?;
+        if !self.names.take(&login.username, self.elapsed_ms()) {
+            return Err(Reason::Rate.into());
+        }
+        let _pass = self
+            .gates
+            .enter(&login.username)
+            .await
+            .map_err(|_crowded| Reason::Busy)?;
+        let attempt = Attempt {
+            username: login.username,
+            password: login.password,
+            otp,
+            now: known.now,
+        };
+        let failures = self.memory.failures(&attempt.username).await;
+        if failures.is_locked(known.now.secs) {
+            for authenticator in &self.authenticators {
+                authenticator.pretend(&attempt).await;
+            }
+            return Err(Refusal::new(
+                Reason::Locked,
+                format!(
+                    "{}: {} in a row, for {} s more",
+                    Reason::Locked.message(),
+                    failures.count,
+                    failures.until.saturating_sub(known.now.secs)
+                ),
+            ));
+        }
+        let person = match self.authenticate(&attempt, known).await {
+            Ok(person) => person,
+            Err(refusal) => {
+                if refusal.reason.is_guess() {
+                    self.memory.failed(&attempt.username, self.lockout).await;
+                }
+                return Err(refusal);
+            }
+        };
+        self.use_up(&proved).await?;
+        if failures.count > 0 {
+            self.memory.forgive(&attempt.username).await;
+        }
+        self.issue(&person, known)
+    }
+
+    /// Asks the authenticators in their order; the first that knows the name decides.
+    async fn authenticate(
+        &self,
+        attempt: &Attempt,
+        known: &mut Known,
+    ) -> Result<Person, Refusal> {
+        let mut outcome = Err(Reason::Method.into());
+        for authenticator in &self.authenticators {
+            known.method = authenticator.name();
+            outcome = authenticator.authenticate(attempt).await;
+            match &outcome {
+                Err(refusal) if refusal.reason == Reason::UnknownUser => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        outcome
+    }
+
+    async fn try_begin(&self, begin: Begin, known: &mut Known) -> Result<Begun, Refusal> {
+        self.admit(&known.from)?;
+        let _place = self
+            .admitted
+            .try_acquire()
+            .map_err(|_full| Reason::Busy)?;
+        let length = begin.method.len() + begin.kind.len() + begin.redirect_uri.len();
+        if length > MAX_BEGIN_BYTES {
+            return Err(Reason::TooLong.into());
+        }
+        let proved = self.prove(
+            &begin.timestamp,
+            &begin.public_key,
+            &begin.signature,
+            &begin_text(
+                &begin.timestamp,
+                &begin.method,
+                &begin.kind,
+                &begin.redirect_uri,
+            ),
+            known,
+        )?;
+        let (method, kind) = self
+            .flows
+            .methods()
+            .into_iter()
+            .find(|(name, kind)| *name == begin.method && kind.as_str() == begin.kind)
+            .ok_or(Reason::Method)?;
+        known.method = method;
+        debug_assert!(kind != MethodKind::Password);
+        let start = Start {
+            method: begin.method,
+            kind,
+            redirect_uri: begin.redirect_uri,
+            public_key: proved.key,
+            now: known.now,
+        };
+        let issuer = self.keeper.current();
+        self.flows.begin(issuer.sealing(), &start).await
+    }
+
+    async fn try_step(&self, step: Continue, known: &mut Known) -> Result<Step, Refusal> {
+        self.admit(&known.from)?;
+        let _place = self
+            .admitted
+            .try_acquire()
+            .map_err(|_full| Reason::Busy)?;
+        let code = step.code.unwrap_or_default();
+        let state = step.state.unwrap_or_default();
+        if step.flow.len() + code.expose().len() + state.len() > MAX_CONTINUE_BYTES {
+            return Err(Reason::TooLong.into());
+        }
+        let proved = self.prove(
+            &step.timestamp,
+            &step.public_key,
+            &step.signature,
+            &continue_text(&step.timestamp, &step.flow, code.expose(), &state),
+            known,
+        )?;
+        let next = Next {
+            flow: step.flow,
+            code,
+            state,
+            public_key: proved.key,
+            now: known.now,
+        };
+        let issuer = self.keeper.current();
+        if let Some(method) = self.flows.method_of(&next.flow) {
+            known.method = method;
+        }
+        self.flows.finish(issuer.sealing(), &next).await
+    }
+
+    /// Takes one attempt of the source.
+    pub(super) fn admit(&self, from: &From) -> Result<(), Reason> {
+        if self.sources.take(&from.peer, self.elapsed_ms()) {
+            Ok(())
+        } else {
+            Err(Reason::Rate)
+        }
+    }
+
+    fn prove(
+        &self,
+        timestamp: &str,
+        public_key: &str,
+        signature: &str,
+        text: &str,
+        known: &mut Known,
+    ) -> Result<Proved, Reason> {
+        let proof = Proof {
+            timestamp,
+            public_key,
+            signature,
+        };
+        let proved = proof.check(text, self.window, known.now.secs)?;
+        known.key = Some(proved.key);
+        Ok(proved)
+    }
+
+    /// Lets a signed request through once. What is remembered tells nothing about the password that it covers.
+    async fn use_up(&self, proved: &Proved) -> Result<(), Refusal> {
+        let mut hash = Sha256::new();
+        hash.update(proved.key.as_bytes());
+        hash.update(proved.signature);
+        let key = format!("login.{}", hex::encode(hash.finalize()));
+        let window = self.window.back.saturating_add(self.window.ahead);
+        let seconds = u64::try_from(window).unwrap_or_default();
+        match self.memory.once(&key, seconds.saturating_add(REMEMBERED)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Reason::Replayed.into()),
+            Err(error) => Err(Refusal::new(Reason::Busy, err_chain(&error))),
+        }
+    }
+
+    fn issue(&self, person: &Person, known: &mut Known) -> Outcome {
+        known.user.clone_from(&person.name);
+        known.factor = person.factor;
+        let key = known.key.ok_or(Reason::NoKey)?;
+        self.keeper
+            .current()
+            .issue(person, key, &self.defaults, known.now)
+            .map_err(|error| Refusal::new(Reason::Issue, err_chain(&error)))
+    }
+
+    /// Records what became of an attempt, and lets the token go once the record is durable.
+    async fn conclude(&self, known: Known, outcome: Outcome) -> Result<String, Reason> {
+        let Issued { token, facts } = match outcome {
+            Ok(issued) => issued,
+            Err(refusal) => return Err(self.refuse(known, refusal).await),
+        };
+        let (user, caller, jti) = (
+            known.user.clone(),
+            facts.callerid.clone(),
+            facts.jti.clone(),
+        );
+        let entry = self.entry(&known, None, Some(facts));
+        if let Err(error) = self.audit.record(entry).await {
+            tracing::error!(error = %err_chain(&error), user, "a login is refused, since its record is not durable");
+            self.answered(&known, Some(Reason::Audit));
+            return Err(Reason::Audit);
+        }
+        tracing::info!(
+            user,
+            caller,
+            jti,
+            method = known.method,
+            via = known.from.via.label(),
+            peer = known.from.peer,
+            "logged in"
+        );
+        self.answered(&known, None);
+        Ok(token)
+    }
+
+    /// Records a refusal. It is one whatever becomes of its record.
+    async fn refuse(&self, known: Known, refusal: Refusal) -> Reason {
+        let reason = refusal.reason;
+        tracing::warn!(
+            user = ?shown(&known.user),
+            reason = reason.code(),
+            message = %refusal,
+            method = known.method,
+            via = known.from.via.label(),
+            peer = known.from.peer,
+            "login refused"
+        );
+        let entry = self.entry(&known, Some(refusal), None);
+        if let Err(error) = self.audit.record(entry).await {
+            tracing::error!(error = %err_chain(&error), "the record of a refused login is not durable");
+        }
+        self.answered(&known, Some(reason));
+        reason
+    }
+
+    fn answered(&self, known: &Known, refused: Option<Reason>) {
+        let method = if known.method.is_empty() {
+            // Refused before anybody was asked: the original counts it for its only authenticator.
+            self.authenticators
+                .first()
+                .map_or("none", |authenticator| authenticator.name())
+        } else {
+            known.method
+        };
+        self.metrics
+            .answered(known.from.via, method, refused, known.began.elapsed());
+    }
+
+    fn entry(&self, known: &Known, refusal: Option<Refusal>, token: Option<TokenFacts>) -> Entry {
+        let decision = match &refusal {
+            None => Decision::Allow,
+            Some(_) => Decision::Deny,
+        };
+        let reasons = match refusal {
+            None => Reasons {
+                reason: "authenticated".to_owned(),
+                ..Reasons::default()
+            },
+            Some(refusal) => Reasons {
+                reason: refusal.reason.code().to_owned(),
+                message: refusal.message,
+                ..Reasons::default()
+            },
+        };
+        let login = LoginFacts {
+            method: known.method.to_owned(),
+            user: known.user.clone(),
+            factor: known.factor.map(str::to_owned),
+            public_key: known.key.map(|key| key.to_string()).unwrap_or_default(),
+        };
+        let callerid = token
+            .as_ref()
+            .map(|token| token.callerid.clone())
+            .unwrap_or_default();
+        self.record(Kind::Login, decision, reasons, known, |data| {
+            data.callerid = callerid;
+            data.token = token;
+            data.login = Some(login);
+        })
+    }
+
+    pub(super) fn record(
+        &self,
+        kind: Kind,
+        decision: Decision,
+        reasons: Reasons,
+        known: &Known,
+        more: impl FnOnce(&mut Data),
+    ) -> Entry {
+        let mut data = Data {
+            action: Some(decision),
+            site: self.site.clone(),
+            time: known.now.secs,
+            decision: Some(reasons),
+            via: known.from.via.label().to_owned(),
+            peer: known.from.peer.clone(),
+            ..Data::default()
+        };
+        more(&mut data);
+        Entry { kind, data }
+    }
+
+    pub(super) fn now(&self) -> UnixTime {
+        self.clock.now().into()
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What the wire says of a refusal: never why.
+fn refusal_text(reason: Reason) -> Result<String, Busy> {
+    if reason.is_busy() {
+        return Err(Busy);
+    }
+    Ok(match reason {
+        Reason::Issue => CANNOT_SIGN,
+        _ => LOGIN_FAILED,
+    }
+    .to_owned())
+}
+
+/// The beginning of a name that somebody sent.
+fn shown(name: &str) -> &str {
+    let mut end = name.len().min(MAX_NAME_BYTES);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name.get(..end).unwrap_or_default()
+}

@@ -1,0 +1,267 @@
+//! Logins over the broker: a NATS service in the account of the login and signing service.
+//!
+//! People who have yet to log in are in an account of their own, from which nothing but these subjects leads here. The broker
+//! makes the subject of the answer, and says in a header of its own from which address the question came.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::service::endpoint::Endpoint;
+use async_nats::service::error::Error as ServiceError;
+use async_nats::service::{Request, ServiceExt as _};
+use async_nats::{Client, Message};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use overlay_protocol::signing::LOGIN_FAILED;
+use overlay_protocol::signing::login::{
+    Begin, Continue, LoginRequest, LoginResponse, Logout, PasswordLogin,
+};
+use overlay_protocol::signing::CANNOT_SIGN;
+use overlay_runtime::{CancellationToken, Tasks};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{From, LoginAnswer, LoginService, LogoutAnswer};
+use crate::via::Via;
+
+/// Name of the NATS service.
+const NAME: &str = "overlay-login";
+/// One of the instances gets each question.
+const QUEUE: &str = "overlay-login";
+/// What comes before the verbs.
+const GROUP: &str = "overlay.login.v1";
+/// Questions that are worked on at a time.
+const AT_A_TIME: usize = 256;
+/// Longest question, in bytes.
+const MAX_BYTES: usize = 64 * 1024;
+/// An answer is due within this time.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What the subject of an answer begins with when the question came from the account of those who log in.
+const MAPPED: &str = "_R_.";
+/// What it begins with when the question came from the account of the service itself.
+const INBOX: &str = "_INBOX.";
+/// Header in which the broker says from where a question of another account came.
+const REQUEST_INFO: &str = "Nats-Request-Info";
+
+#[derive(Debug, Clone, Copy)]
+enum Verb {
+    Methods,
+    Password,
+    Begin,
+    Continue,
+    Logout,
+}
+
+impl Verb {
+    const ALL: [Self; 5] = [
+        Self::Methods,
+        Self::Password,
+        Self::Begin,
+        Self::Continue,
+        Self::Logout,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Methods => "methods",
+            Self::Password => "password",
+            Self::Begin => "begin",
+            Self::Continue => "continue",
+            Self::Logout => "logout",
+        }
+    }
+}
+
+/// What the broker says of who asks.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RequestInfo {
+    host: String,
+}
+
+/// Subscribes, and answers until the shutdown.
+pub(super) async fn serve(
+    login: LoginService,
+    client: Client,
+    tasks: &Tasks,
+    shutdown: &CancellationToken,
+) -> Result<(), async_nats::Error> {
+    let service = client
+        .service_builder()
+        .description("Logs people in: methods, password, begin, continue, logout")
+        .queue_group(QUEUE)
+        .start(NAME, env!("CARGO_PKG_VERSION"))
+        .await?;
+    let group = service.group(GROUP);
+    let places = Arc::new(Semaphore::new(AT_A_TIME));
+    for verb in Verb::ALL {
+        let endpoint = group.endpoint(verb.name()).await?;
+        let responder = Responder {
+            login: login.clone(),
+            verb,
+            places: Arc::clone(&places),
+            tasks: tasks.clone(),
+        };
+        let shutdown = shutdown.clone();
+        tasks.spawn("login responder", async move {
+            responder.answer(endpoint, &shutdown).await;
+            Ok(())
+        });
+    }
+    let shutdown = shutdown.clone();
+    // The handle answers who asks about the service, as long as it is there.
+    tasks.spawn("login service", async move {
+        shutdown.cancelled().await;
+        drop(service.stop().await);
+        Ok(())
+    });
+    Ok(())
+}
+
+#[derive(Debug, Clone)]
+struct Responder {
+    login: LoginService,
+    verb: Verb,
+    places: Arc<Semaphore>,
+    tasks: Tasks,
+}
+
+impl Responder {
+    async fn answer(self, mut endpoint: Endpoint, shutdown: &CancellationToken) {
+        while let Some(Some(request)) = shutdown.run_until_cancelled(endpoint.next()).await {
+            let Some(from) = from(&request.message) else {
+                // The subject of the answer is whoever's asks, and we may publish more than they.
+                self.login.inner.metrics.dropped("reply_subject");
+                continue;
+            };
+            match Arc::clone(&self.places).try_acquire_owned() {
+                Ok(place) => {
+                    let responder = self.clone();
+                    self.tasks.spawn_job("login question", async move {
+                        responder.one(request, from, place).await;
+                    });
+                }
+                Err(_full) => respond(&request, Err(busy())).await,
+            }
+        }
+        drop(endpoint.stop().await);
+    }
+
+    async fn one(self, request: Request, from: From, place: OwnedSemaphorePermit) {
+        let answer = if request.message.payload.len() > MAX_BYTES {
+            Err(malformed("the question is too long"))
+        } else {
+            match tokio::time::timeout(PATIENCE, self.decide(&request.message, from)).await {
+                Ok(answer) => answer,
+                Err(_late) => Err(busy()),
+            }
+        };
+        respond(&request, answer).await;
+        drop(place);
+    }
+
+    async fn decide(&self, message: &Message, from: From) -> Result<Bytes, ServiceError> {
+        match self.verb {
+            Verb::Methods => encode(&self.login.methods()),
+            Verb::Password => {
+                let PasswordLogin { login, otp } = decode(message)?;
+                encode(&self.password(login, otp, from).await?)
+            }
+            Verb::Begin => {
+                let begin: Begin = decode(message)?;
+                encode(&self.login.begin(begin, from).await.map_err(|_| busy())?)
+            }
+            Verb::Continue => {
+                let step: Continue = decode(message)?;
+                encode(
+                    &self
+                        .login
+                        .continue_(step, from)
+                        .await
+                        .map_err(|_| busy())?,
+                )
+            }
+            Verb::Logout => {
+                let logout: Logout = decode(message)?;
+                match self.login.logout(logout, from).await {
+                    LogoutAnswer::Done => encode(&LoginResponse::default()),
+                    LogoutAnswer::Failed => encode(&refused(LOGIN_FAILED)),
+                    LogoutAnswer::Busy => Err(busy()),
+                }
+            }
+        }
+    }
+
+    async fn password(
+        &self,
+        login: LoginRequest,
+        otp: Option<overlay_protocol::SecretText>,
+        from: From,
+    ) -> Result<LoginResponse, ServiceError> {
+        match self.login.password(login, otp, from).await {
+            LoginAnswer::Token(token) => Ok(LoginResponse {
+                token,
+                error: String::new(),
+            }),
+            LoginAnswer::Failed => Ok(refused(LOGIN_FAILED)),
+            LoginAnswer::CannotSign => Ok(refused(CANNOT_SIGN)),
+            LoginAnswer::Busy => Err(busy()),
+        }
+    }
+}
+
+/// Who asks, when the answer goes where answers to them may go.
+fn from(message: &Message) -> Option<From> {
+    let reply = message.reply.as_ref()?.as_str();
+    let plain = !reply.contains(['*', '>', ' ']);
+    let peer = if plain && reply.starts_with(MAPPED) {
+        let info = message.headers.as_ref()?.get(REQUEST_INFO)?;
+        let info: RequestInfo = serde_json::from_str(info.as_str()).ok()?;
+        info.host
+    } else if plain && reply.starts_with(INBOX) {
+        "broker".to_owned()
+    } else {
+        return None;
+    };
+    Some(From {
+        via: Via::Broker,
+        peer,
+    })
+}
+
+async fn respond(request: &Request, answer: Result<Bytes, ServiceError>) {
+    if let Err(error) = request.respond(answer).await {
+        tracing::warn!(%error, "an answer of the login service was not sent");
+    }
+}
+
+fn decode<T: DeserializeOwned>(message: &Message) -> Result<T, ServiceError> {
+    serde_json::from_slice(&message.payload).map_err(|_malformed| malformed("no such JSON"))
+}
+
+fn encode(answer: &impl Serialize) -> Result<Bytes, ServiceError> {
+    serde_json::to_vec(answer)
+        .map(Bytes::from)
+        .map_err(|_impossible| malformed("no answer"))
+}
+
+fn refused(error: &str) -> LoginResponse {
+    LoginResponse {
+        token: String::new(),
+        error: error.to_owned(),
+    }
+}
+
+fn busy() -> ServiceError {
+    ServiceError {
+        status: "too much is to be done at present, try again".to_owned(),
+        code: 503,
+    }
+}
+
+fn malformed(status: &str) -> ServiceError {
+    ServiceError {
+        status: status.to_owned(),
+        code: 400,
+    }
+}
