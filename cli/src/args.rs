@@ -94,6 +94,8 @@ pub(crate) enum Command {
     Whoami(commands::whoami::Args),
     /// End the session
     Logout(commands::logout::Args),
+    /// Keep the users of the login service
+    User(commands::user::Args),
     /// Make, check, start and inspect a cell
     Cell(commands::cell::Args),
     /// Make and read keys and tokens

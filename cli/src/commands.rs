@@ -15,6 +15,7 @@ pub(crate) mod plugin;
 pub(crate) mod provision;
 pub(crate) mod reprovision;
 pub(crate) mod req;
+pub(crate) mod user;
 pub(crate) mod whoami;
 
 pub(crate) use self::jwt::{now, span};
@@ -37,6 +38,7 @@ pub(crate) async fn run(command: Command, app: &App) -> Result<(), Failure> {
         Command::Login(args) => Box::pin(login::run(*args, app)).await,
         Command::Whoami(args) => whoami::run(&args, app),
         Command::Logout(args) => logout::run(args, app).await,
+        Command::User(args) => Box::pin(user::run(args, app)).await,
         Command::Cell(args) => cell::run(args, app).await,
         Command::Jwt(args) => jwt::run(args, app).await,
         Command::Completion(args) => completion::run(&args, app),
