@@ -18,13 +18,17 @@ use overlay_runtime::nats;
 use overlay_runtime::{Clock, Fault, FileConfig, Secrets, Settings};
 use overlay_tokens::Issuers;
 
-pub use audit::Audit;
+pub use audit::{Audit, AuditSpool, AuditStream, Checkpoints, OriginalForm};
 pub use http::{Http, HttpLimits, TlsFiles};
-pub use keys::{Delegator, Keys, KeysError};
-pub use login::Login;
+pub use keys::{Delegator, Keys, KeysError, ServerIdentity};
+pub use login::{IssuerFiles, Limits as LoginLimits, Login, Userlist};
+pub(crate) use login::{
+    AskUserinfo, ClientAuthentication, Find, FlowKind, GroupSearch, Ldap, Oidc, Users,
+    is_confidential,
+};
 pub use policy::{Authorizer, Policy};
 pub use raw::RawConfig;
-pub use signer::Signer;
+pub use signer::{MAX_REQUEST_BYTES, Signer};
 pub use tenants::Tenants;
 
 /// Where metrics and readiness are served unless set.
@@ -77,6 +81,7 @@ impl FileConfig for Config {
 
     fn reference() -> String {
         let admin = RawAdmin::reference(ADMIN);
+        let login = login::reference();
         [
             include_str!("config/reference.toml"),
             "\n",
@@ -86,7 +91,7 @@ impl FileConfig for Config {
             "\n",
             tenants::REFERENCE,
             "\n",
-            login::REFERENCE,
+            &login,
             "\n",
             audit::REFERENCE,
             "\n",
@@ -118,6 +123,15 @@ impl FileConfig for Config {
         let now = Clock::system().now().into();
         if let Err(errors) = Keys::load(self, secrets, now) {
             faults.extend(errors.into_iter().map(KeysError::into_fault));
+        }
+        if let Some(connection) = self.audit.connection(self.broker.as_ref()) {
+            faults.extend(connection.inspect(secrets));
+        }
+        if let Some(login) = &self.login {
+            faults.extend(login.inspect(&self.issuers, secrets, now));
+        }
+        if let Some(http) = &self.http {
+            faults.extend(http.inspect(secrets));
         }
         faults
     }

@@ -1,12 +1,24 @@
 //! Whether a request is signed: every rule of it, without clock, disk and broker.
+//!
+//! ```text
+//! Submission ── token ── signature over the bytes ── request ── message ── tenant ── policy ──> Decision
+//! ```
 
+mod decision;
+mod judge;
 mod reason;
+mod rules;
+
+use std::fmt;
 
 use bytes::Bytes;
 
 use crate::via::Via;
 
+pub use decision::{Approved, Authority, Decision};
+pub use judge::Judge;
 pub use reason::Reason;
+pub use rules::Rules;
 
 /// A request that somebody wants to have signed.
 #[derive(Clone)]
@@ -23,8 +35,9 @@ pub struct Submission {
     pub peer: String,
 }
 
-impl std::fmt::Debug for Submission {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Submission {
+    // A token with its key is a login: keep it out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Submission")
             .field("token_bytes", &self.token.len())
             .field("request_bytes", &self.request.len())
@@ -34,3 +47,6 @@ impl std::fmt::Debug for Submission {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

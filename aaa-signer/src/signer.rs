@@ -1,12 +1,55 @@
 //! Signs what was decided, once the record of it is durable.
 
-use bytes::Bytes;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use crate::sign::{Reason, Submission};
+use bytes::Bytes;
+use overlay_protocol::audit::Kind;
+use overlay_protocol::envelope::v2::SecureRequest;
+use overlay_runtime::{Clock, err_chain};
+use overlay_tokens::UnixTime;
+use overlay_tokens::claims::ClientClaims;
+use prometheus::IntGauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::audit::{Audit, Entry};
+use crate::config::Delegator;
+use crate::keyring::Keyring;
+use crate::login::Revocations;
+use crate::metrics::Metrics;
+use crate::sign::{Decision, Judge, Reason, Submission};
 
 /// Decides, records and signs.
 #[derive(Debug)]
-pub struct Signer {}
+pub struct Signer {
+    judge: Judge,
+    keyring: Keyring,
+    audit: Audit,
+    revocations: Revocations,
+    clock: Clock,
+    metrics: Metrics,
+    places: Arc<Semaphore>,
+}
+
+/// What a signer works with.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// The rules.
+    pub(crate) judge: Judge,
+    /// Who signs.
+    pub(crate) keyring: Keyring,
+    /// Where it is recorded.
+    pub(crate) audit: Audit,
+    /// Tokens that are no longer good.
+    pub(crate) revocations: Revocations,
+    /// The time.
+    pub(crate) clock: Clock,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
+    /// Requests that are worked on at a time.
+    pub(crate) in_flight: usize,
+}
 
 /// A request was not signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +58,27 @@ pub struct Denied {
     pub reason: Reason,
 }
 
+/// Leave to work on one request; given back however the work ends.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    in_flight: IntGauge,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.in_flight.dec();
+    }
+}
+
 impl Denied {
+    /// Nobody asked for a signature.
+    pub(crate) fn not_asked() -> Self {
+        Self {
+            reason: Reason::Request,
+        }
+    }
+
     /// Whether the same request may be signed when less is to be done.
     pub fn is_busy(self) -> bool {
         self.reason == Reason::Busy
@@ -23,16 +86,163 @@ impl Denied {
 }
 
 impl Signer {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            judge: parts.judge,
+            keyring: parts.keyring,
+            audit: parts.audit,
+            revocations: parts.revocations,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            places: Arc::new(Semaphore::new(parts.in_flight)),
+        }
+    }
+
     /// Decides about a request, records the decision, and signs what is allowed: the text of a secure request.
     ///
     /// # Errors
     ///
     /// When it is denied, or cannot be recorded.
-    #[expect(clippy::unused_async, reason = "the skeleton")]
     pub async fn sign(&self, submission: Submission) -> Result<Bytes, Denied> {
-        drop(submission);
-        Err(Denied {
-            reason: Reason::Busy,
+        let Some(place) = self.place() else {
+            return Err(self.refuse(&submission));
+        };
+        self.sign_at(place, submission).await
+    }
+
+    /// Leave to work on one more request; nothing when there is too much to do.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let in_flight = self.metrics.in_flight.clone();
+        in_flight.inc();
+        Some(Place {
+            _permit: permit,
+            in_flight,
         })
+    }
+
+    /// Counts a request for which there was no place.
+    pub(crate) fn refuse(&self, submission: &Submission) -> Denied {
+        let reason = Reason::Busy;
+        self.metrics.answered(submission.via, Err(reason));
+        Denied { reason }
+    }
+
+    /// As [`Self::sign`], with leave.
+    pub(crate) async fn sign_at(
+        &self,
+        place: Place,
+        submission: Submission,
+    ) -> Result<Bytes, Denied> {
+        let started = Instant::now();
+        let answer = self.work(&submission).await;
+        drop(place);
+        self.metrics
+            .seconds(submission.via)
+            .observe(started.elapsed().as_secs_f64());
+        self.metrics.answered(
+            submission.via,
+            answer.as_ref().map(|_signed| ()).map_err(|reason| *reason),
+        );
+        answer.map_err(|reason| Denied { reason })
+    }
+
+    async fn work(&self, submission: &Submission) -> Result<Bytes, Reason> {
+        let now = UnixTime::from(self.clock.now());
+        let keys = self.keyring.current();
+        let delegator = keys
+            .delegator
+            .as_ref()
+            .filter(|delegator| delegator.is_good_at(now));
+        let decision = self.decide(submission, delegator.is_some(), now);
+        self.metrics.decided(&decision);
+        let data = decision.data(submission, &self.judge.rules().site, now.secs);
+        tell(&decision, &data.callerid, submission);
+        let entry = Entry {
+            kind: Kind::Signature,
+            data,
+        };
+        // From here on the caller learns what the record says, or that there is none.
+        let recorded = self.audit.record(entry).await;
+        if let Err(error) = &recorded {
+            tracing::error!(
+                error = err_chain(error),
+                reason = decision.reason(),
+                "the record of a decision was not made durable; nothing is signed"
+            );
+        }
+        let approved = decision.verdict?;
+        recorded.map_err(|_told| Reason::Audit)?;
+        let delegator = delegator.ok_or(Reason::Fault)?;
+        Ok(delegator.sign(approved.request))
+    }
+
+    /// The decision, whatever happens on the way to it.
+    fn decide(&self, submission: &Submission, has_delegator: bool, now: UnixTime) -> Decision {
+        if !has_delegator {
+            return Decision::fault("the delegator's token has expired");
+        }
+        let is_revoked = |claims: &ClientClaims| {
+            self.revocations.is_revoked(&claims.standard.jti)
+                || chain_issuer(&claims.standard.iss)
+                    .is_some_and(|id| self.revocations.is_revoked(id))
+        };
+        let decided =
+            catch_unwind(AssertUnwindSafe(|| self.judge.decide(submission, &is_revoked, now)));
+        decided.unwrap_or_else(|_panic| {
+            tracing::error!("a request made this service panic; it is denied");
+            Decision::fault("a fault of this service")
+        })
+    }
+}
+
+impl Delegator {
+    /// Whether nodes take what is signed at `now`.
+    pub fn is_good_at(&self, now: UnixTime) -> bool {
+        self.expires_at.is_none_or(|expires| now.is_before(expires))
+    }
+
+    /// Signs; caller and signer are this delegator until the client puts its own token in as the caller.
+    pub fn sign(&self, request: Vec<u8>) -> Bytes {
+        let secure = SecureRequest {
+            signature: self.key.sign(&request).to_vec(),
+            request,
+            caller: self.token.to_string(),
+            signer: Some(self.token.to_string()),
+        };
+        secure.encode().into()
+    }
+}
+
+/// The id of the chain issuer's token, from the issuer that a token names.
+fn chain_issuer(iss: &str) -> Option<&str> {
+    let (id, _key) = iss.strip_prefix("C-")?.split_once('.')?;
+    Some(id)
+}
+
+fn tell(decision: &Decision, callerid: &str, submission: &Submission) {
+    let agent = decision.target.as_ref().map(|target| target.agent.as_str());
+    let action = decision.target.as_ref().map(|target| target.action.as_str());
+    let (via, peer) = (submission.via.label(), submission.peer.as_str());
+    match &decision.verdict {
+        Ok(approved) => tracing::debug!(
+            request = approved.id,
+            caller = callerid,
+            agent,
+            action,
+            via,
+            "request allowed"
+        ),
+        Err(reason) => tracing::info!(
+            reason = reason.label(),
+            why = decision.message,
+            caller = callerid,
+            proved = decision.caller.is_some(),
+            agent,
+            action,
+            via,
+            peer,
+            "request denied"
+        ),
     }
 }

@@ -35,6 +35,10 @@ pub(super) fn check(raw: RawConfig) -> Result<Config, Vec<Fault>> {
     let tenants = raw.tenants.check("tenants", found);
     let login = raw.login.and_then(|login| login.check("login", found));
     let audit = raw.audit.check("audit", found);
+    if identity.is_none() && audit.as_ref().is_some_and(|audit| audit.name.is_none()) {
+        let fault = Fault::new("audit.name", "is missing, and there is no [identity]");
+        found.push(fault.remedy("name the chain of the records of this instance"));
+    }
     let http = raw.http.and_then(|http| http.check("http", found));
     let admin = raw.admin.check("admin", Some(ADMIN), found);
     let log = raw.log.check("log", found);

@@ -1,14 +1,16 @@
-//! The keys that the configuration names, read and checked: who this service is, who signs, who issues.
+//! The keys that the configuration names, read and checked: who this service is, and who signs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use overlay_protocol::id::{Identity, NameError};
 use overlay_runtime::{Fault, SecretError, Secrets, err_chain};
+use overlay_tokens::audit::{Sealer, SealerError};
 use overlay_tokens::claims::{ClientClaims, ServerClaims};
+use overlay_tokens::delegator::{self, DelegatorError};
 use overlay_tokens::file::{self, FileError};
-use overlay_tokens::issue::{ChainIssuer, IssueError};
 use overlay_tokens::own::{Holder, OwnError};
-use overlay_tokens::{DecodeError, Issuers, Key, KeyError, UnixTime, Unverified, Verified, VerifyError};
+use overlay_tokens::{DecodeError, Issuers, Key, KeyError, UnixTime, Unverified, VerifyError};
 
 use super::{Config, TokenFiles};
 
@@ -16,11 +18,20 @@ use super::{Config, TokenFiles};
 #[derive(Debug)]
 pub struct Keys {
     /// The server token of this instance with its key; nothing when nobody asks for it.
-    pub server: Option<Holder>,
+    pub server: Option<ServerIdentity>,
     /// Who signs requests; nothing when nothing is signed.
     pub delegator: Option<Delegator>,
-    /// Who signs the tokens of those who log in; nothing when nobody does.
-    pub issuer: Option<ChainIssuer>,
+}
+
+/// Who this instance is to the cell.
+#[derive(Debug)]
+pub struct ServerIdentity {
+    /// Its name, and that of the chain of its records.
+    pub identity: Identity,
+    /// Its token with its key.
+    pub holder: Holder,
+    /// Signs the chain of records.
+    pub sealer: Arc<Sealer>,
 }
 
 /// Who signs requests for others.
@@ -60,11 +71,11 @@ enum Problem {
     #[error(transparent)]
     Own(#[from] OwnError),
     #[error(transparent)]
-    Issue(#[from] IssueError),
-    #[error("the token lacks the permission `{0}`")]
-    Permission(&'static str),
-    #[error("the key whose seed is configured is not the token's")]
-    OtherKey,
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Sealer(#[from] SealerError),
+    #[error(transparent)]
+    Delegator(#[from] DelegatorError),
 }
 
 impl KeysError {
@@ -106,31 +117,17 @@ impl Named<'_> {
         }
     }
 
-    /// A client token with its key, verified.
-    fn client(
-        &self,
-        issuers: &Issuers,
-        secrets: &Secrets,
-        now: UnixTime,
-    ) -> Result<(Verified<ClientClaims>, Key), KeysError> {
-        let text = self.token()?;
-        let key = self.seed(secrets)?;
-        let token = Unverified::<ClientClaims>::decode(&text)
-            .map_err(|error| self.token_fault(error))?
-            .verify(issuers, now)
-            .map_err(|error| self.token_fault(error))?;
-        let public = token
-            .public_key()
-            .map_err(|error| self.token_fault(error))?;
-        if public == key.public() {
-            Ok((token, key))
-        } else {
-            Err(self.token_fault(Problem::OtherKey))
-        }
-    }
 }
 
 impl Keys {
+    /// When the first of the tokens expires, in Unix seconds.
+    pub(crate) fn expires_at(&self) -> Option<i64> {
+        let server = self.server.as_ref();
+        let server = server.and_then(|server| server.holder.expires_at());
+        let delegator = self.delegator.as_ref().and_then(|delegator| delegator.expires_at);
+        [server, delegator].into_iter().flatten().min()
+    }
+
     /// Reads all keys, and checks what each may do.
     ///
     /// # Errors
@@ -145,12 +142,7 @@ impl Keys {
                 .ok()
         });
         let delegator = config.signer.as_ref().and_then(|signer| {
-            delegator(&signer.delegator, &config.issuers, secrets, now)
-                .map_err(&mut keep)
-                .ok()
-        });
-        let issuer = config.login.as_ref().and_then(|login| {
-            issuer(&login.issuer, &config.issuers, secrets, now)
+            delegate(&signer.delegator, &config.issuers, secrets, now)
                 .map_err(&mut keep)
                 .ok()
         });
@@ -158,7 +150,6 @@ impl Keys {
             Ok(Self {
                 server,
                 delegator,
-                issuer,
             })
         } else {
             Err(errors)
@@ -171,7 +162,7 @@ fn server(
     issuers: &Issuers,
     secrets: &Secrets,
     now: UnixTime,
-) -> Result<Holder, KeysError> {
+) -> Result<ServerIdentity, KeysError> {
     let named = Named {
         token_key: "identity.token_file",
         seed_key: "identity.seed_file",
@@ -183,13 +174,17 @@ fn server(
         .map_err(|error| named.token_fault(error))?
         .verify(issuers, now)
         .map_err(|error| named.token_fault(error))?;
-    if !token.granted().service_host {
-        return Err(named.token_fault(Problem::Permission("service_host")));
-    }
-    Holder::new(&text, key).map_err(|error| named.token_fault(error))
+    let identity =
+        Identity::new(token.identity.as_str()).map_err(|error| named.token_fault(error))?;
+    let sealer = Sealer::new(&token, key.clone()).map_err(|error| named.token_fault(error))?;
+    Ok(ServerIdentity {
+        identity,
+        holder: Holder::new(&text, key).map_err(|error| named.token_fault(error))?,
+        sealer: Arc::new(sealer),
+    })
 }
 
-fn delegator(
+fn delegate(
     files: &TokenFiles,
     issuers: &Issuers,
     secrets: &Secrets,
@@ -200,28 +195,16 @@ fn delegator(
         seed_key: "signer.seed_file",
         files,
     };
-    let (token, key) = named.client(issuers, secrets, now)?;
-    if !token.granted().authentication_delegator {
-        return Err(named.token_fault(Problem::Permission("authentication_delegator")));
-    }
+    let text = named.token()?;
+    let key = named.seed(secrets)?;
+    let token = Unverified::<ClientClaims>::decode(&text)
+        .map_err(|error| named.token_fault(error))?
+        .verify(issuers, now)
+        .map_err(|error| named.token_fault(error))?;
+    delegator::check(&token, &key.public(), now).map_err(|error| named.token_fault(error))?;
     Ok(Delegator {
         token: token.text().into(),
         key,
         expires_at: token.expires_at(),
     })
-}
-
-fn issuer(
-    files: &TokenFiles,
-    issuers: &Issuers,
-    secrets: &Secrets,
-    now: UnixTime,
-) -> Result<ChainIssuer, KeysError> {
-    let named = Named {
-        token_key: "login.token_file",
-        seed_key: "login.seed_file",
-        files,
-    };
-    let (token, key) = named.client(issuers, secrets, now)?;
-    ChainIssuer::new(&token, key).map_err(|error| named.token_fault(error))
 }

@@ -10,9 +10,9 @@ use super::check::period;
 /// How long one evaluation may take.
 const TIME: Duration = Duration::from_millis(250);
 /// Compiled policies that are kept.
-const POLICIES: usize = 256;
+const POLICIES: usize = 1024;
 /// The longest policy that is read, in bytes.
-const POLICY_BYTES: usize = 32 * 1024;
+const POLICY_BYTES: usize = 64 * 1024;
 
 pub(super) const REFERENCE: &str = r#"# How it is decided what a caller may do.
 [policy]
@@ -22,9 +22,9 @@ pub(super) const REFERENCE: &str = r#"# How it is decided what a caller may do.
 # How long one evaluation of a policy may take; one that takes longer denies.
 # time_limit = "250ms"
 # Compiled policies that are kept.
-# policies = 256
+# policies = 1024
 # The longest policy, in bytes.
-# max_policy_bytes = 32768
+# max_policy_bytes = 65536
 "#;
 
 /// The table as files hold it.

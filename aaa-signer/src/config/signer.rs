@@ -21,8 +21,8 @@ const MAX_TTL: Duration = Duration::from_secs(10 * 60);
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// Requests that are worked on at a time.
 const IN_FLIGHT: usize = 2048;
-/// The longest request that is signed, in bytes.
-const REQUEST_BYTES: usize = 512 * 1024;
+/// The longest request that is signed unless set, in bytes: its record must fit into a line.
+pub const MAX_REQUEST_BYTES: usize = 384 * 1024;
 /// Verified tokens that are remembered.
 const TOKENS: usize = 10_000;
 
@@ -47,7 +47,7 @@ seed_file = "/etc/overlay/aaa-signer/delegator.seed"
 # Requests that are worked on at a time; further ones are answered at once that they are denied.
 # in_flight = 2048
 # The longest request, in bytes.
-# max_request_bytes = 524288
+# max_request_bytes = 393216
 # Verified tokens that are remembered.
 # tokens = 10000
 "#;
@@ -127,7 +127,7 @@ impl RawSigner {
             collectives,
             allow_bearer_tokens: self.allow_bearer_tokens,
             in_flight: in_flight?,
-            max_request_bytes: self.max_request_bytes.unwrap_or(REQUEST_BYTES),
+            max_request_bytes: self.max_request_bytes.unwrap_or(MAX_REQUEST_BYTES),
             tokens: self.tokens.unwrap_or(TOKENS),
         })
     }

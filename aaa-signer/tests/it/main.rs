@@ -3,3 +3,5 @@
     clippy::unwrap_used,
     reason = "a test helper that cannot go on has nothing better to do"
 )]
+
+mod vectors;
