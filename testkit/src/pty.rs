@@ -86,9 +86,12 @@ impl Pty {
     pub fn expect(&mut self, text: &str, limit: Duration) {
         let found = poll_blocking(limit, PERIOD, || {
             let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-            let new =
-                String::from_utf8_lossy(shown.get(self.seen..).unwrap_or_default()).into_owned();
-            new.find(text).map(|at| at + text.len()).ok_or(new)
+            let new = shown.get(self.seen..).unwrap_or_default();
+            let at = new
+                .windows(text.len().max(1))
+                .position(|part| part == text.as_bytes());
+            at.map(|at| at + text.len())
+                .ok_or_else(|| String::from_utf8_lossy(new).into_owned())
         });
         match found {
             Ok(end) => self.seen += end,
@@ -125,7 +128,7 @@ impl Pty {
             self.child
                 .try_wait()
                 .expect("the program can be waited for")
-                .ok_or(())
+                .ok_or("it runs")
         });
         let Ok(status) = ended else {
             panic!("the program does not end: {:?}", self.shown());
