@@ -18,7 +18,7 @@ use overlay_runtime::nats;
 use overlay_runtime::{Clock, Fault, FileConfig, Secrets, Settings};
 use overlay_tokens::Issuers;
 
-pub use audit::{Audit, AuditSpool, AuditStream, Checkpoints, OriginalForm};
+pub use audit::{Audit, AuditSpool, AuditStream, Checkpoints, OnOutage, OriginalForm};
 pub use http::{Http, HttpLimits, TlsFiles};
 pub use keys::{Delegator, Keys, KeysError, ServerIdentity};
 pub use login::{IssuerFiles, Limits as LoginLimits, Login, Userlist};

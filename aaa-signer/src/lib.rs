@@ -17,7 +17,7 @@
 //!   for the log, the metrics and the record.
 //! * Keys are read whole, or the ones before stay.
 
-mod audit;
+pub mod audit;
 mod authenticate;
 pub mod compat;
 mod config;
@@ -34,6 +34,7 @@ mod via;
 
 pub use config::{Authorizer, Config, Delegator, Keys, KeysError, MAX_REQUEST_BYTES, RawConfig, ServerIdentity, Tenants};
 pub use error::StartError;
+pub use http::{SignBody, read_sign_body};
 pub use rpc::{Answer, Asked, Dropped, Face, Question};
 pub use service::run;
 pub use sign::{Approved, Authority, Decision, Judge, Reason, Rules, Submission};
