@@ -3,6 +3,7 @@
 mod browser;
 mod device;
 mod helper;
+mod page;
 
 use std::io::Read as _;
 
