@@ -46,20 +46,21 @@ use operation::Operation;
 use peer::Peer;
 use problem::Problem;
 
-pub use serve::{HttpError, Server};
-pub use tls::TlsError;
+pub use choria::{SignBody, read_sign_body};
+pub(crate) use serve::{HttpError, Server};
+
 
 /// What is served.
 #[derive(Debug)]
-pub struct Faces {
+pub(crate) struct Faces {
     /// Signs; without it nothing is signed by HTTP.
-    pub signer: Option<Arc<Signer>>,
+    pub(crate) signer: Option<Arc<Signer>>,
     /// Logs in; without it nobody is.
-    pub login: Option<Arc<LoginService>>,
+    pub(crate) login: Option<Arc<LoginService>>,
     /// What `/readyz` shows.
-    pub readiness: Readiness,
+    pub(crate) readiness: Readiness,
     /// What `/metrics` shows.
-    pub registry: Registry,
+    pub(crate) registry: Registry,
 }
 
 /// What operations work with.

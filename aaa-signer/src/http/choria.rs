@@ -29,6 +29,38 @@ const SIGN: Shape<3> = Shape {
     members: ["token", "request", "signature"],
 };
 
+/// What stands in the body of a question for a signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignBody {
+    /// The caller's token.
+    pub token: String,
+    /// The request's bytes.
+    pub request: Vec<u8>,
+    /// The caller's signature over them; empty for a bearer token.
+    pub signature: String,
+}
+
+/// Reads the body of a question for a signature as it is read by HTTP, its content type aside.
+///
+/// # Errors
+///
+/// Status and body of the refusal.
+pub fn read_sign_body(body: &[u8]) -> Result<SignBody, (u16, serde_json::Value)> {
+    sign_body(body).map_err(|problem| problem.parts())
+}
+
+fn sign_body(body: &[u8]) -> Result<SignBody, Problem> {
+    let [token, request, signature] = SIGN.read(body)?;
+    let request = json::bytes(&request).map_err(|at| {
+        Problem::Unreadable(format!("illegal base64 data at input byte {at}"))
+    })?;
+    Ok(SignBody {
+        token: token.into_owned(),
+        request,
+        signature: signature.into_owned(),
+    })
+}
+
 /// A token for a name and a password.
 pub(super) async fn login(
     State(face): State<Arc<Face>>,
@@ -67,17 +99,18 @@ pub(super) async fn sign(
     let peer = face.peer(&request).to_string();
     let takes_json = accept::takes_json(request.headers());
     let bytes = read(&face, request).await?;
-    let [token, request, signature] = SIGN.read(&bytes)?;
-    let request = json::bytes(&request).map_err(|at| {
-        Problem::Unreadable(format!("illegal base64 data at input byte {at}"))
-    })?;
+    let SignBody {
+        token,
+        request,
+        signature,
+    } = sign_body(&bytes)?;
     let Some(signer) = &face.signer else {
         return Err(Problem::NotConfigured("PostSign"));
     };
     let submission = Submission {
-        token: token.into_owned(),
+        token,
         request: Bytes::from(request),
-        signature: Some(signature.into_owned()).filter(|signature| !signature.is_empty()),
+        signature: Some(signature).filter(|signature| !signature.is_empty()),
         via: Via::Http,
         peer,
     };

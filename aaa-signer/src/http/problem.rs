@@ -96,6 +96,17 @@ impl Problem {
         }
     }
 
+    /// Status and body.
+    pub(super) fn parts(&self) -> (u16, serde_json::Value) {
+        let (status, code) = self.codes();
+        let body = if matches!(self, Self::NotConfigured(_)) {
+            self.message().into()
+        } else {
+            serde_json::json!({ "code": code, "message": self.message() })
+        };
+        (status.as_u16(), body)
+    }
+
     /// Whether the connection is of no further use: bytes of the body may still be under way.
     fn ends_connection(&self) -> bool {
         matches!(self, Self::TooLong(_) | Self::Slow | Self::Broken)
@@ -104,16 +115,14 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, code) = self.codes();
-        let message = self.message();
-        let body = if matches!(self, Self::NotConfigured(_)) {
-            // A bare text with a line end, alone among the refusals.
-            format!("{}\n", serde_json::Value::String(message))
-        } else {
-            serde_json::json!({ "code": code, "message": message }).to_string()
-        };
+        let (status, body) = self.parts();
+        let mut body = body.to_string();
+        if matches!(self, Self::NotConfigured(_)) {
+            // Alone among the refusals, it ends its line.
+            body.push('\n');
+        }
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() = status;
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Self::Method(_, allowed) = &self {

@@ -24,7 +24,7 @@ const OUT_OF_FILES: Duration = Duration::from_millis(100);
 
 /// Why nothing is served by HTTP.
 #[derive(Debug, thiserror::Error)]
-pub enum HttpError {
+pub(crate) enum HttpError {
     /// The address cannot be had.
     #[error("listen on {address} for HTTP")]
     Bind {
@@ -43,7 +43,7 @@ pub enum HttpError {
 
 /// A listener that was bound and serves nothing yet.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     settings: Http,
     listener: TcpListener,
     address: SocketAddr,
@@ -57,7 +57,7 @@ impl Server {
     /// # Errors
     ///
     /// When the files make no TLS, or the address cannot be had.
-    pub async fn bind(
+    pub(crate) async fn bind(
         settings: &Http,
         secrets: &Secrets,
         registry: &Registry,
@@ -84,7 +84,7 @@ impl Server {
 
     /// Where it listens.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
@@ -93,7 +93,7 @@ impl Server {
     /// # Errors
     ///
     /// None; the form is that of a task.
-    pub async fn serve(
+    pub(crate) async fn serve(
         self,
         faces: Faces,
         tasks: Tasks,

@@ -21,7 +21,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Why the files make no TLS.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// A file cannot be read.
     #[error("read {}", path.display())]
     Read {
