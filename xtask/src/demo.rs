@@ -1,5 +1,6 @@
 //! A whole cell on one machine, driven as a user drives it: the released programs, the files of `overlay cell init`.
 
+mod aaa;
 mod cell;
 mod enrol;
 mod shown;
@@ -46,7 +47,9 @@ pub(crate) fn run(once: bool, debug: bool, dir: Option<&Path>) -> Result<()> {
 
     enrol::prepare(&cell)?;
 
-    shown.step("overlay cell up: nats-server, the login service, the provisioner, three nodes");
+    shown.step(
+        "overlay cell up: nats-server, the login service, the signer, the provisioner, three nodes",
+    );
     let mut up = cell.up()?;
     shown.step("overlay cell status");
     let status = cell.overlay(&["cell", "status", &cell.path()?])?;
@@ -64,6 +67,7 @@ pub(crate) fn run(once: bool, debug: bool, dir: Option<&Path>) -> Result<()> {
         "the refusal was published with its reason",
         refused.is_some_and(|line| line.contains("issuer")),
     );
+    aaa::show(&cell, &mut shown)?;
     let bare = enrol::show(&cell, &events, &mut shown)?;
     killed_node(&cell, &mut shown)?;
     restarted_broker(&cell, &mut shown)?;
@@ -202,6 +206,7 @@ fn try_it(cell: &Cell) -> Result<()> {
         "overlay events",
         "overlay provision nodes list",
         "overlay provision status --watch",
+        "overlay audit tail",
     ] {
         say(&format!("  {line}"));
     }

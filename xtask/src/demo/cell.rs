@@ -1,7 +1,7 @@
 //! The cell of the demo, and the commands run against it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -75,8 +75,8 @@ impl Cell {
             programs: programs.to_path_buf(),
             nats_server: nats_server.to_path_buf(),
         };
-        let ports = free_ports::<5>()?.map(|port| port.to_string());
-        let [port, websocket, monitor, admin, provisioner] = &ports;
+        let ports = free_ports::<7>()?.map(|port| port.to_string());
+        let [port, websocket, monitor, admin, provisioner, aaa, https] = &ports;
         check(
             cell.program()
                 .args([
@@ -90,7 +90,8 @@ impl Cell {
                 ])
                 .args(["--port", port, "--websocket-port", websocket])
                 .args(["--monitor-port", monitor, "--admin-port", admin])
-                .args(["--provisioner-port", provisioner]),
+                .args(["--provisioner-port", provisioner])
+                .args(["--aaa-port", aaa, "--https-port", https]),
         )?;
         for (index, name) in cell.names().iter().enumerate() {
             let facts = serde_json::json!({ "rack": (index + 1).to_string(), "site": "demo", "os": { "family": "Debian" } });
@@ -153,13 +154,26 @@ impl Cell {
 
     /// Runs the command with another client configuration.
     pub(crate) fn overlay_as(&self, config: &Path, args: &[&str]) -> Result<Said> {
-        let output = self
+        self.given(config, args, "")
+    }
+
+    /// Runs the command with something to read on its standard input.
+    pub(crate) fn given(&self, config: &Path, args: &[&str], input: &str) -> Result<Said> {
+        let mut child = self
             .program()
             .arg("--config")
             .arg(config)
             .args(args)
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .context("start overlay")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A command that refuses before it reads has closed the pipe.
+            stdin.write_all(input.as_bytes()).ok();
+        }
+        let output = child.wait_with_output().context("wait for overlay")?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         Ok(Said {
