@@ -6,6 +6,7 @@ mod nonce;
 mod provisioner;
 mod replies;
 mod rules;
+mod signing;
 mod verdicts;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use overlay_tokens::{Key, PublicKey, UnixTime, VerifyKey};
 use serde_json::Value;
 
 const HANDLERS: &[(&str, Handler)] = &[
+    ("aaa/keys.json", signing::keys),
+    ("aaa/sign-tokens.json", signing::tokens),
     ("provisioner/ecdh.json", provisioner::exchange),
     ("provisioner/keys.json", provisioner::keys),
     ("provisioner/nonce.json", provisioner::nonces),

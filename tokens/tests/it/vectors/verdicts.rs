@@ -122,7 +122,7 @@ fn judge_own(token: &str, expect: &Value, now: UnixTime) -> Result<(), String> {
     }
 }
 
-fn judge_as<C: Claims>(
+pub(super) fn judge_as<C: Claims>(
     token: &str,
     kind: &str,
     expect: &Value,
