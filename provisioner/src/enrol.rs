@@ -111,7 +111,7 @@ fn not_seen() -> End {
     ))
 }
 
-/// What was learned on the way.
+/// What was learned on the way; boxed, so that a node that is only awaited is small.
 #[derive(Debug, Default)]
 struct Facts {
     /// Which of the secrets for its name is tried, or was right.
@@ -119,21 +119,21 @@ struct Facts {
     renewal_nonce: String,
     name: Option<NameState>,
     held_until: Option<i64>,
-    shown: Option<Shown>,
+    shown: Option<Box<Shown>>,
     ecdh_public: String,
     former_key: Option<PublicKey>,
-    inventory: Option<Inventory>,
+    inventory: Option<Box<Inventory>>,
     /// Why the helper has to confirm.
     confirm: Option<Why>,
     nonce: String,
     public_key: Option<PublicKey>,
-    key: Option<NodeKey>,
-    csr: Option<SigningRequest>,
+    key: Option<Box<NodeKey>>,
+    csr: Option<Box<SigningRequest>>,
     asked: Option<UnixTime>,
     answer: Option<Box<Answer>>,
     helper: Option<HelperFacts>,
     configuration: Configuration,
-    delivery: Option<overlay_protocol::provisioning::action::ConfigureRequest>,
+    delivery: Option<Box<overlay_protocol::provisioning::action::ConfigureRequest>>,
     issued: Option<Issued>,
     /// The token that was used up for this node.
     configured: bool,
@@ -202,23 +202,10 @@ impl Enrolment {
         if self.stage == Stage::Done {
             return None;
         }
-        let member = match self.stage {
-            Stage::Member(until) => Some(until),
-            Stage::New
-            | Stage::Contact
-            | Stage::Rates
-            | Stage::Place
-            | Stage::TokenUse
-            | Stage::Key
-            | Stage::Csr
-            | Stage::Helper
-            | Stage::Update
-            | Stage::Shutdown
-            | Stage::Issue
-            | Stage::Configure
-            | Stage::Restart
-            | Stage::Missed
-            | Stage::Done => None,
+        let member = if let Stage::Member(until) = self.stage {
+            Some(until)
+        } else {
+            None
         };
         let tries = self.calls.iter().filter_map(|tries| tries.again).min();
         [member, self.whole, tries].into_iter().flatten().min()
@@ -269,7 +256,10 @@ impl Enrolment {
             {
                 Err(End::Enrolled)
             }
-            Input::Announced => self.announced(now, out),
+            Input::Announced => {
+                self.announced(now, out);
+                Ok(())
+            }
             Input::Tick => self.tick(now, out),
             // Answers to what was not asked, or not any more.
             Input::Name(_)
@@ -284,51 +274,21 @@ impl Enrolment {
 
     /// Stops, but not between configuration and restart: half a node helps nobody.
     fn paused(&self) -> Result<(), End> {
-        match self.stage {
-            Stage::Configure | Stage::Restart => Ok(()),
-            Stage::New
-            | Stage::Contact
-            | Stage::Rates
-            | Stage::Place
-            | Stage::TokenUse
-            | Stage::Key
-            | Stage::Csr
-            | Stage::Helper
-            | Stage::Update
-            | Stage::Shutdown
-            | Stage::Issue
-            | Stage::Member(_)
-            | Stage::Missed
-            | Stage::Done => Err(End::Stopped(Why::new(
-                Reason::Paused,
-                "provisioning is paused",
-            ))),
+        if matches!(self.stage, Stage::Configure | Stage::Restart) {
+            return Ok(());
         }
+        Err(End::Stopped(Why::new(
+            Reason::Paused,
+            "provisioning is paused",
+        )))
     }
 
     /// The node began anew: what was asked before that was asked of nobody.
-    fn announced(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Result<(), End> {
-        match self.stage {
-            Stage::Contact => {
-                self.ask_again(now, out);
-                Ok(())
-            }
-            // While the member is awaited it decides nothing: anybody who waits may announce any name.
-            Stage::Member(_)
-            | Stage::Missed
-            | Stage::New
-            | Stage::Rates
-            | Stage::Place
-            | Stage::TokenUse
-            | Stage::Key
-            | Stage::Csr
-            | Stage::Helper
-            | Stage::Update
-            | Stage::Shutdown
-            | Stage::Issue
-            | Stage::Configure
-            | Stage::Restart
-            | Stage::Done => Ok(()),
+    ///
+    /// While the member is awaited it decides nothing: anybody who waits may announce any name.
+    fn announced(&mut self, now: UnixTime, out: &mut Vec<Command>) {
+        if self.stage == Stage::Contact {
+            self.ask_again(now, out);
         }
     }
 

@@ -356,6 +356,8 @@ impl Enrolment {
             configured: true,
             ..Facts::default()
         };
+        self.calls.shrink_to_fit();
+        self.answered.shrink_to_fit();
         self.stage = Stage::Member(after(now, limit));
         out.push(Command::AwaitMember { limit });
     }

@@ -83,7 +83,7 @@ impl Enrolment {
         }
 
         self.facts.ecdh_public = reply.ecdh_public;
-        self.facts.shown = Some(shown);
+        self.facts.shown = Some(Box::new(shown));
         self.done(Action::Jwt);
         Ok(self.contacted(now, out)?)
     }
@@ -116,11 +116,11 @@ impl Enrolment {
                 return Err(wrong("upgradable", "true or false"));
             }
         };
-        self.facts.inventory = Some(Inventory {
+        self.facts.inventory = Some(Box::new(Inventory {
             json: overlay_protocol::json::encode_text(&reply.data),
             version,
             upgradable,
-        });
+        }));
         self.done(Action::Inventory);
         Ok(self.contacted(now, out)?)
     }

@@ -208,7 +208,7 @@ impl Enrolment {
         let request = delivery::request(
             &answer,
             &configuration,
-            self.facts.csr.as_ref(),
+            self.facts.csr.as_deref(),
             &self.facts.ecdh_public,
             &mut self.entropy,
         )
@@ -247,7 +247,7 @@ impl Enrolment {
                     .to_owned(),
             )));
         }
-        self.facts.delivery = Some(request);
+        self.facts.delivery = Some(Box::new(request));
         self.facts.configuration = configuration;
         self.facts.answer = Some(answer);
         self.stage = Stage::Issue;

@@ -42,11 +42,11 @@ impl Enrolment {
                 ))
             })?;
         self.facts.public_key = Some(key);
-        self.facts.key = Some(NodeKey {
+        self.facts.key = Some(Box::new(NodeKey {
             public_key: reply.public_key,
             directory: reply.directory,
             signature: reply.signature,
-        });
+        }));
         self.done(Action::Gen25519);
         if self.policy.features.pki.is_some() {
             self.stage = Stage::Csr;
@@ -73,11 +73,11 @@ impl Enrolment {
             csr::check(&reply.csr, &self.identity, rules)
                 .map_err(|error| End::Refused(Why::new(error.reason(), error.to_string())))?;
         }
-        self.facts.csr = Some(SigningRequest {
+        self.facts.csr = Some(Box::new(SigningRequest {
             csr: reply.csr,
             public_key: reply.public_key,
             ssldir: reply.ssldir,
-        });
+        }));
         self.done(Action::Gencsr);
         self.ask_helper(now, out);
         Ok(())
@@ -87,8 +87,8 @@ impl Enrolment {
         let rules = &self.policy.helper;
         let question = Question {
             identity: self.identity.to_string(),
-            csr: self.facts.csr.clone(),
-            ed25519_pubkey: self.facts.key.clone(),
+            csr: self.facts.csr.as_deref().cloned(),
+            ed25519_pubkey: self.facts.key.as_deref().cloned(),
             inventory: self
                 .facts
                 .inventory
@@ -108,7 +108,7 @@ impl Enrolment {
     }
 
     fn details(&self) -> Details {
-        let shown = self.facts.shown.as_ref();
+        let shown = self.facts.shown.as_deref();
         let prior = self.prior.as_ref();
         Details {
             site: shown.and_then(|shown| shown.site.clone()),

@@ -337,12 +337,8 @@ impl Driver {
                     Store::Tokens.subject(&key)
                 );
                 let what = What::TokenUser { node: id, key };
-                let ask = self
-                    .ask_broker(subject, None, bytes::Bytes::new(), what)
+                self.ask_for(id, subject, None, bytes::Bytes::new(), what)
                     .await;
-                if let Some(node) = self.nodes.get_mut(&id) {
-                    node.asks.push(ask);
-                }
             }
             Written::Refused(problem) | Written::Never(problem) => {
                 self.parts.metrics.store_error(Store::Tokens).inc();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use overlay_protocol::id::Ksuid;
 use tokio::time::Instant;
 
-use super::super::node::{Ask, Due, What};
+use super::super::node::{Ask, Due, NodeId, What};
 use super::super::wire::scan_subject;
 use super::Driver;
 
@@ -105,6 +105,21 @@ impl Driver {
         };
         self.timers.add(sent + limit, Due::Ask(id));
         id
+    }
+
+    /// The same for a node: its questions end with it.
+    pub(super) async fn ask_for(
+        &mut self,
+        node: NodeId,
+        subject: String,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+        what: What,
+    ) {
+        let ask = self.ask_broker(subject, headers, payload, what).await;
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.asks.push(ask);
+        }
     }
 
     pub(super) fn new_id(&self) -> Ksuid {

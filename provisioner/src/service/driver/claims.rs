@@ -48,10 +48,7 @@ impl Driver {
         let value = self.claim_value(ClaimState::Working, node.sender.as_deref());
         let headers = at_revision(revision, Some(self.claim_age));
         let what = What::Claim { node: id };
-        let ask = self.ask_broker(subject, Some(headers), value, what).await;
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.asks.push(ask);
-        }
+        self.ask_for(id, subject, Some(headers), value, what).await;
     }
 
     /// The broker's answer to it.
@@ -68,12 +65,8 @@ impl Driver {
                     Store::Claims.of_node(&node.identity)
                 );
                 let what = What::Holder { node: id };
-                let ask = self
-                    .ask_broker(subject, None, bytes::Bytes::new(), what)
+                self.ask_for(id, subject, None, bytes::Bytes::new(), what)
                     .await;
-                if let Some(node) = self.nodes.get_mut(&id) {
-                    node.asks.push(ask);
-                }
             }
             Written::Refused(problem) | Written::Never(problem) => {
                 self.claim_failed(id, &problem);

@@ -96,10 +96,7 @@ impl Driver {
         let call = Box::new(call);
         let what = What::Listeners { node: id, call };
         let asked = subject::LISTENERS.to_owned();
-        let ask = self.ask_broker(asked, None, heard.into(), what).await;
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.asks.push(ask);
-        }
+        self.ask_for(id, asked, None, heard.into(), what).await;
     }
 
     /// So many hear the requests of a node; nothing: the broker does not tell.
@@ -278,10 +275,8 @@ impl Driver {
         let subject = Store::Tokens.subject(&key);
         let what = What::TokenUse { node: id, key };
         let headers = at_revision(revision, None);
-        let ask = self.ask_broker(subject, Some(headers), payload, what).await;
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.asks.push(ask);
-        }
+        self.ask_for(id, subject, Some(headers), payload, what)
+            .await;
     }
 
     fn ask_helper(&mut self, id: NodeId, question: Question) {
@@ -398,10 +393,7 @@ impl Driver {
             node: id,
             write: Box::new(write),
         };
-        let ask = self.ask_broker(subject, headers, payload, what).await;
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.asks.push(ask);
-        }
+        self.ask_for(id, subject, headers, payload, what).await;
     }
 
     /// Only the claim and the time are still of interest; whoever watches the claim knows how long it holds.
