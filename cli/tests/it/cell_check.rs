@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::cell_support::{Place, fails, has, overlay, succeeds};
 
-const PROGRAMS: [&str; 3] = [
+const PROGRAMS: [&str; 4] = [
+    "overlay-aaa-signer",
     "overlay-broker-auth",
     "overlay-provisioner",
     "overlay-server",

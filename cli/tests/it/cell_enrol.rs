@@ -14,7 +14,8 @@ use serde_json::Value;
 use crate::cell_run::up;
 use crate::cell_support::{Place, has, overlay, succeeds, text};
 
-const PROGRAMS: [&str; 3] = [
+const PROGRAMS: [&str; 4] = [
+    "overlay-aaa-signer",
     "overlay-broker-auth",
     "overlay-provisioner",
     "overlay-server",

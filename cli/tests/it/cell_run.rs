@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::cell_support::{Place, fails, has, overlay, succeeds, text};
 
-const PROGRAMS: [&str; 3] = [
+const PROGRAMS: [&str; 4] = [
+    "overlay-aaa-signer",
     "overlay-broker-auth",
     "overlay-provisioner",
     "overlay-server",
@@ -95,6 +96,7 @@ fn a_cell_comes_up_is_healthy_and_goes_down() {
     let status: Value = serde_json::from_slice(&place.cell("status", &["--json"]).stdout).unwrap();
     assert_eq!(status["healthy"], true);
     assert_eq!(status["connections"]["nodes"], 2);
+    assert_eq!(status["signers"][0]["ready"], true);
     assert_eq!(status["nodes"].as_array().unwrap().len(), 2);
     assert!(
         status["streams"].as_array().unwrap().len() >= 5,
@@ -108,7 +110,7 @@ fn a_cell_comes_up_is_healthy_and_goes_down() {
     assert!(said.contains("healthy") && said.contains("node2"), "{said}");
 
     let children = pids(&place);
-    assert_eq!(children.len(), 5);
+    assert_eq!(children.len(), 6);
     succeeds(&place.cell("down", &[]));
     assert!(process.wait(DOWN).success());
     assert!(children.iter().all(|(_, pid)| !runs(*pid)));
@@ -129,7 +131,7 @@ fn no_child_outlives_a_killed_up() {
     let mut process = up(&place, &[]);
     process.wait_for_line("ready: cell test is up", UP);
     let children = pids(&place);
-    assert_eq!(children.len(), 4);
+    assert_eq!(children.len(), 5);
     kill(process.pid().into());
     process.wait(DOWN);
     eventually_blocking(DOWN, PERIOD, || {

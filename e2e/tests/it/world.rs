@@ -1,8 +1,9 @@
 //! A cell on free ports and the commands that a person would type.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use overlay_testkit::{Process, eventually_blocking, nats_server};
@@ -21,7 +22,33 @@ pub(crate) struct Said {
     pub(crate) err: String,
 }
 
+fn command(config: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(Process::locate("overlay").unwrap());
+    command
+        .env("OVERLAY_CONFIG", config)
+        .env("OVERLAY_NATS_SERVER", nats_server::locate().unwrap().path)
+        .args(args);
+    command
+}
+
 impl Said {
+    pub(crate) fn of(command: &mut Command) -> Self {
+        Self::from(command.output().unwrap())
+    }
+
+    /// What is said by a command that reads `input`.
+    pub(crate) fn given(command: &mut Command, input: &str) -> Self {
+        let piped = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        // A command that refuses before it reads has closed the pipe.
+        let written = child.stdin.take().unwrap().write_all(input.as_bytes());
+        drop(written);
+        Self::from(child.wait_with_output().unwrap())
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out)
             .unwrap_or_else(|error| panic!("not JSON ({error}): {self:?}"))
@@ -34,11 +61,22 @@ impl Said {
     }
 }
 
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
 /// A cell's directory; it may be run by [`World::up`].
 #[derive(Debug)]
 pub(crate) struct World {
     dir: TempDir,
     pub(crate) port: u16,
+    https_port: u16,
 }
 
 /// The first of two ports in a row that were free a moment ago.
@@ -68,6 +106,7 @@ impl World {
         let world = Self {
             dir,
             port: ports[0],
+            https_port: two_free_ports(),
         };
         let [port, websocket, monitor, admin] = ports.map(|port| port.to_string());
         let provisioner = two_free_ports().to_string();
@@ -102,6 +141,11 @@ impl World {
         if !flags.contains(&"--provisioners") {
             init.extend(["--provisioners", "0"]);
         }
+        let (aaa, https) = (two_free_ports().to_string(), world.https_port.to_string());
+        init.extend(["--aaa-port", &aaa, "--https-port", &https]);
+        if !flags.contains(&"--aaa-signer") {
+            init.extend(["--aaa-signer", "0"]);
+        }
         init.extend(flags);
         world.overlay(&init).ok();
         world
@@ -109,6 +153,11 @@ impl World {
 
     pub(crate) fn dir(&self) -> PathBuf {
         self.dir.path().join("cell")
+    }
+
+    /// Where the first signer is reached by HTTPS; the second is at the next one.
+    pub(crate) fn https_port(&self) -> u16 {
+        self.https_port
     }
 
     /// The cell's directory as an argument.
@@ -162,17 +211,13 @@ impl World {
 
     /// Runs `overlay` with another client configuration.
     pub(crate) fn overlay_as(&self, config: &Path, args: &[&str]) -> Said {
-        let output = Command::new(Process::locate("overlay").unwrap())
-            .env("OVERLAY_CONFIG", config)
-            .env("OVERLAY_NATS_SERVER", nats_server::locate().unwrap().path)
-            .args(args)
-            .output()
-            .unwrap();
-        Said {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Said::of(&mut command(config, args))
+    }
+
+    /// Runs `overlay` as the cell's operator, with something to read.
+    pub(crate) fn overlay_given(&self, args: &[&str], input: &str) -> Said {
+        let config = self.dir().join("operator/client.toml");
+        Said::given(&mut command(&config, args), input)
     }
 
     /// The identities that answer a ping now, sorted.

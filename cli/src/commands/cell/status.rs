@@ -224,8 +224,20 @@ impl Status {
     }
 
     fn add_connections(&mut self, settings: &Settings, connections: &[Connection]) {
+        let signers: Vec<String> = (0..settings.run.aaa_signers)
+            .map(|index| settings.signer_identity(index))
+            .collect();
         for connection in connections {
-            *self.connections.entry(connection.kind()).or_default() += 1;
+            // A signer has the token of a server, and is none of the fleet's nodes.
+            let is_signer = signers
+                .iter()
+                .any(|identity| connection.user() == Some(identity));
+            let kind = if is_signer {
+                Kind::Services
+            } else {
+                connection.kind()
+            };
+            *self.connections.entry(kind).or_default() += 1;
         }
         for identity in &settings.run.nodes {
             let found = connections.iter().find(|connection| {

@@ -324,6 +324,7 @@ impl Facts<'_> {
         README
             .replace("@NAME@", &self.settings.name)
             .replace("@URL@", &self.settings.broker_url())
+            .replace("@HTTPS_URL@", &self.settings.https_url())
             .replace("@ORGANISATION@", &self.settings.organisation)
             .replace(BASE_CELL, &self.layout.root().display().to_string())
     }
