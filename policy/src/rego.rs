@@ -208,6 +208,3 @@ impl Weighter<[u8; 32], Arc<Kept>> for ByText {
         bytes.max(self.smallest).max(1)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -10,6 +10,7 @@ use regorus::{Engine, PolicyLengthConfig};
 
 use super::error::{PolicyError, PolicyErrorKind};
 use super::functions::{self, FILTER_FUNCTIONS};
+use super::guard::Words;
 use super::rewrite::{Candidate, Rewritten, rewrite};
 use super::syntax::{self, Item};
 use super::{Dialect, ENTRY_POINT, Facts, Limits, RuleFact, check, guard};
@@ -92,12 +93,12 @@ pub(super) fn compile(
             "the policy is empty",
         )]);
     }
-    guard::scan(text, limits.policy_bytes).map_err(|fault| vec![fault])?;
+    let words = guard::scan(text, limits.policy_bytes).map_err(|fault| vec![fault])?;
 
     thread::scope(|scope| {
         let work = || {
             // The engine is foreign code at work on foreign text.
-            panic::catch_unwind(AssertUnwindSafe(|| either_dialect(text, hash, limits)))
+            panic::catch_unwind(AssertUnwindSafe(|| either_dialect(text, hash, limits, words)))
         };
         thread::Builder::new()
             .name("policy".to_owned())
@@ -114,16 +115,26 @@ fn engine_fault(message: impl Into<String>) -> Vec<PolicyError> {
     vec![PolicyError::new(PolicyErrorKind::Engine, message)]
 }
 
-fn either_dialect(text: &str, hash: &str, limits: &Limits) -> Result<Compiled, Vec<PolicyError>> {
+fn either_dialect(
+    text: &str,
+    hash: &str,
+    limits: &Limits,
+    words: Words,
+) -> Result<Compiled, Vec<PolicyError>> {
     let newer = match in_dialect(text, hash, limits, Dialect::V1) {
         Ok(compiled) => return Ok(compiled),
-        Err(refused) if refused.imports_v1 => return Err(refused.faults),
+        // The parser of v0 would take such words for names, and say so on standard error.
+        Err(refused) if refused.imports_v1 || words.are_of_v1 => return Err(refused.faults),
         Err(refused) => refused.faults,
     };
     in_dialect(text, hash, limits, Dialect::V0).map_err(|refused| {
-        // Whichever reading got further says more.
+        // Whichever reading got further says more; a missing keyword only says that it is not v1.
         let end = |faults: &[PolicyError]| faults.first().and_then(|fault| fault.line);
-        if end(&refused.faults) > end(&newer) {
+        let is_old = newer
+            .iter()
+            .any(|fault| fault.message.ends_with("keyword is required before rule body")
+                || fault.message.ends_with("keyword is required for partial set rules"));
+        if is_old || end(&refused.faults) > end(&newer) {
             refused.faults
         } else {
             newer
@@ -151,9 +162,8 @@ fn in_dialect(
     limits: &Limits,
     dialect: Dialect,
 ) -> Result<Compiled, Refused> {
-    let engine = parse(text, dialect, limits)
+    let mut written = parse(text, dialect, limits)
         .map_err(|error| Refused::one(PolicyErrorKind::Syntax, &error))?;
-    let mut written = engine;
     let Some(module) = written.get_modules().first().cloned() else {
         return Err(Refused::one(
             PolicyErrorKind::Engine,
@@ -170,8 +180,12 @@ fn in_dialect(
     }
 
     let rewritten = rewrite(text, &module);
-    let engine = parse(&rewritten.text, dialect, limits)
-        .map_err(|error| error.to_string())
+    let changed = if rewritten.text == text {
+        Ok(written)
+    } else {
+        parse(&rewritten.text, dialect, limits)
+    };
+    let engine = changed
         .and_then(|engine| prepare(engine, limits))
         .map_err(|error| {
             refused(vec![PolicyError::of_engine(

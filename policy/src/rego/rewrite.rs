@@ -4,7 +4,8 @@
 //!   names its line. The order in which the engine evaluates statements does not matter to that, as it would to a note
 //!   among them.
 //! - A call that binds its result, `f(a, x)`, of a function that the engine knows only from us becomes `x = f(a)`.
-//! - `print(…)` becomes `true`: nobody reads what it prints.
+//! - `print(…)` becomes `true`: nobody reads what it prints. `import input` goes, as it says nothing; the engine would
+//!   remark on it on standard error.
 
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Rule, RuleBod
 
 use super::ENTRY;
 use super::functions::function;
-use super::syntax::{self, Item, cut};
+use super::syntax::{self, Item, cut, range};
 
 /// The function that notes; no policy can call it, as the check of calls does not know it.
 pub(super) const MARK: &str = "overlay_decided_by";
@@ -58,6 +59,16 @@ pub(super) fn rewrite(text: &str, module: &Module) -> Rewritten {
     let mut candidates = Vec::new();
     let mut default = None;
 
+    for import in &module.imports {
+        let says_nothing = import.r#as.is_none()
+            && syntax::path(&import.refr).is_some_and(|path| path.parts == ["input"]);
+        if says_nothing {
+            edits.push(Edit {
+                range: range(text, &import.span),
+                new: "\n".repeat(lines(text, &import.span)),
+            });
+        }
+    }
     for rule in &module.policy {
         for item in syntax::items(rule) {
             if let Item::Statement(statement, _) = item {
@@ -75,7 +86,8 @@ pub(super) fn rewrite(text: &str, module: &Module) -> Rewritten {
                 span,
             } => {
                 let value = assign.as_ref().map(|assign| assign.value.span());
-                marks.extend(mark(candidates.len(), value, refr.span().end));
+                let behind = range(text, refr.span()).end;
+                marks.extend(mark(text, candidates.len(), value, behind));
                 candidates.push(Candidate {
                     line: span.line,
                     value: value.map(|value| cut(text, value).to_owned()),
@@ -87,7 +99,7 @@ pub(super) fn rewrite(text: &str, module: &Module) -> Rewritten {
                         .collect(),
                 });
                 for body in bodies.iter().filter(|body| body.is_else) {
-                    marks.extend(else_mark(candidates.len(), body));
+                    marks.extend(else_mark(text, candidates.len(), body));
                     candidates.push(Candidate {
                         line: body.span.line,
                         value: body
@@ -123,42 +135,33 @@ struct Edit {
     new: String,
 }
 
-fn place(offset: u32) -> usize {
-    usize::try_from(offset).unwrap_or(usize::MAX)
-}
-
-fn insert(at: u32, new: String) -> Edit {
-    Edit {
-        range: place(at)..place(at),
-        new,
-    }
-}
-
-fn replace(span: &Span, new: String) -> Edit {
-    Edit {
-        range: place(span.start)..place(span.end),
-        new,
-    }
+fn insert(at: usize, new: String) -> Edit {
+    Edit { range: at..at, new }
 }
 
 /// Wraps a value, or writes one behind the name or the `else` that has none.
-fn mark(number: usize, value: Option<&Span>, name_end: u32) -> Vec<Edit> {
-    match value {
+fn mark(text: &str, number: usize, value: Option<&Span>, behind: usize) -> Vec<Edit> {
+    match value.map(|value| range(text, value)) {
         Some(value) => vec![
             insert(value.start, format!("{MARK}({number}, ")),
             insert(value.end, ")".to_owned()),
         ],
-        None => vec![insert(name_end, format!(" := {MARK}({number}, true)"))],
+        None => vec![insert(behind, format!(" := {MARK}({number}, true)"))],
     }
 }
 
-fn else_mark(number: usize, body: &RuleBody) -> Vec<Edit> {
-    let keyword_end = body.span.start + 4;
+fn else_mark(text: &str, number: usize, body: &RuleBody) -> Vec<Edit> {
+    let value = body.assign.as_ref().map(|assign| assign.value.span());
     mark(
+        text,
         number,
-        body.assign.as_ref().map(|assign| assign.value.span()),
-        keyword_end,
+        value,
+        range(text, &body.span).start + "else".len(),
     )
+}
+
+fn lines(text: &str, span: &Span) -> usize {
+    cut(text, span).matches('\n').count()
 }
 
 fn steps(text: &str, query: &Query) -> Vec<Step> {
@@ -184,8 +187,10 @@ fn statement_edit(text: &str, statement: &LiteralStmt) -> Option<Edit> {
     };
     let name = syntax::path(fcn)?.parts.join(".");
     if name == super::check::PRINT {
-        let lines = cut(text, span).matches('\n').count();
-        return Some(replace(span, format!("true{}", "\n".repeat(lines))));
+        return Some(Edit {
+            range: range(text, span),
+            new: format!("true{}", "\n".repeat(lines(text, span))),
+        });
     }
     let function = function(&name).filter(|function| function.ours)?;
     let (result, arguments) = params.split_last()?;
@@ -201,7 +206,10 @@ fn statement_edit(text: &str, statement: &LiteralStmt) -> Option<Edit> {
         cut(text, result.span()),
         arguments.join(", ")
     );
-    Some(replace(span, call))
+    Some(Edit {
+        range: range(text, span),
+        new: call,
+    })
 }
 
 /// Applies edits from the end; of two that overlap, the one that begins later gives way to the one around it.

@@ -2,6 +2,8 @@
 //!
 //! The engine's tree may be as deep as a text is long (`1+1+1+…`), so it is walked with a stack of our own.
 
+use std::ops::Range;
+
 use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Rule, RuleBody, RuleHead, Span};
 
 use super::functions::Kind;
@@ -278,14 +280,22 @@ pub(super) fn kind(expr: &Expr) -> Option<Kind> {
     }
 }
 
-/// The text of a span, cut out of the policy.
+/// Where a span lies in the text, with the quotes of a string at either end, which the engine leaves out.
+pub(super) fn range(text: &str, span: &Span) -> Range<usize> {
+    let is_quote = |at: Option<usize>| {
+        at.and_then(|at| text.as_bytes().get(at))
+            .is_some_and(|byte| matches!(byte, b'"' | b'`'))
+    };
+    let start = usize::try_from(span.start).unwrap_or(usize::MAX);
+    let end = usize::try_from(span.end).unwrap_or(usize::MAX);
+    let start = start - usize::from(is_quote(start.checked_sub(1)));
+    let end = end.saturating_add(usize::from(is_quote(Some(end))));
+    start..end
+}
+
+/// The text of a span.
 pub(super) fn cut<'t>(text: &'t str, span: &Span) -> &'t str {
-    let range = usize::try_from(span.start)
-        .ok()
-        .zip(usize::try_from(span.end).ok());
-    range
-        .and_then(|(start, end)| text.get(start..end))
-        .unwrap_or_default()
+    text.get(range(text, span)).unwrap_or_default()
 }
 
 /// The name of the package.

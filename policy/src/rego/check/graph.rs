@@ -153,24 +153,29 @@ fn meets(path: &Path, name: &[String]) -> bool {
 /// The references of a rule to others of this package.
 fn needs(check: &Check<'_>, definition: &Definition<'_>) -> Vec<Path> {
     let own = names_of_its_own(definition);
-    let mut called = BTreeSet::new();
+    // What is a part of something longer is seen with that.
+    let mut parts = BTreeSet::new();
     let mut found = Vec::new();
     for item in &definition.items {
         let Item::Expr(expr, _) = item else {
             continue;
         };
-        if let Expr::Call { fcn, .. } = expr
-            && let Some(path) = syntax::path(fcn)
-        {
-            called.insert(std::ptr::from_ref::<Expr>(fcn.as_ref()));
-            found.extend(check.local(&path));
+        match expr {
+            Expr::Call { fcn, .. } => {
+                parts.insert(std::ptr::from_ref::<Expr>(fcn.as_ref()));
+                found.extend(syntax::path(fcn).and_then(|path| check.local(&path)));
+            }
+            Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => {
+                parts.insert(std::ptr::from_ref::<Expr>(refr.as_ref()));
+            }
+            _ => {}
         }
     }
     for item in &definition.items {
         let Item::Expr(expr, _) = item else {
             continue;
         };
-        if called.contains(&std::ptr::from_ref::<Expr>(expr)) {
+        if parts.contains(&std::ptr::from_ref::<Expr>(expr)) {
             continue;
         }
         if matches!(

@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn ordinary_text_passes() {
     let text = "package a\n# ((((1e999\nx := \"1e999 \\\" (((\" # \"\ny1e999 := 1.5e10\nz := `(((`\n";
-    assert_eq!(scan(text, 1_000), Ok(()));
+    assert_eq!(scan(text, 1_000), Ok(Words::default()));
 }
 
 #[test]
@@ -31,4 +31,28 @@ fn a_long_text_is_refused() {
         scan("package a", 8).unwrap_err().kind,
         PolicyErrorKind::TooLarge
     );
+}
+
+#[test]
+fn nesting_that_the_parser_would_read_again_and_again_is_refused() {
+    for (open, close) in [("[", "]"), ("{", "}"), ("{\"a\":[", "]}"), ("[1|", "]")] {
+        let text = |count: usize| format!("x := {}1{}", open.repeat(count), close.repeat(count));
+        assert!(scan(&text(6), 10_000).is_ok(), "{open}");
+        assert!(scan(&text(31), 10_000).is_err(), "{open}");
+    }
+}
+
+#[test]
+fn words_tell_the_language() {
+    for (text, are_of_v1) in [
+        ("allow { x }", false),
+        ("allow if { x }", true),
+        ("allow { input.if; \"if\" } # if", false),
+        ("import future.keywords.if\nallow if { x }", false),
+        ("import future.keywords.if\nallow if { some x in y }", true),
+        ("import future.keywords.if\nimport future.keywords.in\nallow if { some x in y }", false),
+        ("import future.keywords\nallow if { every x in y { x } }", false),
+    ] {
+        assert_eq!(scan(text, 1_000), Ok(Words { are_of_v1 }), "{text}");
+    }
 }

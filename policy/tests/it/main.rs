@@ -1,0 +1,8 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+
+mod bounds;
+mod cases;
+mod explain;
+mod properties;
+mod request;
+mod vectors;
