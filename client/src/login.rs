@@ -105,6 +105,9 @@ pub enum LoginError {
     /// The service does not know this way to log in.
     #[error("{0} cannot log anybody in this way")]
     NotOffered(String),
+    /// The service would not look at a one-time code, or it is not known whether it does.
+    #[error("{0} takes no one-time codes")]
+    NoCodes(String),
     /// The broker cannot be reached, or lets nobody in without a token.
     #[error("no login over the broker")]
     Broker(#[from] ConnectError),
@@ -190,7 +193,12 @@ impl LoginClient {
             return Err(LoginError::PasswordTooLong);
         }
         let mut tries = Vec::new();
-        while self.at < self.places.len() {
+        while let Some(place) = self.places.get(self.at) {
+            if otp.is_some() && !place.takes_codes() {
+                tries.push(LoginError::NoCodes(place.name()));
+                self.next()?;
+                continue;
+            }
             let timestamp = clock::now().secs.to_string();
             let proof = wire::password_text(&timestamp, user, password.expose());
             let request = PasswordLogin {
@@ -395,6 +403,13 @@ impl Place {
         match self {
             Self::Web(service) => service.name().to_owned(),
             Self::Broker(_) => "the broker".to_owned(),
+        }
+    }
+
+    fn takes_codes(&self) -> bool {
+        match self {
+            Self::Web(service) => service.is_ours(),
+            Self::Broker(_) => true,
         }
     }
 

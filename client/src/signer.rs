@@ -16,7 +16,7 @@ use overlay_protocol::rpc::RpcRequest;
 use overlay_protocol::signing;
 use tokio::time::{Instant, timeout_at};
 
-pub use self::answer::AnswerFault;
+pub use self::answer::{AnswerFault, Check};
 use self::http::Services;
 use crate::config::{self, Config, SignerOver};
 use crate::connection::{BrokerError, Connection};
@@ -174,7 +174,7 @@ impl Order<'_> {
             .map(|request| (request.id.clone(), request.agent.clone()))
             .unwrap_or_default();
         let action = submitted
-            .and_then(|request| RpcRequest::decode(&request.message, &self.limits).ok())
+            .and_then(|request| RpcRequest::decode(&request.payload(), &self.limits).ok())
             .map(|body| body.action)
             .unwrap_or_default();
         SignerError::Denied {

@@ -11,7 +11,7 @@ use async_nats::rustls::client::danger::{
 use async_nats::rustls::crypto::{
     CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
 };
-use async_nats::rustls::pki_types::pem::PemObject;
+use async_nats::rustls::pki_types::pem::{self, PemObject};
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use async_nats::rustls::{
     ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -29,7 +29,7 @@ pub enum TlsError {
         /// The file.
         path: std::path::PathBuf,
         /// Why not.
-        source: async_nats::rustls::pki_types::pem::Error,
+        source: pem::Error,
     },
     /// A file of authorities holds none that can be used.
     #[error("no usable certificate in {}", .0.display())]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::rustls::Error as TlsFault;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
@@ -156,7 +157,7 @@ fn failed(url: &str, source: Box<dyn std::error::Error + Send + Sync>) -> WebErr
 fn is_about_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(async_nats::rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+        if let Some(TlsFault::InvalidCertificate(_)) = error.downcast_ref() {
             return true;
         }
         // TLS errors travel inside of those of the socket.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Config, ConfigError, DiscoveryMethod, Environment, TlsMode};
+use super::{Config, ConfigError, DiscoveryMethod, Environment, LoginOver, SignerOver, TlsMode};
 use crate::targets::LimitMethod;
 
 const KEY: &str = "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8";
@@ -211,19 +212,197 @@ fn choria_variables_count_where_choria_lets_them() {
 }
 
 #[test]
-fn x509_and_remote_signing_are_refused_with_the_reason() {
+fn x509_is_refused_with_the_reason() {
     let root = tempfile::tempdir().unwrap();
-    write(
-        root.path(),
-        "etc/choria/client.conf",
-        "collectives = choria",
-    );
+    let text = "collectives = choria";
+    write(root.path(), "etc/choria/client.conf", text);
     let error = Config::load(None, &environment(root.path(), &[])).unwrap_err();
     assert!(error.to_string().contains("x509"), "{error}");
-    let text = format!("{CHORIA}plugin.choria.security.request_signer.service = true\n");
-    write(root.path(), "etc/choria/client.conf", &text);
+}
+
+fn choria(root: &Path, more: &str) -> Result<Config, ConfigError> {
+    let text = format!("{CHORIA}{more}\n");
+    write(root, "etc/choria/client.conf", &text);
+    Config::load(None, &environment(root, &[]))
+}
+
+#[test]
+fn the_signer_and_the_login_service_of_a_file_of_choria_are_read() {
+    let root = tempfile::tempdir().unwrap();
+    let none = choria(root.path(), "").unwrap();
+    assert!(none.signer.is_none());
+    assert_eq!(none.login.over, None);
+
+    write(root.path(), "etc/ca.pem", "x");
+    let ca = root.path().join("etc/ca.pem");
+    let text = format!(
+        "plugin.choria.security.request_signer.url = https://aaa:8443/choria/v1/sign\n\
+         plugin.login.aaasvc.login.url = https://a/choria/v1/login, https://b/choria/v1/login\n\
+         plugin.security.choria.ca = {}",
+        ca.display()
+    );
+    let config = choria(root.path(), &text).unwrap();
+    let signer = config.signer.unwrap();
+    assert_eq!(signer.timeout, Duration::from_secs(12));
+    let SignerOver::Web(web) = signer.over else {
+        panic!("{signer:?}")
+    };
+    assert_eq!(web.urls, ["https://aaa:8443/choria/v1/sign"]);
+    assert_eq!((web.ca_file.as_ref(), web.insecure), (Some(&ca), false));
+    assert_eq!(config.login.over, Some(LoginOver::Https));
+    assert_eq!(config.login.web.urls.len(), 2);
+    assert_eq!(config.login.web.ca_file, Some(ca));
+
+    // The service wins over the address.
+    let service = format!("{text}\nplugin.choria.security.request_signer.service = true");
+    let config = choria(root.path(), &service).unwrap();
+    assert!(matches!(config.signer.unwrap().over, SignerOver::Broker));
+}
+
+#[test]
+fn what_choria_refuses_beside_its_security_provider_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    for (text, fault) in [
+        (
+            "plugin.choria.security.request_signer.token_file = /t",
+            "plugin.choria.security.request_signer.token_file can not be used when the choria security provider is used",
+        ),
+        (
+            "plugin.choria.security.request_signer.seed_file = /t",
+            "plugin.choria.security.request_signer.seed_file can not be used",
+        ),
+        (
+            "plugin.security.client_anon_tls = true",
+            "anonymous TLS can only be enabled when a remote signer is configured",
+        ),
+        (
+            "plugin.security.client_anon_tls = true\nplugin.choria.security.request_signer.service = 1",
+            "plugin.security.client_anon_tls can not be used",
+        ),
+    ] {
+        let error = choria(root.path(), text).unwrap_err();
+        assert!(error.to_string().contains(fault), "{text}: {error}");
+    }
+    let without = CHORIA.replace("plugin.security.choria.", "plugin.other.");
+    write(root.path(), "etc/choria/client.conf", &without);
     let error = Config::load(None, &environment(root.path(), &[])).unwrap_err();
-    assert!(error.to_string().contains("remote signer"), "{error}");
+    for fault in [
+        "the path to the JWT token is not configured",
+        "the path to the ed25519 seed is not configured",
+    ] {
+        assert!(error.to_string().contains(fault), "{error}");
+    }
+}
+
+#[test]
+fn the_program_that_choria_would_run_is_found_in_the_path_for_its_files_only() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["bin1/choria-login", "bin2/choria-login"] {
+        write(root.path(), name, "#!/bin/sh\n");
+    }
+    let program = root.path().join("bin2/choria-login");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("bin2:{0}/bin1:{0}/bin2", root.path().display());
+    let surroundings = environment(root.path(), &[("PATH", &path)]);
+    write(root.path(), "etc/choria/client.conf", CHORIA);
+    let config = Config::load(None, &surroundings).unwrap();
+    assert_eq!(config.login.helper, Some(program));
+    write(root.path(), "etc/overlay/client.toml", OURS);
+    let config = Config::load(None, &surroundings).unwrap();
+    assert_eq!(config.login.helper, None);
+}
+
+#[test]
+fn our_own_file_names_signer_and_login_service() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), "etc/overlay/ca.pem", "x");
+    let text = format!(
+        "{OURS}[signer]\nurl = \"https://aaa/choria/v1/sign\"\nca_file = \"ca.pem\"\ntimeout = \"3s\"\n\
+         [login]\nurls = [\"https://a\", \"http://127.0.0.1:1\", \"http://localhost/x\"]\nuser = \"rip\"\nover = \"broker\"\n"
+    );
+    write(root.path(), "etc/overlay/client.toml", &text);
+    let config = Config::load(None, &environment(root.path(), &[])).unwrap();
+    let signer = config.signer.unwrap();
+    assert_eq!(signer.timeout, Duration::from_secs(3));
+    let SignerOver::Web(web) = signer.over else {
+        panic!("{signer:?}")
+    };
+    assert_eq!(web.ca_file, Some(root.path().join("etc/overlay/ca.pem")));
+    assert_eq!(config.login.over, Some(LoginOver::Broker));
+    assert_eq!(config.login.web.urls.len(), 3);
+    assert_eq!(config.login.user.as_deref(), Some("rip"));
+    let variables = [
+        ("OVERLAY_SIGNER__SERVICE", "true"),
+        ("OVERLAY_LOGIN__OVER", "https"),
+        ("OVERLAY_LOGIN__URLS", "https://x, https://y"),
+    ];
+    let config = Config::load(None, &environment(root.path(), &variables)).unwrap();
+    assert!(matches!(config.signer.unwrap().over, SignerOver::Broker));
+    assert_eq!(config.login.over, Some(LoginOver::Https));
+    assert_eq!(config.login.web.urls, ["https://x", "https://y"]);
+}
+
+#[test]
+fn secrets_do_not_go_to_anybody_in_the_open() {
+    let root = tempfile::tempdir().unwrap();
+    for (table, text, fault) in [
+        (
+            "login",
+            "url = \"http://aaa.example.net\"",
+            "is not encrypted",
+        ),
+        (
+            "signer",
+            "url = \"http://10.1.2.3/sign\"",
+            "is not encrypted",
+        ),
+        (
+            "login",
+            "url = \"https://bob:pw@aaa\"",
+            "do not go into an address",
+        ),
+        ("login", "url = \"ftp://aaa\"", "neither https nor http"),
+        ("login", "url = \"aaa\"", "neither https nor http"),
+        (
+            "signer",
+            "url = \"https://x\"\nca_file = \"no.pem\"",
+            "there is no file",
+        ),
+        ("login", "over = \"pigeon\"", "neither https nor broker"),
+        ("login", "over = \"https\"", "`login.urls` must be given"),
+    ] {
+        let text = format!("{OURS}[{table}]\n{text}\n");
+        write(root.path(), "etc/overlay/client.toml", &text);
+        let error = Config::load(None, &environment(root.path(), &[])).unwrap_err();
+        assert!(error.to_string().contains(fault), "{text}: {error}");
+        assert!(!error.to_string().contains("pw"), "{error}");
+    }
+    let text = format!("{OURS}[login]\nurl = \"http://aaa.example.net\"\nverify = false\n");
+    write(root.path(), "etc/overlay/client.toml", &text);
+    let config = Config::load(None, &environment(root.path(), &[])).unwrap();
+    assert!(config.login.web.insecure);
+}
+
+#[test]
+fn without_a_word_about_them_token_and_seed_are_the_users_own() {
+    let root = tempfile::tempdir().unwrap();
+    let text = "[broker]\nservers = [\"nats://x:1\"]\n";
+    write(root.path(), "etc/overlay/client.toml", text);
+    let config = Config::load(None, &environment(root.path(), &[])).unwrap();
+    let own = root.path().join("home/bob/.config/overlay");
+    assert_eq!(config.token_file, own.join("client.jwt"));
+    assert_eq!(config.seed_file, own.join("client.seed"));
+    // One alone is a mistake.
+    write(
+        root.path(),
+        "etc/overlay/client.toml",
+        &format!("token_file = \"t\"\n{text}"),
+    );
+    let error = Config::load(None, &environment(root.path(), &[])).unwrap_err();
+    assert!(
+        error.to_string().contains("`seed_file` is missing"),
+        "{error}"
+    );
 }
 
 #[test]

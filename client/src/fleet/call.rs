@@ -262,10 +262,12 @@ impl Exchange<'_> {
         on_reply: &mut impl FnMut(&Answer),
     ) -> Result<Duration, CallError> {
         let fleet = self.fleet;
-        let sealed = self.meanwhile(fleet.seal(draft), replies, on_reply).await?;
+        let sealed = self
+            .meanwhile(Box::pin(fleet.seal(draft)), replies, on_reply)
+            .await?;
         let started = Instant::now();
         self.meanwhile(
-            publish(fleet.connection(), subjects, sealed),
+            Box::pin(publish(fleet.connection(), subjects, sealed)),
             replies,
             on_reply,
         )

@@ -46,6 +46,11 @@ impl Service {
         &self.routes.name
     }
 
+    /// Whether it answered on our routes.
+    pub(super) fn is_ours(&self) -> bool {
+        self.is_ours == Some(true)
+    }
+
     /// The methods that it names; none when it is of Choria's kind, which has no such page.
     pub(super) async fn methods(&mut self) -> Result<Option<Bytes>, LoginError> {
         let Some(url) = &self.routes.ours else {
@@ -72,7 +77,7 @@ impl Service {
         };
         let url = match step {
             Step::Methods => self.routes.ours.clone(),
-            Step::Password if self.is_ours == Some(true) => ours("password"),
+            Step::Password if self.is_ours() => ours("password"),
             Step::Password => Some(self.routes.choria.clone()),
             Step::Begin => ours("begin"),
             Step::Continue => ours("continue"),

@@ -5,10 +5,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use overlay_tokens::claims::ClientClaims;
 use overlay_tokens::file::{self, FileError, Overwrite};
 use overlay_tokens::own::{self, Holder, LEEWAY_SECONDS, OwnError};
-use overlay_tokens::{Issuers, Key, UnixTime, Unverified, VerifyError};
+use overlay_tokens::{Issuers, Key, Token, UnixTime, VerifyError};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
@@ -22,9 +21,12 @@ pub struct Session {
 /// Why a token makes no session, or a session is not on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// It is no client's token.
-    #[error("what the login service sent is no client's token")]
+    /// It is no token.
+    #[error("what the login service sent is no token")]
     Decode(#[from] overlay_tokens::DecodeError),
+    /// It is a token for something else.
+    #[error("what the login service sent is no client's token")]
+    NoClient,
     /// It is for another key, or not good now.
     #[error("the token that the login service sent is of no use")]
     Own(#[from] OwnError),
@@ -84,7 +86,9 @@ impl Session {
         issuers: Option<&Issuers>,
         now: UnixTime,
     ) -> Result<Self, SessionError> {
-        let token = Unverified::<ClientClaims>::decode(text.trim())?;
+        let Token::Client(token) = Token::decode(text.trim())? else {
+            return Err(SessionError::NoClient);
+        };
         let not_before = token.claims_unverified().standard.nbf;
         own::check_own(text.trim(), now)?;
         if let Some(issuers) = issuers {

@@ -34,15 +34,18 @@ pub enum AnswerFault {
 }
 
 /// What an answer is held against.
-pub(super) struct Check<'a> {
+#[derive(Debug, Clone)]
+pub struct Check<'a> {
     /// The bytes that were to be signed.
-    pub(super) submitted: &'a [u8],
+    pub submitted: &'a [u8],
     /// The caller's token.
-    pub(super) token: &'a str,
+    pub token: &'a str,
     /// Whom the fleet trusts, where it is known.
-    pub(super) issuers: Option<&'a Issuers>,
-    pub(super) now: UnixTime,
-    pub(super) limits: Limits,
+    pub issuers: Option<&'a Issuers>,
+    /// The time of day.
+    pub now: UnixTime,
+    /// Bounds of the answer.
+    pub limits: Limits,
 }
 
 impl Check<'_> {
@@ -51,7 +54,7 @@ impl Check<'_> {
     /// # Errors
     ///
     /// It is not what was submitted, apart from the name of the caller, or its signature does not count.
-    pub(super) fn signed(&self, bytes: &[u8]) -> Result<SecureRequest, AnswerFault> {
+    pub fn signed(&self, bytes: &[u8]) -> Result<SecureRequest, AnswerFault> {
         let mut signed = SecureRequest::decode(bytes, &self.limits)?;
         let Some(signer) = signed.signer.as_deref() else {
             return Err(AnswerFault::NoSigner);
@@ -93,6 +96,3 @@ fn difference(submitted: &Request, answered: &Request) -> Option<&'static str> {
     ];
     same.iter().find(|(_, same)| !same).map(|(name, _)| *name)
 }
-
-#[cfg(test)]
-mod tests;

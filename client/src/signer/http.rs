@@ -6,8 +6,7 @@ use overlay_protocol::envelope::v2::SecureRequest;
 use overlay_protocol::signing::{HttpSignRequest, HttpSignResponse};
 use zeroize::Zeroizing;
 
-use super::answer::Check;
-use super::{AnswerFault, Order, SignerError};
+use super::{AnswerFault, Check, Order, SignerError};
 use crate::clock;
 use crate::config;
 use crate::message::chain;

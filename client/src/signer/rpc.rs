@@ -12,8 +12,7 @@ use overlay_protocol::{signing, subject};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::Check;
-use super::{AnswerFault, Order, SignerError, unsigned};
+use super::{AnswerFault, Check, Order, SignerError, unsigned};
 use crate::clock;
 use crate::connection::BrokerError;
 use crate::message::{self, Answer, Draft};

@@ -207,6 +207,10 @@ impl Host {
 
     fn read(&self, subject: &str, payload: &[u8]) -> Option<(Request, String)> {
         let limits = Limits::default();
+        // Requests to the signer are not signed, and not for nodes.
+        if subject.ends_with(".aaa_signer") {
+            return None;
+        }
         let transport = Transport::decode(payload, &limits).ok()?;
         let secure = SecureRequest::decode(&transport.data, &limits).ok()?;
         let issuers = self.organisation.issuers();

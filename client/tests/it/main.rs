@@ -6,3 +6,8 @@ mod cell;
 mod connect;
 mod discover;
 mod fleet;
+mod login;
+mod signer;
+mod signer_host;
+mod vectors;
+mod web;

@@ -1,1 +1,0 @@
-//! What a signer may answer, and what it may not.
