@@ -172,7 +172,8 @@ impl Refused {
                 | overlay_protocol::Layer::Ddl
                 | overlay_protocol::Layer::Event
                 | overlay_protocol::Layer::NodeRecord
-                | overlay_protocol::Layer::AuditRecord => Stage::SecureRequest,
+                | overlay_protocol::Layer::AuditRecord
+                | overlay_protocol::Layer::Signing => Stage::SecureRequest,
             },
             Self::Untrusted(_) | Self::Unsigned => Stage::SecureRequest,
             Self::Filtered(_) => Stage::Filter,
