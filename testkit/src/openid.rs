@@ -17,10 +17,10 @@ use crate::process::Process;
 
 const START: Duration = Duration::from_secs(30);
 
-/// A provider that is gone with its value.
+/// A provider that is gone with its value; `POST /rotate` has it sign with a new key, and publish only that one.
 ///
-/// Its clients are `overlay`, with the secret [`OpenidProvider::SECRET`], and `public`, without one; both may use a code at another
-/// device and a browser on this machine. People are whoever the test names, with any password.
+/// Its clients are `overlay`, with the secret [`OpenidProvider::SECRET`], `posting`, which sends that in the form, and `public`,
+/// without one; all may use a code at another device and a browser on this machine. People are whoever the test names, with any password.
 #[derive(Debug)]
 pub struct OpenidProvider {
     process: Process,
@@ -50,7 +50,10 @@ impl OpenidProvider {
             || crate::env::target_dir().join("oidc-provider"),
             PathBuf::from,
         );
-        if dir.join("node_modules/oidc-provider/lib/index.js").is_file() {
+        if dir
+            .join("node_modules/oidc-provider/lib/index.js")
+            .is_file()
+        {
             return Ok(dir);
         }
         Err(format!("no npm package oidc-provider in {}", dir.display()))
@@ -104,18 +107,5 @@ impl OpenidProvider {
     /// A browser that trusts it, without any cookies yet.
     pub fn browser(&self) -> Browser {
         Browser::new(&self.ca_file)
-    }
-
-    /// Has it sign with a new key, and publish only that one.
-    ///
-    /// # Panics
-    ///
-    /// When it does not.
-    #[track_caller]
-    pub fn rotate_keys(&self) {
-        let page = self
-            .browser()
-            .post(&format!("{}/rotate", self.issuer), &[]);
-        assert_eq!(page.status, 200, "the provider takes a new key");
     }
 }

@@ -15,8 +15,16 @@ use crate::process::Process;
 const START: Duration = Duration::from_secs(20);
 const PERIOD: Duration = Duration::from_millis(20);
 /// Where distributions put it, which is in few people's `PATH`.
-const PLACES: [&str; 3] = ["/usr/sbin/slapd", "/usr/libexec/slapd", "/usr/local/libexec/slapd"];
-const MODULES: [&str; 3] = ["/usr/lib/ldap", "/usr/lib/openldap", "/usr/libexec/openldap"];
+const PLACES: [&str; 3] = [
+    "/usr/sbin/slapd",
+    "/usr/libexec/slapd",
+    "/usr/local/libexec/slapd",
+];
+const MODULES: [&str; 3] = [
+    "/usr/lib/ldap",
+    "/usr/lib/openldap",
+    "/usr/libexec/openldap",
+];
 const SCHEMAS: [&str; 2] = ["/etc/ldap/schema", "/etc/openldap/schema"];
 
 /// A directory server with what a test puts into it; gone with its value.

@@ -74,7 +74,10 @@ impl LdapAuthenticator {
         if password.is_empty() {
             return Err(Refusal::new(Reason::Password, "the password is empty"));
         }
-        if username.is_empty() || username.len() > MAX_TYPED || username.chars().any(char::is_control) {
+        if username.is_empty()
+            || username.len() > MAX_TYPED
+            || username.chars().any(char::is_control)
+        {
             let message = "the name is empty, too long or has control characters";
             return Err(Refusal::new(Reason::UnknownUser, message));
         }
@@ -96,10 +99,15 @@ impl LdapAuthenticator {
                 None => Err(Reason::Busy.into()),
             }
         };
-        tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
-            let message = format!("the directory did not answer within {} ms", limit.as_millis());
-            Err(Refusal::new(Reason::Unavailable, message))
-        })
+        tokio::time::timeout(limit, asked)
+            .await
+            .unwrap_or_else(|_| {
+                let message = format!(
+                    "the directory did not answer within {} ms",
+                    limit.as_millis()
+                );
+                Err(Refusal::new(Reason::Unavailable, message))
+            })
     }
 }
 
@@ -112,7 +120,10 @@ impl Authenticator for LdapAuthenticator {
         async {
             let begun = Instant::now();
             let verdict = self.ask(&attempt.username, &attempt.password).await;
-            if verdict.as_ref().is_err_and(|refusal| refusal.reason.is_guess()) {
+            if verdict
+                .as_ref()
+                .is_err_and(|refusal| refusal.reason.is_guess())
+            {
                 wait_for_step(begun).await;
             }
             verdict
@@ -165,10 +176,13 @@ impl Asker {
             groups,
             claims: settings.rules.claims().filter_map(of_entry).collect(),
         };
-        let properties = settings.properties.iter().filter_map(|(property, attribute)| {
-            let (_, values) = of_entry(attribute)?;
-            Some((property.clone(), values.join(",")))
-        });
+        let properties = settings
+            .properties
+            .iter()
+            .filter_map(|(property, attribute)| {
+                let (_, values) = of_entry(attribute)?;
+                Some((property.clone(), values.join(",")))
+            });
         let person = Person {
             name: name.clone(),
             callerid,

@@ -131,7 +131,8 @@ impl Grants {
     fn contradicts(&self, other: &Self) -> bool {
         let differ = |a: &Option<String>, b: &Option<String>| a.is_some() && b.is_some() && a != b;
         let beside = |a: &Self, b: &Self| a.policy_file.is_some() && !b.agents.is_empty();
-        let policies = matches!((&self.policy_file, &other.policy_file), (Some(a), Some(b)) if a != b);
+        let policies =
+            matches!((&self.policy_file, &other.policy_file), (Some(a), Some(b)) if a != b);
         policies
             || beside(self, other)
             || beside(other, self)

@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use openidconnect::core::{CoreAuthenticationFlow, CoreTokenResponse};
 use openidconnect::{
-    AuthorizationCode, CsrfToken, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl,
-    OAuth2TokenResponse as _, RequestTokenError, Scope, TokenResponse as _,
+    AuthorizationCode, CsrfToken, Nonce, OAuth2TokenResponse as _, PkceCodeChallenge,
+    PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope, TokenResponse as _,
 };
 use overlay_protocol::signing::login::{Begun, MethodKind};
 use overlay_runtime::{Secrets, err_chain};
@@ -181,10 +181,14 @@ impl OidcLogin {
             }
             verdict => verdict,
         }
-        .map_err(|fault| Refusal::new(Reason::Provider, format!("ID token: {}", err_chain(&fault))))?;
+        .map_err(|fault| {
+            Refusal::new(Reason::Provider, format!("ID token: {}", err_chain(&fault)))
+        })?;
         let ask = match self.settings.userinfo {
             AskUserinfo::Always => true,
-            AskUserinfo::IfNeeded => claims.lack_something(&self.settings) && session.has_userinfo(),
+            AskUserinfo::IfNeeded => {
+                claims.lack_something(&self.settings) && session.has_userinfo()
+            }
             AskUserinfo::Never => false,
         };
         if ask {
@@ -201,7 +205,10 @@ impl OidcLogin {
     ) -> Result<T, Refusal> {
         let limit = self.settings.timeout;
         tokio::time::timeout(limit, step).await.unwrap_or_else(|_| {
-            let message = format!("the provider did not answer within {} ms", limit.as_millis());
+            let message = format!(
+                "the provider did not answer within {} ms",
+                limit.as_millis()
+            );
             Err(Refusal::new(Reason::Unavailable, message))
         })
     }

@@ -40,6 +40,15 @@ function provider(issuer, key) {
         redirect_uris: ['http://127.0.0.1/callback'],
       },
       {
+        client_id: 'posting',
+        client_secret: 'secret of/the:client',
+        token_endpoint_auth_method: 'client_secret_post',
+        application_type: 'native',
+        grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code'],
+        response_types: ['code'],
+        redirect_uris: ['http://127.0.0.1/callback'],
+      },
+      {
         client_id: 'public',
         token_endpoint_auth_method: 'none',
         application_type: 'native',

@@ -165,7 +165,9 @@ impl Browser {
 
     fn cookie(&self) -> String {
         let pairs = self.cookies.iter();
-        let pairs: Vec<String> = pairs.map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<String> = pairs
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         pairs.join("; ")
     }
 
@@ -223,5 +225,7 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
 /// Scheme, host and port of an address.
 fn host(address: &str) -> String {
     let slashes = address.match_indices('/').nth(2);
-    slashes.map_or(address, |(end, _)| address.get(..end).unwrap_or(address)).to_owned()
+    slashes
+        .map_or(address, |(end, _)| address.get(..end).unwrap_or(address))
+        .to_owned()
 }

@@ -97,7 +97,14 @@ impl Directory {
                 let dn = template.replace("{user}", &dn_escape(typed));
                 self.prove(&dn, password).await?;
                 let found = self
-                    .search(&dn, Scope::Base, "(objectClass=*)", &wanted, 1, "its own entry")
+                    .search(
+                        &dn,
+                        Scope::Base,
+                        "(objectClass=*)",
+                        &wanted,
+                        1,
+                        "its own entry",
+                    )
                     .await?;
                 let own = found.into_iter().next();
                 own.ok_or_else(|| {
@@ -114,7 +121,14 @@ impl Directory {
                 self.bind_service(bind_dn, &service).await?;
                 let filter = substitute(filter, &[("{user}", typed)]);
                 let found = self
-                    .search(base, Scope::Subtree, &filter, &wanted, 2, "the search for people")
+                    .search(
+                        base,
+                        Scope::Subtree,
+                        &filter,
+                        &wanted,
+                        2,
+                        "the search for people",
+                    )
                     .await?;
                 let mut found = found.into_iter();
                 let entry = found.next().ok_or(DirectoryError::Unknown)?;
@@ -245,7 +259,9 @@ impl From<LdapError> for DirectoryError {
     fn from(error: LdapError) -> Self {
         let text = err_chain(&error);
         match error {
-            LdapError::FilterParsing => Self::Unusable("a filter of the configuration is no filter".to_owned()),
+            LdapError::FilterParsing => {
+                Self::Unusable("a filter of the configuration is no filter".to_owned())
+            }
             LdapError::LdapResult { result } => result_error("the connection", &result),
             _ => Self::Unavailable(text),
         }
@@ -291,9 +307,13 @@ fn substitute(filter: &str, values: &[(&str, &str)]) -> String {
     made
 }
 
-fn read(secrets: &Secrets, path: &std::path::Path) -> Result<zeroize::Zeroizing<String>, DirectoryError> {
-    let unusable =
-        |error: &dyn std::error::Error| DirectoryError::Unusable(format!("bind_password_file: {}", err_chain(error)));
+fn read(
+    secrets: &Secrets,
+    path: &std::path::Path,
+) -> Result<zeroize::Zeroizing<String>, DirectoryError> {
+    let unusable = |error: &dyn std::error::Error| {
+        DirectoryError::Unusable(format!("bind_password_file: {}", err_chain(error)))
+    };
     let secret = secrets.read(path).map_err(|error| unusable(&error))?;
     let text = secret.expose_text().map_err(|error| unusable(&error))?;
     Ok(zeroize::Zeroizing::new(text.to_owned()))

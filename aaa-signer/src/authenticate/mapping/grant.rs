@@ -22,10 +22,18 @@ impl Rules {
         }) = self.apply(facts)
         else {
             let groups = facts.groups.len();
-            let message = format!("no rule is for {}, who is in {groups} groups", person.callerid);
+            let message = format!(
+                "no rule is for {}, who is in {groups} groups",
+                person.callerid
+            );
             return Err(Refusal::new(Reason::NotAllowed, message));
         };
-        tracing::debug!(callerid = person.callerid, ?applied, ?skipped, "rules of a login");
+        tracing::debug!(
+            callerid = person.callerid,
+            ?applied,
+            ?skipped,
+            "rules of a login"
+        );
         let opa_policy = match &grants.policy_file {
             Some(path) => Some(read(path).await.map_err(|error| {
                 let error = err_chain(&error);

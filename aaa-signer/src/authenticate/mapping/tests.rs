@@ -63,7 +63,9 @@ fn what_several_rules_grant_adds_up_once() {
             },
         ),
     ]);
-    let mapped = rules.apply(&member_of(&["ops"])).expect("two rules are met");
+    let mapped = rules
+        .apply(&member_of(&["ops"]))
+        .expect("two rules are met");
     assert_eq!(mapped.grants.agents, ["rpcutil.ping", "puppet.*"]);
     assert_eq!(mapped.grants.validity, lives(600));
     assert!(mapped.grants.permissions.signed_fleet_management);
@@ -132,7 +134,10 @@ fn names_that_choria_cannot_read_are_refused() {
         Ok("oidc=bob.o-neil_2@example.net")
     );
     assert_eq!(callerid("oidc", ""), Err(NameError::Empty));
-    assert_eq!(callerid("oidc", &"a".repeat(129)), Err(NameError::TooLong(129)));
+    assert_eq!(
+        callerid("oidc", &"a".repeat(129)),
+        Err(NameError::TooLong(129))
+    );
     for (name, character) in [
         ("bob smith", ' '),
         ("bob=alice", '='),
@@ -168,11 +173,12 @@ proptest! {
         let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
         if let Some(mapped) = rules.apply(&member_of(&groups)) {
             for entry in &mapped.grants.agents {
-                prop_assert!(mapped.applied.iter().any(|&number| {
+                let comes_from_applied = mapped.applied.iter().any(|&number| {
                     let grants = &rules.0[number - 1].grants;
                     let same = grants.tenant.is_none() || grants.tenant == mapped.grants.tenant;
                     same && grants.agents.contains(entry)
-                }));
+                });
+                prop_assert!(comes_from_applied);
             }
         }
     }

@@ -79,7 +79,9 @@ impl Claims {
         let name = name.ok_or_else(|| refused(format!("the claims have no text {claim}")))?;
         // Elsewhere anybody may call themselves by the address of another.
         if claim == "email" && self.0.get("email_verified") != Some(&Value::Bool(true)) {
-            return Err(refused("the provider has not verified the email".to_owned()));
+            return Err(refused(
+                "the provider has not verified the email".to_owned(),
+            ));
         }
         Ok(name)
     }
@@ -104,12 +106,16 @@ impl Claims {
     fn facts(&self) -> BTreeMap<String, Vec<String>> {
         let values = |value: &Value| match value {
             Value::Array(values) => values.iter().filter_map(text).collect(),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-                text(value).into_iter().collect::<Vec<_>>()
-            }
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_) => text(value).into_iter().collect::<Vec<_>>(),
         };
         let facts = self.0.iter();
-        facts.map(|(name, value)| (name.clone(), values(value))).collect()
+        facts
+            .map(|(name, value)| (name.clone(), values(value)))
+            .collect()
     }
 
     fn at(&self, path: &[String]) -> Option<&Value> {

@@ -73,7 +73,9 @@ impl Waiting {
     }
 
     pub(super) fn interval(&self) -> Duration {
-        self.0.interval().clamp(Duration::from_secs(1), MAX_INTERVAL)
+        self.0
+            .interval()
+            .clamp(Duration::from_secs(1), MAX_INTERVAL)
     }
 }
 
@@ -91,7 +93,9 @@ pub(super) async fn begin(
         .map_err(|error| refused_by_provider(&error))?;
     let user_code = answer.user_code().secret();
     // It is shown on a terminal.
-    if user_code.len() > MAX_USER_CODE || !user_code.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
+    if user_code.len() > MAX_USER_CODE
+        || !user_code.chars().all(|c| c.is_ascii_graphic() || c == ' ')
+    {
         let text = "the code that it wants typed is no such code";
         return Err(ProviderError::Unusable(text.to_owned()).into());
     }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openidconnect::core::{
-    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod, CoreGenderClaim,
-    CoreGrantType, CoreIdToken, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
+    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod,
+    CoreGenderClaim, CoreGrantType, CoreIdToken, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
     CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType,
 };
 use openidconnect::url::Url;
 use openidconnect::{
     AccessToken, AdditionalClaims, AdditionalProviderMetadata, AuthType, ClientId, ClientSecret,
-    DeviceAuthorizationUrl, DiscoveryError, EndpointMaybeSet, EndpointNotSet, EndpointSet, IssuerUrl,
-    JsonWebKeySet, Nonce, ProviderMetadata, SubjectIdentifier, UserInfoClaims, UserInfoError,
+    DeviceAuthorizationUrl, DiscoveryError, EndpointMaybeSet, EndpointNotSet, EndpointSet,
+    IssuerUrl, JsonWebKeySet, Nonce, ProviderMetadata, SubjectIdentifier, UserInfoClaims,
+    UserInfoError,
 };
 use overlay_runtime::{Secrets, err_chain};
 use overlay_tokens::UnixTime;
@@ -232,14 +233,13 @@ impl Session<'_> {
 
     /// The client with the address where codes for other devices are made.
     pub(super) fn device_client(&self) -> Result<ReadyClient<EndpointSet>, ProviderError> {
-        let endpoint = &self.metadata.additional_metadata().device_authorization_endpoint;
+        let endpoint = &self
+            .metadata
+            .additional_metadata()
+            .device_authorization_endpoint;
         match endpoint {
-            Some(endpoint) => Ok(self
-                .client()
-                .set_device_authorization_url(endpoint.clone())),
-            None => Err(ProviderError::Unusable(
-                "it has no device flow".to_owned(),
-            )),
+            Some(endpoint) => Ok(self.client().set_device_authorization_url(endpoint.clone())),
+            None => Err(ProviderError::Unusable("it has no device flow".to_owned())),
         }
     }
 

@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use openidconnect::core::{CoreIdToken, CoreIdTokenClaims, CoreJsonWebKeySet, CoreJwsSigningAlgorithm};
+use openidconnect::core::{
+    CoreIdToken, CoreIdTokenClaims, CoreJsonWebKeySet, CoreJwsSigningAlgorithm,
+};
 use openidconnect::{
     Audience, ClaimsVerificationError, ClientId, IdTokenVerifier, IssuerUrl, Nonce,
     SignatureVerificationError,
@@ -86,7 +88,10 @@ pub(super) fn verify(
     )
     .set_allowed_algs(ALGORITHMS)
     .set_other_audience_verifier_fn(|audience: &Audience| {
-        expected.audiences.iter().any(|known| known == audience.as_str())
+        expected
+            .audiences
+            .iter()
+            .any(|known| known == audience.as_str())
     })
     .set_issue_time_verifier_fn(move |issued| {
         let ahead = issued.timestamp().saturating_sub(now.timestamp());

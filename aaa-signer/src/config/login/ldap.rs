@@ -154,16 +154,17 @@ impl RawLdap {
             GroupSearch {
                 base,
                 filter,
-                name_attribute: self
-                    .group_name_attribute
-                    .unwrap_or_else(|| "cn".to_owned()),
+                name_attribute: self.group_name_attribute.unwrap_or_else(|| "cn".to_owned()),
             }
         });
         let timeout = self.timeout.map_or(TIMEOUT, |Period(timeout)| timeout);
         if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) {
             faults.push(
-                Fault::new(format!("{at}.timeout"), "is too short or too long")
-                    .remedy(format!("write {} to {}", Period(MIN_TIMEOUT), Period(MAX_TIMEOUT))),
+                Fault::new(format!("{at}.timeout"), "is too short or too long").remedy(format!(
+                    "write {} to {}",
+                    Period(MIN_TIMEOUT),
+                    Period(MAX_TIMEOUT)
+                )),
             );
         }
         let connections = self.connections.unwrap_or(CONNECTIONS);
@@ -197,7 +198,12 @@ impl Ldap {
         if let Find::Search { password_file, .. } = &self.find
             && let Err(error) = secrets.read(password_file)
         {
-            faults.push(mapping::unreadable(at, "bind_password_file", password_file, &error));
+            faults.push(mapping::unreadable(
+                at,
+                "bind_password_file",
+                password_file,
+                &error,
+            ));
         }
         if let Some(path) = &self.ca_file
             && let Err(error) = trust::tls(Some(path))
@@ -242,13 +248,17 @@ fn url(text: Option<&str>, start_tls: bool, at: &str, faults: &mut Vec<Fault>) -
     let problem = problem.or(match url.host() {
         // The TLS library takes no address of this form as a name of the server.
         Some(Host::Ipv6(_)) if encrypted => Some("has an IPv6 address"),
-        Some(Host::Domain(name)) if encrypted && name.starts_with('[') => Some("has an IPv6 address"),
+        Some(Host::Domain(name)) if encrypted && name.starts_with('[') => {
+            Some("has an IPv6 address")
+        }
         _ => None,
     });
     match problem {
         None => Some(url),
         Some(problem) => {
-            faults.push(fault(problem).remedy("write ldaps://HOST, or ldap://HOST with start_tls = true"));
+            faults.push(
+                fault(problem).remedy("write ldaps://HOST, or ldap://HOST with start_tls = true"),
+            );
             None
         }
     }

@@ -45,7 +45,9 @@ pub(super) fn check(
 ) -> Rules {
     if raw.is_empty() {
         let fault = Fault::new(format!("{at}.rules"), "is missing: nobody could log in");
-        faults.push(fault.remedy(format!("write [[{at}.rules]] with group = \"...\" and agents = [...]")));
+        faults.push(fault.remedy(format!(
+            "write [[{at}.rules]] with group = \"...\" and agents = [...]"
+        )));
     }
     let rules = raw.into_iter().enumerate().filter_map(|(index, rule)| {
         let at = format!("{at}.rules[{index}]");
@@ -69,12 +71,7 @@ pub(super) fn inspect(rules: &Rules, at: &str) -> Vec<Fault> {
 }
 
 /// The fault of a file that the table `at` names by `key`.
-pub(super) fn unreadable(
-    at: &str,
-    key: &str,
-    path: &Path,
-    error: &dyn std::error::Error,
-) -> Fault {
+pub(super) fn unreadable(at: &str, key: &str, path: &Path, error: &dyn std::error::Error) -> Fault {
     let problem = format!("names a file that cannot be used: {}", err_chain(error));
     Fault::new(format!("{at}.{key}"), problem).value(path.display())
 }
@@ -153,7 +150,8 @@ fn permissions(names: &[String], at: &str, faults: &mut Vec<Fault>) -> ClientPer
         let one = BTreeMap::from([(name.clone(), Value::Bool(true))]);
         if NOT_FOR_PEOPLE.contains(&name.as_str()) {
             let fault = fault("has a permission that people must not have");
-            faults.push(fault.remedy("leave it out; such tokens are made with `overlay jwt client`"));
+            faults
+                .push(fault.remedy("leave it out; such tokens are made with `overlay jwt client`"));
         } else if userlist::permissions(&one).is_ok_and(|one| one.names() == [name]) {
             known.extend(one);
         } else {

@@ -48,13 +48,18 @@ pub(super) async fn run(
     app: &App,
 ) -> Result<String, Failure> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let redirect = format!("http://127.0.0.1:{}{CALLBACK}", listener.local_addr()?.port());
+    let redirect = format!(
+        "http://127.0.0.1:{}{CALLBACK}",
+        listener.local_addr()?.port()
+    );
     let begun = client.begin(method, &redirect).await?;
     let by = client.asked();
     let page = begun.authorize_url.as_deref().and_then(Address::parse);
     let state = page.as_ref().and_then(|page| page.parameter("state"));
     let (Some(page), Some(state)) = (page, state) else {
-        return Err(Failure::new(format!("the answer of {by} has no page to open")));
+        return Err(Failure::new(format!(
+            "the answer of {by} has no page to open"
+        )));
     };
     app.output.note(format_args!("Log in at {page}"));
     open(&page, app).await;
@@ -79,7 +84,11 @@ pub(super) async fn run(
 /// Opens a page in the user's browser; when there is none the address has been shown.
 async fn open(page: &Address, app: &App) {
     let own = app.environment.get("BROWSER").map(String::as_str);
-    let system = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let system = if cfg!(target_os = "macos") {
+        "open"
+    } else {
+        "xdg-open"
+    };
     let program = own.filter(|program| !program.is_empty()).unwrap_or(system);
     let opened = Command::new(program)
         .arg(page.as_str())
@@ -128,11 +137,15 @@ async fn receive(mut stream: TcpStream, state: &str) -> Option<Brought> {
     }
     let brought = read(&String::from_utf8_lossy(&head), state);
     let (status, text) = match &brought {
-        Some(Brought::Code(_)) => ("200 OK", "You can close this page and go back to your terminal."),
+        Some(Brought::Code(_)) => (
+            "200 OK",
+            "You can close this page and go back to your terminal.",
+        ),
         Some(Brought::Refusal(_)) => ("200 OK", "The login was refused. Your terminal says more."),
         None => ("404 Not Found", "There is nothing here."),
     };
-    let page = format!("<!doctype html><meta charset=\"utf-8\"><title>Overlay</title><p>{text}</p>\n");
+    let page =
+        format!("<!doctype html><meta charset=\"utf-8\"><title>Overlay</title><p>{text}</p>\n");
     let answer = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n\
          Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\n\r\n{page}",
@@ -199,7 +212,10 @@ mod tests {
         ] {
             assert_eq!(brings(target), None, "{target}");
         }
-        assert_eq!(read("POST /callback?code=abc&state=s+t HTTP/1.1", "s t"), None);
+        assert_eq!(
+            read("POST /callback?code=abc&state=s+t HTTP/1.1", "s t"),
+            None
+        );
         assert_eq!(read("", ""), None);
     }
 }

@@ -37,8 +37,10 @@ pub(super) async fn run(
 ) -> Result<String, Failure> {
     let begun = client.begin(method, "").await?;
     let task = Task::new(begun, &client.asked())?;
-    app.output
-        .note(format_args!("Open {} and type the code {}", task.page, task.code));
+    app.output.note(format_args!(
+        "Open {} and type the code {}",
+        task.page, task.code
+    ));
     if let Some(page) = &task.page_with_code {
         app.output
             .note(format_args!("or open {page} and compare the code"));
@@ -114,7 +116,9 @@ impl Task {
                 .as_deref()
                 .and_then(Address::parse),
             code,
-            wait: seconds.unwrap_or(INTERVAL).clamp(Duration::from_secs(1), MAX_INTERVAL),
+            wait: seconds
+                .unwrap_or(INTERVAL)
+                .clamp(Duration::from_secs(1), MAX_INTERVAL),
             until: Instant::now() + validity.unwrap_or(VALIDITY),
         })
     }
@@ -144,7 +148,10 @@ mod tests {
             ("ABCD-EFGH", "javascript:alert(1)"),
             ("ABCD-EFGH", "file:///etc/passwd"),
         ] {
-            assert!(Task::new(begun(code, page), "x").is_err(), "{code:?} {page:?}");
+            assert!(
+                Task::new(begun(code, page), "x").is_err(),
+                "{code:?} {page:?}"
+            );
         }
     }
 

@@ -15,9 +15,8 @@ impl Address {
         let rest = text
             .strip_prefix("https://")
             .or_else(|| text.strip_prefix("http://"))?;
-        let is_written = |c: char| {
-            c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c)
-        };
+        let is_written =
+            |c: char| c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c);
         let has_host = rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[');
         (has_host && text.len() <= MAX_BYTES && text.chars().all(is_written))
             .then(|| Self(text.to_owned()))
