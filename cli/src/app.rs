@@ -65,7 +65,7 @@ impl App {
     pub(crate) async fn fleet(&self, config: Config, purpose: &str) -> Result<Fleet, Failure> {
         self.warn_of_exposed_key(&config.seed_file);
         let spinner = self.output.spinner("connecting to the broker");
-        let fleet = Fleet::connect(config, purpose).await;
+        let fleet = Box::pin(Fleet::connect(config, purpose)).await;
         drop(spinner);
         let fleet = fleet?;
         self.warn_of_end(fleet.connection().credentials());

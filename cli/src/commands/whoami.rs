@@ -2,7 +2,7 @@
 
 use overlay_client::Config;
 use overlay_tokens::claims::ClientClaims;
-use overlay_tokens::{PublicKey, Unverified, file};
+use overlay_tokens::{PublicKey, Token, Unverified, file};
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -32,10 +32,17 @@ pub(crate) fn run(_args: &Args, app: &App) -> Result<(), Failure> {
     let config = app.config()?;
     let text = file::read_token(&config.token_file)
         .hint("`overlay login` gets a token; `overlay jwt client` makes one")?;
-    let token = Unverified::<ClientClaims>::decode(&text).hint(format!(
-        "{} is not a client's token",
-        config.token_file.display()
-    ))?;
+    let shown = config.token_file.display();
+    let token = match Token::decode(&text) {
+        Ok(Token::Client(token)) => *token,
+        Ok(Token::Server(_) | Token::Provisioning(_) | Token::Unknown(_)) => {
+            return Err(Failure::new(format!("{shown} is not a client's token"))
+                .hint("`overlay jwt view` shows what it is"));
+        }
+        Err(error) => {
+            return Err(Failure::from(error).context(format!("{shown} holds no token")));
+        }
+    };
     let claims = token.claims_unverified().clone();
     let mut described = jwt::describe_client(&claims);
     let doubt = verify(token, &config, &mut described);

@@ -212,6 +212,9 @@ fn login(error: &LoginError, hints: &mut Vec<String>) {
             hints.push("start the login service, or see whether it is on this broker".to_owned());
         }
         LoginError::Tls(_) => hints.push("see login.ca_file".to_owned()),
+        LoginError::NoCodes(_) => hints.push(
+            "log in without --otp; some services want the code appended to the password".to_owned(),
+        ),
         LoginError::NotOffered(_) => {
             hints.push("`overlay login` without options takes what the service offers".to_owned());
         }
@@ -239,6 +242,7 @@ fn session(error: &SessionError, hints: &mut Vec<String>) {
             hints.push("see whether the clocks of this machine and the service agree".to_owned());
         }
         SessionError::Decode(_)
+        | SessionError::NoClient
         | SessionError::Endless
         | SessionError::Directory { .. }
         | SessionError::File(_)

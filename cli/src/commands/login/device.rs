@@ -90,6 +90,7 @@ fn may_pass(error: &LoginError) -> bool {
         | LoginError::NoToken
         | LoginError::Answer { .. }
         | LoginError::NotOffered(_)
+        | LoginError::NoCodes(_)
         | LoginError::Broker(_)
         | LoginError::NotTaken(_)
         | LoginError::Tls(_)
