@@ -18,10 +18,10 @@ use overlay_runtime::nats;
 use overlay_runtime::{Clock, Fault, FileConfig, Secrets, Settings};
 use overlay_tokens::Issuers;
 
-pub use audit::{Audit, AuditSpool, AuditStream, Checkpoints, OnOutage, OriginalForm};
+pub use audit::{Audit, AuditSpool, AuditStream, Checkpoints, Link, OnOutage, OriginalForm};
 pub use http::{Http, HttpLimits, TlsFiles};
 pub use keys::{Delegator, Keys, KeysError, ServerIdentity};
-pub use login::{IssuerFiles, Limits as LoginLimits, Login, Userlist};
+pub use login::{IssuerFiles, Login};
 pub(crate) use login::{
     AskUserinfo, ClientAuthentication, Find, FlowKind, GroupSearch, Ldap, Oidc, Users,
     is_confidential,
@@ -58,6 +58,8 @@ pub struct Config {
     pub audit: Audit,
     /// The HTTP listener.
     pub http: Option<Http>,
+    /// The identity that the token of this service must have, where a file of the original's says so.
+    pub expected_identity: Option<String>,
     /// What was odd in a file of the original's.
     pub notices: Vec<String>,
     runtime: Settings,

@@ -66,6 +66,7 @@ pub(super) fn check(raw: RawConfig) -> Result<Config, Vec<Fault>> {
         login,
         audit,
         http,
+        expected_identity: raw.original.identity,
         notices: raw.original.notices,
         // The connections need logins with token and nonce, which the service makes itself.
         runtime: Settings {
@@ -119,18 +120,24 @@ fn issuers(
             None
         }
     };
-    let issuers = match verify_key {
-        Some(text) if raw.is_empty() => {
-            Issuers::trusted_signers(key("original.verify_key".to_owned(), text))
-        }
-        Some(_) | None => {
-            let keys = raw.iter().filter_map(|(organisation, text)| {
-                let key = key(format!("issuers.{organisation}"), text)?;
-                Some((organisation.clone(), key))
-            });
-            Issuers::new(keys.collect::<Vec<_>>())
-        }
+    // The original's one key is the organisation's, or, as its documentation has it, that of the chain issuer.
+    let one = verify_key.and_then(|text| key("original.verify_key".to_owned(), text));
+    let organisations: Vec<_> = raw
+        .iter()
+        .filter_map(|(organisation, text)| {
+            let key = key(format!("issuers.{organisation}"), text)?;
+            Some((organisation.clone(), key))
+        })
+        .collect();
+    let issuers = if raw.is_empty() {
+        Issuers::trusted_signers(one)
+    } else {
+        Issuers::new(organisations)
     };
+    let issuers = issuers.and_then(|issuers| match one {
+        Some(one) => issuers.with_chain_issuer(one),
+        None => Ok(issuers),
+    });
     match issuers {
         Ok(issuers) => Some(issuers).filter(|_| faults.len() == before),
         Err(_nobody) if faults.len() > before => None,

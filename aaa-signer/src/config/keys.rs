@@ -70,6 +70,8 @@ enum Problem {
     Verify(#[from] VerifyError),
     #[error(transparent)]
     Own(#[from] OwnError),
+    #[error("the token is of `{0}`, which is not the identity that is configured")]
+    OtherIdentity(String),
     #[error(transparent)]
     Name(#[from] NameError),
     #[error(transparent)]
@@ -137,7 +139,7 @@ impl Keys {
         let mut errors = Vec::new();
         let mut keep = |error| errors.push(error);
         let server = config.identity.as_ref().and_then(|files| {
-            server(files, &config.issuers, secrets, now)
+            server(files, config, secrets, now)
                 .map_err(&mut keep)
                 .ok()
         });
@@ -159,7 +161,7 @@ impl Keys {
 
 fn server(
     files: &TokenFiles,
-    issuers: &Issuers,
+    config: &Config,
     secrets: &Secrets,
     now: UnixTime,
 ) -> Result<ServerIdentity, KeysError> {
@@ -172,8 +174,13 @@ fn server(
     let key = named.seed(secrets)?;
     let token = Unverified::<ServerClaims>::decode(&text)
         .map_err(|error| named.token_fault(error))?
-        .verify(issuers, now)
+        .verify(&config.issuers, now)
         .map_err(|error| named.token_fault(error))?;
+    if let Some(expected) = &config.expected_identity
+        && *expected != token.identity
+    {
+        return Err(named.token_fault(Problem::OtherIdentity(token.identity.clone())));
+    }
     let identity =
         Identity::new(token.identity.as_str()).map_err(|error| named.token_fault(error))?;
     let sealer = Sealer::new(&token, key.clone()).map_err(|error| named.token_fault(error))?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use overlay_runtime::Fault;
 use overlay_runtime::config::{RawAdmin, RawBroker, RawLog, RawProcess};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::TokenFiles;
 use super::audit::RawAudit;
@@ -45,15 +45,15 @@ pub(super) struct RawIdentity {
 }
 
 /// What the original's files say that ours do not.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct RawOriginal {
+pub(super) struct RawOriginal {
     /// The one key that verifies tokens, whatever their organisation; also one that a chain issuer has.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) verify_key: Option<String>,
+    pub(super) verify_key: Option<String>,
+    /// Who the service is to be; its token must say the same.
+    pub(super) identity: Option<String>,
     /// What was read and has no meaning here, for the log.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) notices: Vec<String>,
+    pub(super) notices: Vec<String>,
 }
 
 /// A token and a seed that must both be there.

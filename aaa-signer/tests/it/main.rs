@@ -4,4 +4,8 @@
     reason = "a test helper that cannot go on has nothing better to do"
 )]
 
+mod audit;
+mod caller;
+mod cell;
+mod rpc;
 mod vectors;

@@ -1,13 +1,22 @@
 //! Recorded requests and configurations of the original, replayed. Where we differ on purpose, a rule tells it from the
 //! data; the rules are listed in `docs/conformance/aaa-signer.md`.
 
+mod audit;
 mod keys;
+mod login;
 mod rpc;
 mod sign;
 
 use overlay_testkit::vectors::{self, Handler};
 
 const HANDLERS: &[(&str, Handler)] = &[
+    ("aaa/crypt.json", login::hashes),
+    ("aaa/login-bruteforce.json", login::guesses),
+    ("aaa/login-http.json", login::over_http),
+    ("aaa/login-modes.json", login::configurations),
+    ("aaa/userlist.json", login::users),
+    ("aaa/audit-jetstream.json", audit::documents),
+    ("aaa/audit-logfile.json", audit::logfile),
     ("aaa/rpc-crash.json", rpc::crashes),
     ("aaa/sign-http-request.json", sign::over_http),
     ("aaa/sign-http-token.json", sign::over_http),

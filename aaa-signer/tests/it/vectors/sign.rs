@@ -3,10 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use overlay_aaa_signer::{
-    Approved, Decision, Delegator, Judge, MAX_REQUEST_BYTES, Reason, Submission, Via,
+    Decision, Delegator, Judge, MAX_REQUEST_BYTES, Reason, Submission, Via,
 };
 use overlay_testkit::vectors::{Loader, Outcome, for_cases};
-use overlay_tokens::UnixTime;
+use overlay_tokens::{PublicKey, UnixTime};
 use overlay_tokens::claims::ClientClaims;
 use serde_json::Value;
 
@@ -32,6 +32,7 @@ pub(super) fn over_http(file: &Value, loader: &Loader) -> Outcome {
             };
             Case {
                 case,
+                org: keys.key("org")?.public(),
                 submission: &submission,
                 delegator: &delegator,
             }
@@ -101,6 +102,7 @@ fn compare_refusal(case: &Value, (status, body): &(u16, Value)) -> Result<(), St
 
 struct Case<'a> {
     case: &'a Value,
+    org: PublicKey,
     submission: &'a Submission,
     delegator: &'a Delegator,
 }
@@ -165,7 +167,7 @@ impl Case<'_> {
         let expected = &self.case["expect"]["secure_request"];
         let request = std::str::from_utf8(&approved.request).map_err(|error| error.to_string())?;
         same("request", request, text(expected, "request_json")?)?;
-        let secure = self.delegator.sign(Approved::clone(approved).request);
+        let secure = self.delegator.sign(approved.request.clone());
         let secure: Value = serde_json::from_slice(&secure).map_err(|error| error.to_string())?;
         same("signature", text(&secure, "signature")?, text(expected, "signature")?)?;
         same("protocol", text(&secure, "protocol")?, text(expected, "protocol")?)?;
@@ -300,7 +302,15 @@ impl Case<'_> {
         else {
             return false;
         };
-        token.claims_unverified().standard.iss.starts_with("C-")
+        let standard = &token.claims_unverified().standard;
+        let issuer = standard.iss.strip_prefix("C-");
+        let by_org = standard.tcs.split('.').next();
+        let (Some(issuer), Some(by_org)) = (issuer, by_org) else {
+            return false;
+        };
+        let is_signed = hex::decode(by_org)
+            .is_ok_and(|signature| self.org.verify(issuer.to_lowercase().as_bytes(), &signature));
+        !is_signed
     }
 }
 
