@@ -38,7 +38,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub use crate::config::{
-    Audit as Settings, AuditSpool, AuditStream, Checkpoints, OnOutage, OriginalForm,
+    Audit as Settings, AuditSpool, AuditStream, Checkpoints, Link, OnOutage, OriginalForm,
 };
 
 use engine::Engine;

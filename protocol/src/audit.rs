@@ -6,6 +6,7 @@
 
 mod data;
 mod line;
+mod original;
 mod text;
 
 use std::fmt;
@@ -17,6 +18,7 @@ pub use data::{
     Data, Decision, LoginFacts, Notice, Reasons, RpcFacts, Seal, TokenFacts, Undelivered,
 };
 pub use line::{Envelope, Record, write_line};
+pub use original::{original_document, original_line};
 pub use text::{checkpoint_text, head_text};
 
 /// What comes before the name of a chain in the source of its records.

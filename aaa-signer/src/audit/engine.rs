@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use overlay_protocol::audit::{Data, Head, Kind, MAX_LINE_BYTES, Notice, Seal};
+use overlay_protocol::audit::{
+    Data, Head, Kind, MAX_LINE_BYTES, Notice, Seal, original_document, original_line,
+};
 use overlay_runtime::{Backoff, CancellationToken, Tasks, err_chain};
 use overlay_tokens::UnixTime;
 use overlay_tokens::audit::{Chain, SignedHead};
@@ -510,7 +512,7 @@ impl Engine {
             return;
         }
         if let Some(topic) = &self.topic {
-            for document in signatures.iter().filter_map(original::document) {
+            for document in signatures.iter().filter_map(original_document) {
                 topic.publish(document);
             }
         }
@@ -519,7 +521,7 @@ impl Engine {
         };
         let mut lines = Vec::new();
         let mut count = 0;
-        for line in signatures.iter().filter_map(original::line) {
+        for line in signatures.iter().filter_map(original_line) {
             lines.extend_from_slice(&line);
             lines.push(b'\n');
             count += 1;

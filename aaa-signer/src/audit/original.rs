@@ -8,13 +8,8 @@ use std::time::Duration;
 
 use async_nats::{Client, Request};
 use bytes::Bytes;
-use overlay_protocol::audit::{Data, Decision};
-use overlay_protocol::json;
 use overlay_runtime::{Backoff, CancellationToken, err_chain};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::metrics::{Metrics, Place};
@@ -26,65 +21,9 @@ const ACK_LIMIT: Duration = Duration::from_secs(2);
 /// How often a document is published that nobody acknowledges.
 const TRIES: usize = 5;
 
-/// A line as the `logfile` auditor writes it: its members are in alphabetical order.
-#[derive(Serialize)]
-struct Line<'a> {
-    action: &'a str,
-    auditor: &'a str,
-    caller: &'a str,
-    level: &'a str,
-    msg: &'a str,
-    site: &'a str,
-    time: String,
-}
-
-/// A document as the `jetstream` auditor publishes it.
-#[derive(Serialize)]
-struct Document<'a> {
-    protocol: &'a str,
-    callerid: &'a str,
-    action: &'a str,
-    site: &'a str,
-    time: i64,
-    request: &'a RawValue,
-}
-
 #[derive(Deserialize)]
 struct Answer {
     seq: Option<u64>,
-}
-
-/// Returns the line of a record of a signature, without a line end; none if there is no request to show.
-pub(super) fn line(data: &Data) -> Option<Vec<u8>> {
-    let time = OffsetDateTime::from_unix_timestamp(data.time)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-        .format(&Rfc3339)
-        .unwrap_or_default();
-    Some(json::encode(&Line {
-        action: action(data),
-        auditor: "logfile",
-        caller: &data.callerid,
-        level: "info",
-        msg: data.request.as_deref()?.get(),
-        site: &data.site,
-        time,
-    }))
-}
-
-/// Returns the document of a record of a signature; none if there is no request to show.
-pub(super) fn document(data: &Data) -> Option<Vec<u8>> {
-    Some(json::encode(&Document {
-        protocol: &data.protocol,
-        callerid: &data.callerid,
-        action: action(data),
-        site: &data.site,
-        time: data.time,
-        request: data.request.as_deref()?,
-    }))
-}
-
-fn action(data: &Data) -> &'static str {
-    data.action.map_or("unknown", Decision::as_str)
 }
 
 /// The file of lines; one that is renamed is followed by a new one.
@@ -201,6 +140,3 @@ async fn publish_one(client: &Client, topic: &str, document: &Bytes) -> Result<(
         None => Err("no stream has stored it".to_owned()),
     }
 }
-
-#[cfg(test)]
-mod tests;

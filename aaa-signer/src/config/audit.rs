@@ -117,8 +117,8 @@ pub struct Audit {
     pub checkpoints: Checkpoints,
     /// Copies in the form of the original.
     pub original: OriginalForm,
-    /// The nkey of the account of the audit, and another set of brokers if there is one.
-    link: Option<Link>,
+    /// The way into the account of the audit.
+    pub link: Option<Link>,
 }
 
 /// The stream.
@@ -159,11 +159,15 @@ pub struct OriginalForm {
     pub topic: Option<String>,
 }
 
+/// The way into the account of the audit and of the login service.
 #[derive(Debug, Clone)]
-struct Link {
-    servers: Vec<BrokerUrl>,
-    ca_file: Option<PathBuf>,
-    seed_file: PathBuf,
+pub struct Link {
+    /// Its brokers; those of the service itself when there are none.
+    pub servers: Vec<BrokerUrl>,
+    /// PEM file of the authorities that sign their certificates.
+    pub ca_file: Option<PathBuf>,
+    /// Nkey seed of the user.
+    pub seed_file: PathBuf,
 }
 
 impl Default for Audit {

@@ -290,6 +290,42 @@ fn a_chain_that_begins_anew_is_told_and_one_that_begins_late_is_not_a_fault() {
 }
 
 #[test]
+fn a_chain_that_must_begin_at_its_begin_and_does_not_is_told() {
+    let (lines, _) = written(12);
+    let mut verifier = Verifier::new(None);
+    verifier.expect_begins();
+    assert_eq!(
+        faults(&read(verifier, &lines[4..])),
+        [(FaultKind::Missing, Some(1), 1)]
+    );
+}
+
+#[test]
+fn a_signed_head_is_expected_and_a_false_one_is_a_fault() {
+    let (lines, chain) = written(3);
+    let signed = sealer(NAME).head(chain.head(), NOW);
+    let mut verifier = Verifier::new(Some(issuers()));
+    verifier.expect_signed(place(0), &signed);
+    assert!(read(verifier, &lines).is_whole());
+    let mut verifier = Verifier::new(Some(issuers()));
+    verifier.expect_signed(place(0), &signed);
+    assert_eq!(
+        faults(&read(verifier, &lines[..2])),
+        [(FaultKind::Truncated, Some(3), 2)]
+    );
+    let mut verifier = Verifier::new(Some(issuers()));
+    let unsigned = SignedHead {
+        seal: overlay_protocol::audit::Seal::default(),
+        ..signed
+    };
+    verifier.expect_signed(place(0), &unsigned);
+    assert_eq!(
+        faults(&read(verifier, &lines)),
+        [(FaultKind::BadCheckpoint, Some(5), 1)]
+    );
+}
+
+#[test]
 fn chains_of_several_writers_are_told_apart() {
     let (one, _) = written(4);
     let mut chain = Chain::new("aaa-2.lhr", Head::START);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use overlay_protocol::audit::{Data, Envelope, Head, Kind, LineHash, Seal, checkpoint_text};
 
-use super::seal::{SealError, verify_seal};
+use super::seal::{SealError, SignedHead, verify_seal};
 use super::verdict::{ChainVerdict, Fault, FaultKind, NoticeAt, Place, Verdict};
 use crate::cache::VerifiedCache;
 use crate::claims::ServerClaims;
@@ -28,6 +28,7 @@ pub struct Verifier {
     tokens: VerifiedCache<ServerClaims>,
     chains: BTreeMap<String, State>,
     expected: BTreeMap<String, BTreeMap<u64, LineHash>>,
+    from_the_first: bool,
     /// Lines in a row, just now, that are no records.
     unreadable: u64,
     faults: Vec<Fault>,
@@ -62,6 +63,7 @@ impl Verifier {
             tokens: VerifiedCache::new(TOKENS, 1 << 18),
             chains: BTreeMap::new(),
             expected: BTreeMap::new(),
+            from_the_first: false,
             unreadable: 0,
             faults: Vec::new(),
             more_faults: 0,
@@ -76,6 +78,28 @@ impl Verifier {
             .entry(chain.into())
             .or_default()
             .insert(head.sequence, head.hash);
+    }
+
+    /// Demands the line that a signed head names; one that is not signed by the writer of its chain is a fault at `place`.
+    pub fn expect_signed(&mut self, place: Place, signed: &SignedHead) {
+        let head = match &self.issuers {
+            None => signed.head_unverified().ok_or(SealError::Signature),
+            Some(_) if signed.seal.signature.is_empty() => Err(SealError::Absent),
+            Some(issuers) => signed.verify(issuers),
+        };
+        match head {
+            Ok(head) => self.expect(signed.chain.as_str(), head),
+            Err(error) => {
+                let message = format!("the head of {} proves nothing: {error}", signed.chain);
+                let at = Some((signed.chain.as_str(), signed.sequence));
+                self.fault(FaultKind::BadCheckpoint, at, place, message);
+            }
+        }
+    }
+
+    /// Says that a chain must be there from its first line on.
+    pub fn expect_begins(&mut self) {
+        self.from_the_first = true;
     }
 
     /// Takes the next line, without its line end.
@@ -192,6 +216,13 @@ impl Verifier {
                     let message =
                         format!("the first record of {name} names one that comes before it");
                     faults.push((FaultKind::Changed, 1, place.clone(), message));
+                }
+                if envelope.sequence > 1 && self.from_the_first {
+                    let message = format!(
+                        "{name} begins with record {}: what came before is not here",
+                        envelope.sequence
+                    );
+                    faults.push((FaultKind::Missing, 1, place.clone(), message));
                 }
                 let state = State::new(envelope, hash, place.clone());
                 self.chains.insert(name.to_owned(), state);
