@@ -28,7 +28,7 @@ pub use rego::{
     Dialect, ENTRY_POINT, Explanation, Facts, Limits, PACKAGE, PolicyError, PolicyErrorKind, Rego,
     RuleFact, RuleStep, StepState,
 };
-pub use token::{NODE_SITE, TokenPolicy, from_token};
+pub use token::{NODE_SITE, TokenPolicy, from_token, from_token_with};
 pub use verdict::{Verdict, Why};
 
 /// The agent of discovery, which every authoriser lets pass: it does nothing but answer.

@@ -40,15 +40,22 @@ impl<'a> TokenPolicy<'a> {
 
 /// Decides by what the caller's token holds, as a fleet node with `rpcauthprovider = aaasvc` does.
 pub fn from_token(claims: &ClientClaims, rego: &Rego, question: &Question<'_>) -> Verdict {
+    from_token_with(claims, || rego, question)
+}
+
+/// As [`from_token`], with an evaluator that is made only for those who bring a policy in Rego.
+pub fn from_token_with<'r>(
+    claims: &ClientClaims,
+    rego: impl FnOnce() -> &'r Rego,
+    question: &Question<'_>,
+) -> Verdict {
     if question.agent == DISCOVERY {
         return discovery();
     }
     match TokenPolicy::of(claims) {
         TokenPolicy::ActionList(list) => action_list(list, question.agent, question.action),
-        TokenPolicy::Rego(text) => rego.decide(text, question),
-        TokenPolicy::Neither => {
-            Verdict::Deny(Why::failed("token", "the token holds no policy"))
-        }
+        TokenPolicy::Rego(text) => rego().decide(text, question),
+        TokenPolicy::Neither => Verdict::Deny(Why::failed("token", "the token holds no policy")),
         TokenPolicy::Both => Verdict::Deny(Why::failed(
             "token",
             "the token holds an action list and a policy in Rego",

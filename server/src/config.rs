@@ -186,7 +186,7 @@ pub struct Rpc {
 pub enum Authorization {
     /// Whoever may make requests may call anything.
     Off,
-    /// The list in the caller's token decides.
+    /// The list or the Rego policy in the caller's token decides.
     CallerToken,
     /// A policy language this node cannot judge: nothing is allowed.
     Unsupported(&'static str),
@@ -278,7 +278,7 @@ pub struct RawAuthorization {
 pub enum RawMode {
     /// Nothing does.
     None,
-    /// The list in the caller's token.
+    /// The list or the Rego policy in the caller's token.
     CallerToken,
     /// Choria's policy files, which are not read yet: all is denied.
     ActionPolicy,

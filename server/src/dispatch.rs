@@ -18,9 +18,9 @@ use serde_json::{Map, Value};
 use crate::agent::{Agent, Answer, Call, Form, Outcome};
 use crate::audit::Audit;
 use crate::authorise::Accepted;
-use crate::config::{Authorization, Config};
+use crate::config::Config;
 use crate::node::Node;
-use crate::policy::{self, Grant};
+use crate::policy::Judge;
 use crate::stats::Count;
 
 /// What callers are told who may not; why is in the node's log.
@@ -32,7 +32,7 @@ pub struct Dispatcher {
     /// The node.
     pub node: Arc<Node>,
     /// Who may call what.
-    pub authorization: Authorization,
+    pub judge: Judge,
     /// Where calls are recorded.
     pub audit: Option<Audit>,
     /// Bounds of bodies.
@@ -68,7 +68,7 @@ impl Dispatcher {
     pub fn new(config: &Config, node: Arc<Node>) -> Self {
         Self {
             node,
-            authorization: config.authorization,
+            judge: Judge::new(config.authorization),
             audit: config.audit_file.clone().map(Audit::new),
             limits: config.rpc.limits(),
             max_action_time: config.rpc.max_action_time,
@@ -120,23 +120,8 @@ impl Dispatcher {
                 message,
             ));
         }
-        let grant = match &accepted.caller {
-            Some(caller) => Grant {
-                agents: &caller.agents,
-                has_rego: caller
-                    .opa_policy
-                    .as_ref()
-                    .is_some_and(|policy| !policy.is_empty()),
-            },
-            None => Grant::default(),
-        };
-        let judged = policy::judge(
-            self.authorization,
-            grant,
-            &request.agent,
-            &body.agent,
-            &body.action,
-        );
+        let claims = accepted.caller.as_deref().map(|caller| &**caller);
+        let judged = self.judge.judge(request, &body, claims);
         if let Err(denial) = judged {
             self.node.stats.add(Count::Denied);
             tracing::warn!(

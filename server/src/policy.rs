@@ -1,17 +1,32 @@
-//! Whether a caller may call an action, as the list in the caller's own token says.
+//! Whether a caller may call an action, as the list or the Rego policy in the caller's own token says.
 //!
-//! Entries are `*`, `agent.*` or `agent.action`. Anything else is a fault of the token and denies
-//! the call, as soon as it is reached: a list must not be read past what could not be understood.
+//! What a policy sees comes from the signed request; of the body only the action and its inputs count.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use overlay_policy::{Limits, NODE_SITE, Question, Rego, TokenPolicy, Verdict, Why, from_token_with};
+use overlay_protocol::envelope::v2::Request;
+use overlay_protocol::filter::Filter;
+use overlay_protocol::rpc::RpcRequest;
+use overlay_tokens::claims::ClientClaims;
+use serde_json::Value;
 
 use crate::config::Authorization;
 
-/// What the caller's verified token says about policy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Grant<'a> {
-    /// The token's list.
-    pub agents: &'a [String],
-    /// Whether the token carries a rego policy.
-    pub has_rego: bool,
+/// Bounds of policies on a node: a few callers, little memory.
+const LIMITS: Limits = Limits {
+    time: Duration::from_millis(250),
+    memory: 4 * 1024 * 1024,
+    policies: 32,
+    policy_bytes: 64 * 1024,
+};
+
+/// Judges calls; makes an evaluator of Rego when the first token brings a policy.
+#[derive(Debug)]
+pub struct Judge {
+    authorization: Authorization,
+    rego: OnceLock<Rego>,
 }
 
 /// Why a call is denied.
@@ -28,139 +43,82 @@ pub enum Denial {
         /// The agent in the signed request.
         addressed: String,
     },
-    /// The token says nothing.
-    #[error("the caller's token has no policy")]
-    NoPolicy,
-    /// The token says two things.
-    #[error("the caller's token has an agent list and a rego policy")]
-    TwoPolicies,
-    /// The token's policy is rego, which this node does not run yet.
-    #[error("the caller's token has a rego policy, which this node cannot judge yet")]
-    Rego,
-    /// An entry of the list is malformed.
-    #[error("the caller's token has the malformed entry `{0}`")]
-    MalformedEntry(String),
-    /// No entry matches.
-    #[error("the caller's token does not list it")]
-    NotListed,
+    /// There is no token that could allow it.
+    #[error("the caller has no token")]
+    NoToken,
+    /// The policy in the caller's token says no, or can't be used.
+    #[error("{}: {}", .0.rule, .0.message)]
+    Policy(Why),
 }
 
-/// Judges one call. `addressed` is the agent of the signed request, `body` that of the body.
-pub fn judge(
-    authorization: Authorization,
-    grant: Grant<'_>,
-    addressed: &str,
-    body: &str,
-    action: &str,
-) -> Result<(), Denial> {
-    let mismatch = || Denial::AgentMismatch {
-        body: body.to_owned(),
-        addressed: addressed.to_owned(),
-    };
-    match authorization {
-        // A body without agent is answered by servers that do not authorise, and by this one.
-        Authorization::Off if body.is_empty() || body == addressed => Ok(()),
-        Authorization::Off => Err(mismatch()),
-        Authorization::Unsupported(name) => Err(Denial::Unsupported(name)),
-        Authorization::CallerToken if body != addressed => Err(mismatch()),
-        Authorization::CallerToken => match (grant.agents.is_empty(), grant.has_rego) {
-            (true, false) => Err(Denial::NoPolicy),
-            (false, true) => Err(Denial::TwoPolicies),
-            (true, true) => Err(Denial::Rego),
-            (false, false) => listed(grant.agents, addressed, action),
-        },
-    }
-}
-
-fn listed(entries: &[String], agent: &str, action: &str) -> Result<(), Denial> {
-    for entry in entries {
-        if entry == "*" {
-            return Ok(());
+impl Judge {
+    /// Judges as configured.
+    pub fn new(authorization: Authorization) -> Self {
+        Self {
+            authorization,
+            rego: OnceLock::new(),
         }
-        let Some((of, which)) = entry
-            .split_once('.')
-            .filter(|(_, which)| !which.contains('.'))
-        else {
-            return Err(Denial::MalformedEntry(entry.clone()));
+    }
+
+    /// Judges one call: what was signed, what its body asks for, and what the caller's verified token says.
+    ///
+    /// # Errors
+    ///
+    /// Why it is denied.
+    pub fn judge(
+        &self,
+        request: &Request,
+        body: &RpcRequest,
+        caller: Option<&ClientClaims>,
+    ) -> Result<(), Denial> {
+        let mismatch = || Denial::AgentMismatch {
+            body: body.agent.clone(),
+            addressed: request.agent.clone(),
         };
-        if of == agent && (which == "*" || which == action) {
-            return Ok(());
+        match self.authorization {
+            // A body without agent is answered by servers that do not authorise, and by this one.
+            Authorization::Off if body.agent.is_empty() || body.agent == request.agent => Ok(()),
+            Authorization::Off => Err(mismatch()),
+            Authorization::Unsupported(name) => Err(Denial::Unsupported(name)),
+            Authorization::CallerToken if body.agent != request.agent => Err(mismatch()),
+            Authorization::CallerToken => {
+                let claims = caller.ok_or(Denial::NoToken)?;
+                match self.by_token(request, body, claims) {
+                    Verdict::Allow(_) => Ok(()),
+                    Verdict::Deny(why) => Err(Denial::Policy(why)),
+                }
+            }
         }
     }
-    Err(Denial::NotListed)
+
+    fn by_token(&self, request: &Request, body: &RpcRequest, claims: &ClientClaims) -> Verdict {
+        // Only Rego looks at inputs and claims.
+        let (data, all_claims) = match TokenPolicy::of(claims) {
+            TokenPolicy::Rego(_) => (
+                Value::Object(body.data.clone()),
+                serde_json::to_value(claims).unwrap_or_default(),
+            ),
+            TokenPolicy::ActionList(_) | TokenPolicy::Neither | TokenPolicy::Both => {
+                (Value::Null, Value::Null)
+            }
+        };
+        let nobody_in_particular = Filter::default();
+        let question = Question {
+            agent: &request.agent,
+            action: &body.action,
+            data: &data,
+            sender: &request.sender,
+            collective: &request.collective,
+            ttl: request.ttl.as_secs(),
+            time_ns: request.time_ns,
+            site: NODE_SITE,
+            filter: request.filter.as_ref().unwrap_or(&nobody_in_particular),
+            claims: &all_claims,
+            tenant: claims.tenant.as_deref(),
+        };
+        from_token_with(claims, || self.rego.get_or_init(|| Rego::new(LIMITS)), &question)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn by_token(agents: &[&str], has_rego: bool, agent: &str, action: &str) -> Result<(), Denial> {
-        let agents = agents
-            .iter()
-            .map(|&entry| entry.to_owned())
-            .collect::<Vec<_>>();
-        let grant = Grant {
-            agents: &agents,
-            has_rego,
-        };
-        judge(Authorization::CallerToken, grant, agent, agent, action)
-    }
-
-    #[test]
-    fn rpc_case_37_the_agent_list_allows_what_it_names_and_no_more() {
-        let list = ["rpcutil.ping"];
-        assert_eq!(by_token(&list, false, "rpcutil", "ping"), Ok(()));
-        assert_eq!(
-            by_token(&list, false, "rpcutil", "inventory"),
-            Err(Denial::NotListed)
-        );
-        let bare = ["rpcutil"];
-        assert!(matches!(
-            by_token(&bare, false, "rpcutil", "ping"),
-            Err(Denial::MalformedEntry(_))
-        ));
-        assert_eq!(by_token(&["*"], false, "x", "y"), Ok(()));
-        assert_eq!(by_token(&["a.b", "x.*"], false, "x", "y"), Ok(()));
-        assert!(by_token(&["a.b.c", "x.*"], false, "x", "y").is_err());
-        assert_eq!(by_token(&["x.*", "a.b.c"], false, "x", "y"), Ok(()));
-    }
-
-    #[test]
-    fn rpc_case_38_both_policies_or_none_deny() {
-        assert_eq!(
-            by_token(&["*"], true, "rpcutil", "ping"),
-            Err(Denial::TwoPolicies)
-        );
-        assert_eq!(
-            by_token(&[], false, "rpcutil", "ping"),
-            Err(Denial::NoPolicy)
-        );
-        assert_eq!(by_token(&[], true, "rpcutil", "ping"), Err(Denial::Rego));
-    }
-
-    #[test]
-    fn a_body_for_another_agent_is_denied_with_and_without_a_policy() {
-        let all = ["*".to_owned()];
-        let grant = Grant {
-            agents: &all,
-            has_rego: false,
-        };
-        for mode in [Authorization::Off, Authorization::CallerToken] {
-            assert!(judge(mode, grant, "rpcutil", "choria_util", "ping").is_err());
-            assert!(judge(mode, grant, "rpcutil", "rpcutil", "ping").is_ok());
-        }
-        assert!(judge(Authorization::Off, grant, "rpcutil", "", "ping").is_ok());
-        assert!(judge(Authorization::CallerToken, grant, "rpcutil", "", "ping").is_err());
-    }
-
-    #[test]
-    fn a_policy_language_that_is_not_known_denies_all() {
-        let all = ["*".to_owned()];
-        let grant = Grant {
-            agents: &all,
-            has_rego: false,
-        };
-        let mode = Authorization::Unsupported("action_policy");
-        assert!(judge(mode, grant, "rpcutil", "rpcutil", "ping").is_err());
-    }
-}
+mod tests;

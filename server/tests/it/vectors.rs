@@ -3,6 +3,7 @@
 //! Where this node differs on purpose the case is told by a rule over its data; the rules are in
 //! `docs/conformance/server.md`.
 
+mod fleet;
 mod node_agent;
 mod node_boot;
 mod node_requests;
@@ -41,6 +42,7 @@ fn vectors_are_handled_as_the_original_does_or_a_rule_says() {
     replay(
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"),
         &[
+            ("aaa/fleet-acceptance.json", fleet::requests),
             ("provisioner/node-agent.json", node_agent::requests),
             ("provisioner/node-boot.json", node_boot::starts),
             ("provisioner/node-requests.json", node_requests::messages),
@@ -240,7 +242,7 @@ fn behaviour(file: &Value, loader: &Loader) -> Outcome {
             if is_left_alone(&message) {
                 wanted.clear();
             }
-            let found = answers(&keys, &node, &identity, &message, now, times);
+            let found = answers(&keys, &node, &identity, &message, now, times, "");
             check_answers(&identity, &message, &wanted, &runtime.block_on(found)?)?;
         }
         Ok(())
@@ -262,7 +264,7 @@ fn identities(case: &Value, replies: &[Value], node: &Value) -> Result<BTreeSet<
     Ok(identities)
 }
 
-/// What a node answers to a message that comes `times` times.
+/// What a node answers to a message that comes `times` times; `more` ends its configuration.
 async fn answers(
     keys: &Value,
     node: &Value,
@@ -270,6 +272,7 @@ async fn answers(
     message: &[u8],
     now: UnixTime,
     times: usize,
+    more: &str,
 ) -> Result<Vec<Vec<u8>>, String> {
     let org = keys["cases"]
         .as_array()
@@ -287,7 +290,7 @@ async fn answers(
     let config = load_text::<Config>(&format!(
         "identity = \"{identity}\"\ntoken_file = \"x\"\n[issuers]\nchoria = \"{org}\"\n\
          [facts]\nfile = {facts:?}\nclasses_file = {classes:?}\n\
-         [broker]\ntls = false\nservers = [\"nats://127.0.0.1:1\"]\n"
+         [broker]\ntls = false\nservers = [\"nats://127.0.0.1:1\"]\n{more}"
     ))
     .map_err(|faults| format!("{faults:?}"))?
     .config;
