@@ -49,7 +49,6 @@ use problem::Problem;
 pub use choria::{SignBody, read_sign_body};
 pub(crate) use serve::{HttpError, Server};
 
-
 /// What is served.
 #[derive(Debug)]
 pub(crate) struct Faces {
@@ -87,7 +86,8 @@ impl Http {
         match tls::inspect(files, secrets) {
             Ok(()) => Vec::new(),
             Err(error) => vec![
-                Fault::new("http.certificate_file", err_chain(&error)).value(files.certificate.display()),
+                Fault::new("http.certificate_file", err_chain(&error))
+                    .value(files.certificate.display()),
             ],
         }
     }
@@ -115,11 +115,7 @@ impl Face {
 
     /// Whose request it is.
     fn peer(&self, request: &Request) -> Peer {
-        request
-            .extensions()
-            .get()
-            .copied()
-            .unwrap_or(Peer::UNKNOWN)
+        request.extensions().get().copied().unwrap_or(Peer::UNKNOWN)
     }
 
     /// The same, as logins are told.

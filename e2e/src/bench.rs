@@ -2,14 +2,18 @@
 //!
 //! The method of each is told in `docs/benchmarks.md`. They are measurements of a machine, never tests.
 
+mod audit;
 mod cell;
 mod driver;
 mod fleet;
+mod load;
+mod login;
 mod logins;
 mod node;
 mod process;
 mod provision;
 mod report;
+mod sign;
 mod verify;
 
 use std::path::PathBuf;
@@ -37,6 +41,12 @@ struct Args {
 enum Bench {
     /// Logins a second through nats-server and broker-auth over TLS, with the processor time of each part
     Logins(logins::Options),
+    /// Requests signed a second by RPC and HTTP, with the processor time and memory of the service
+    Sign(sign::Options),
+    /// Logins a second by HTTP, beside the cost of their password hashes
+    Login(login::Options),
+    /// Records of the audit kept and verified a second
+    Audit(audit::Options),
     /// Signed requests verified a second on one core, and the share of the signature itself
     Verify(verify::Options),
     /// Memory, idle processor time and requests a second of one fleet node
@@ -57,6 +67,9 @@ pub fn main() -> ExitCode {
     let args = Args::parse();
     let result = match &args.bench {
         Bench::Logins(options) => logins::run(options),
+        Bench::Sign(options) => sign::run(options),
+        Bench::Login(options) => login::run(options),
+        Bench::Audit(options) => audit::run(options),
         Bench::Verify(options) => verify::run(options),
         Bench::Node(options) => node::run(options),
         Bench::Provision(options) => provision::run(options),
@@ -64,7 +77,7 @@ pub fn main() -> ExitCode {
         Bench::Ping(options) => fleet::ping(options),
         Bench::List => {
             report::say(
-                "logins, verify, node, provision, reconnect, ping: `cargo xtask bench NAME --help` tells the flags",
+                "logins, sign, login, audit, verify, node, provision, reconnect, ping: `cargo xtask bench NAME --help` tells the flags",
             );
             return ExitCode::SUCCESS;
         }

@@ -53,12 +53,16 @@ pub(super) fn takes_json(headers: &HeaderMap) -> bool {
                 continue;
             }
             said = true;
-            let refused = parts
-                .filter_map(|parameter| parameter.split_once('='))
-                .any(|(name, value)| {
-                    name.trim().eq_ignore_ascii_case("q")
-                        && value.trim().parse().is_ok_and(|quality: f32| quality <= 0.0)
-                });
+            let refused =
+                parts
+                    .filter_map(|parameter| parameter.split_once('='))
+                    .any(|(name, value)| {
+                        name.trim().eq_ignore_ascii_case("q")
+                            && value
+                                .trim()
+                                .parse()
+                                .is_ok_and(|quality: f32| quality <= 0.0)
+                    });
             let fits = ["*/*", "application/*", "application/json"]
                 .iter()
                 .any(|json| name.eq_ignore_ascii_case(json));

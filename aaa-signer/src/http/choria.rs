@@ -21,7 +21,13 @@ use super::{Face, accept, body};
 
 const LOGIN: Shape<5> = Shape {
     name: "LoginRequest",
-    members: ["username", "password", "timestamp", "public_key", "signature"],
+    members: [
+        "username",
+        "password",
+        "timestamp",
+        "public_key",
+        "signature",
+    ],
 };
 
 const SIGN: Shape<3> = Shape {
@@ -51,9 +57,8 @@ pub fn read_sign_body(body: &[u8]) -> Result<SignBody, (u16, serde_json::Value)>
 
 fn sign_body(body: &[u8]) -> Result<SignBody, Problem> {
     let [token, request, signature] = SIGN.read(body)?;
-    let request = json::bytes(&request).map_err(|at| {
-        Problem::Unreadable(format!("illegal base64 data at input byte {at}"))
-    })?;
+    let request = json::bytes(&request)
+        .map_err(|at| Problem::Unreadable(format!("illegal base64 data at input byte {at}")))?;
     Ok(SignBody {
         token: token.into_owned(),
         request,
@@ -145,7 +150,9 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 /// `value` is a token, base64, or a constant: nothing in it is written otherwise in JSON.
 fn text(member: &str, value: &str, takes_json: bool) -> Response {
     debug_assert!(
-        value.bytes().all(|byte| (b' '..=b'~').contains(&byte) && !b"\"\\<>&".contains(&byte)),
+        value
+            .bytes()
+            .all(|byte| (b' '..=b'~').contains(&byte) && !b"\"\\<>&".contains(&byte)),
         "the value needs no escapes"
     );
     let body = ["{\"", member, "\":\"", value, "\"}\n"].concat();

@@ -120,7 +120,10 @@ impl Entrance {
         let operation = Operation::at(request.uri().path());
         let router = TowerToHyperService::new(self.router.clone());
         let work = router.call(request.map(Body::new));
-        let work = timeout(self.limits.request_timeout, AssertUnwindSafe(work).catch_unwind());
+        let work = timeout(
+            self.limits.request_timeout,
+            AssertUnwindSafe(work).catch_unwind(),
+        );
         let response = match work.await {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(never))) => match never {},

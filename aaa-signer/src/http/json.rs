@@ -254,7 +254,11 @@ fn slow_bytes(text: &[u8]) -> Result<Vec<u8>, usize> {
         while got < 4 {
             let Some((at, letter)) = letters.next() else {
                 // The original names where the letters that are too few begin.
-                return if got == 0 { Ok(bytes) } else { Err(text.len() - got) };
+                return if got == 0 {
+                    Ok(bytes)
+                } else {
+                    Err(text.len() - got)
+                };
             };
             if letter == b'=' {
                 return pad(at, got, quantum, &mut letters, text.len(), bytes);
@@ -336,9 +340,18 @@ mod tests {
 
     #[test]
     fn names_fold_the_last_wins_and_null_is_nothing() {
-        assert_eq!(members(r#"{"TOKEN":"a","toKen":"b","x":[{"token":1}]}"#), ["b", "", ""]);
-        assert_eq!(members("{\"to\u{212a}en\":\"a\",\"\u{17f}ignature\":\"b\"}"), ["a", "", "b"]);
-        assert_eq!(members(r#"{"token":"a","token":null,"request":null}"#), ["a", "", ""]);
+        assert_eq!(
+            members(r#"{"TOKEN":"a","toKen":"b","x":[{"token":1}]}"#),
+            ["b", "", ""]
+        );
+        assert_eq!(
+            members("{\"to\u{212a}en\":\"a\",\"\u{17f}ignature\":\"b\"}"),
+            ["a", "", "b"]
+        );
+        assert_eq!(
+            members(r#"{"token":"a","token":null,"request":null}"#),
+            ["a", "", ""]
+        );
         assert_eq!(members("null"), ["", "", ""]);
         assert_eq!(members(r#"{"token":"\u00e9\n"}"#), ["é\n", "", ""]);
     }
@@ -350,13 +363,19 @@ mod tests {
 
     #[test]
     fn the_first_member_of_another_kind_is_named_unless_the_text_is_broken() {
-        let of = |kind| format!("json: cannot unmarshal {kind} into Go struct field SignRequest.token of type string");
+        let of = |kind| {
+            format!(
+                "json: cannot unmarshal {kind} into Go struct field SignRequest.token of type string"
+            )
+        };
         assert_eq!(fault(r#"{"token":5,"request":[]}"#), of("number"));
         assert_eq!(fault(r#"{"token":-1.5e3}"#), of("number"));
         assert_eq!(fault(r#"{"Token":[1,{"a":2}]}"#), of("array"));
         assert_eq!(fault(r#"{"token":{"a":[]}}"#), of("object"));
         assert_eq!(fault(r#"{"token":true}"#), of("bool"));
-        let whole = |kind| format!("json: cannot unmarshal {kind} into Go value of type models.SignRequest");
+        let whole = |kind| {
+            format!("json: cannot unmarshal {kind} into Go value of type models.SignRequest")
+        };
         assert_eq!(fault("[]"), whole("array"));
         assert_eq!(fault("5"), whole("number"));
         assert_eq!(fault("\"x\""), whole("string"));

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
-};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::operation::Operation;
 
@@ -123,10 +121,16 @@ impl Metrics {
             open: gauge("overlay_aaa_http_connections", "Connections that are open")?,
         };
         for outcome in Connected::ALL {
-            metrics.connections.with_label_values(&[outcome.label()]).inc_by(0);
+            metrics
+                .connections
+                .with_label_values(&[outcome.label()])
+                .inc_by(0);
         }
         for outcome in Reload::ALL {
-            metrics.reloads.with_label_values(&[outcome.label()]).inc_by(0);
+            metrics
+                .reloads
+                .with_label_values(&[outcome.label()])
+                .inc_by(0);
         }
         Ok(metrics)
     }

@@ -103,7 +103,11 @@ pub(super) async fn description(State(face): State<Arc<Face>>) -> Response {
 
 /// Whether the process runs.
 pub(super) async fn healthz() -> Response {
-    bytes(StatusCode::OK, JSON, Bytes::from_static(b"{\"status\":\"ok\"}\n"))
+    bytes(
+        StatusCode::OK,
+        JSON,
+        Bytes::from_static(b"{\"status\":\"ok\"}\n"),
+    )
 }
 
 /// Whether the service does its work, and what is missing otherwise.
@@ -129,7 +133,10 @@ pub(super) async fn metrics(State(face): State<Arc<Face>>) -> Result<Response, P
             text.into(),
         )),
         Err(error) => {
-            tracing::error!(error = overlay_runtime::err_chain(&error), "metrics cannot be shown");
+            tracing::error!(
+                error = overlay_runtime::err_chain(&error),
+                "metrics cannot be shown"
+            );
             Err(Problem::Internal)
         }
     }

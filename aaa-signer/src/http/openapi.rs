@@ -28,7 +28,10 @@ const REFUSALS: [(&str, &str); 7] = [
     ("415", "The body is not JSON by its Content-Type"),
     ("422", "There is no body"),
     ("501", "The service is not configured for this"),
-    ("503", "Too much at once; the same request may be sent again"),
+    (
+        "503",
+        "Too much at once; the same request may be sent again",
+    ),
 ];
 
 /// The description as it is served.
@@ -150,7 +153,11 @@ fn words(operation: Operation) -> (&'static str, &'static str, &'static str) {
              `overlay-logout:<timestamp>:<token id>`.",
         ),
         Operation::Description => ("service", "This description", "What can be asked here."),
-        Operation::Healthz => ("service", "Whether the process runs", "Always so, if it answers."),
+        Operation::Healthz => (
+            "service",
+            "Whether the process runs",
+            "Always so, if it answers.",
+        ),
         Operation::Readyz => (
             "service",
             "Whether it can do its work",
@@ -214,12 +221,18 @@ fn components() -> Components {
             request(&[
                 ("token", "Token of the caller"),
                 ("request", "The request in base64, padded"),
-                ("signature", "The caller's signature over the bytes of the request, hexadecimal"),
+                (
+                    "signature",
+                    "The caller's signature over the bytes of the request, hexadecimal",
+                ),
             ]),
         )
         .schema(
             "SignResponse",
-            answer(&[("secure_request", "The signed request in base64, padded"), ERROR]),
+            answer(&[
+                ("secure_request", "The signed request in base64, padded"),
+                ERROR,
+            ]),
         )
         .schema(
             "PasswordLogin",
@@ -233,7 +246,10 @@ fn components() -> Components {
                 ("kind", "`device` or `code`"),
                 KEY,
                 TIMESTAMP,
-                ("redirect_uri", "Address of this machine that the page comes back to, with `code`"),
+                (
+                    "redirect_uri",
+                    "Address of this machine that the page comes back to, with `code`",
+                ),
                 SIGNATURE,
             ]),
         )
@@ -263,8 +279,10 @@ fn components() -> Components {
         )
         .schema(
             "Continued",
-            answer(&[TOKEN, ERROR])
-                .property("pending", seconds("Not done yet: seconds until the next question")),
+            answer(&[TOKEN, ERROR]).property(
+                "pending",
+                seconds("Not done yet: seconds until the next question"),
+            ),
         )
         .schema(
             "Logout",
@@ -273,7 +291,10 @@ fn components() -> Components {
         .schema(
             "Problem",
             closed(texts(&[("message", "What is wrong with the request")]))
-                .property("code", whole("The status, or 602 for a body that is missing"))
+                .property(
+                    "code",
+                    whole("The status, or 602 for a body that is missing"),
+                )
                 .required("code")
                 .required("message"),
         )
@@ -306,7 +327,10 @@ fn methods() -> ObjectBuilder {
         ("organisation", "Organisation that tokens are for"),
         ("site", "Site of the service"),
     ]))
-    .property("methods", ArrayBuilder::new().items(RefOr::<Schema>::from(method)))
+    .property(
+        "methods",
+        ArrayBuilder::new().items(RefOr::<Schema>::from(method)),
+    )
     .required("methods")
 }
 

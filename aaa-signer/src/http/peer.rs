@@ -111,7 +111,10 @@ mod tests {
     fn a_trusted_proxy_names_the_client() {
         assert_eq!(client("10.0.0.7:5", &["192.0.2.1"]), "192.0.2.1");
         assert_eq!(client("[::1]:5", &["192.0.2.1:4711"]), "192.0.2.1");
-        assert_eq!(client("[::ffff:10.0.0.7]:5", &["[2001:db8::1]:4711"]), "2001:db8::1");
+        assert_eq!(
+            client("[::ffff:10.0.0.7]:5", &["[2001:db8::1]:4711"]),
+            "2001:db8::1"
+        );
         assert_eq!(client("10.0.0.7:5", &[]), "10.0.0.7");
     }
 
@@ -119,8 +122,14 @@ mod tests {
     fn what_a_client_wrote_before_its_proxy_is_not_taken() {
         let invented = "203.0.113.5, 192.0.2.1, 10.0.0.8";
         assert_eq!(client("10.0.0.7:5", &[invented]), "192.0.2.1");
-        assert_eq!(client("10.0.0.7:5", &["203.0.113.5", "192.0.2.1"]), "192.0.2.1");
+        assert_eq!(
+            client("10.0.0.7:5", &["203.0.113.5", "192.0.2.1"]),
+            "192.0.2.1"
+        );
         assert_eq!(client("10.0.0.7:5", &["192.0.2.1, unknown"]), "10.0.0.7");
-        assert_eq!(client("10.0.0.7:5", &["192.0.2.1, unknown, 10.0.0.8"]), "10.0.0.8");
+        assert_eq!(
+            client("10.0.0.7:5", &["192.0.2.1, unknown, 10.0.0.8"]),
+            "10.0.0.8"
+        );
     }
 }

@@ -75,7 +75,9 @@ impl Problem {
                 format!("parsing request body from \"\" failed, because {why}")
             }
             Self::NoMediaType(given) => {
-                format!("parsing Content-Type header from {given:?} failed, because it is no media type")
+                format!(
+                    "parsing Content-Type header from {given:?} failed, because it is no media type"
+                )
             }
             Self::NotJson(given) => {
                 format!("unsupported media type {given:?}, only [application/json] are allowed")

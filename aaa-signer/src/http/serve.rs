@@ -65,7 +65,11 @@ impl Server {
         let metrics = Metrics::register(registry)?;
         let tls = match &settings.tls {
             None => None,
-            Some(files) => Some(Arc::new(Tls::load(files.clone(), secrets, metrics.clone())?)),
+            Some(files) => Some(Arc::new(Tls::load(
+                files.clone(),
+                secrets,
+                metrics.clone(),
+            )?)),
         };
         let failed = |source| HttpError::Bind {
             address: settings.listen,
@@ -135,10 +139,7 @@ impl Server {
 
 /// Looks at the files of TLS for as long as it is let.
 async fn look_after(tls: Arc<Tls>) {
-    let first = Arc::clone(&tls);
-    let Ok(mut last) = tokio::task::spawn_blocking(move || first.seen()).await else {
-        return;
-    };
+    let mut last = tls.first();
     let mut judged = last;
     loop {
         tokio::time::sleep(tls.interval()).await;

@@ -92,12 +92,10 @@ impl Served {
     }
 
     async fn metric_becomes(&self, series: &str, wanted: f64) {
-        let is_so = overlay_testkit::eventually(LONG, Duration::from_millis(5), || async {
+        overlay_testkit::eventually(LONG, Duration::from_millis(5), || async {
             (self.metric(series) - wanted).abs() < 0.5
-        });
-        is_so.await.unwrap_or_else(|_| {
-            panic!("{series} is {} and not {wanted}", self.metric(series))
-        });
+        })
+        .await;
     }
 
     async fn ended(mut self) {

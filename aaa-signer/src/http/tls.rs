@@ -68,6 +68,7 @@ pub(super) struct Tls {
     secrets: Secrets,
     metrics: Metrics,
     current: RwLock<Arc<ServerConfig>>,
+    first: Seen,
 }
 
 /// What a look at the files saw, by the digest of their content.
@@ -89,6 +90,7 @@ impl Tls {
             secrets: secrets.clone(),
             metrics,
             current: RwLock::new(Arc::new(current)),
+            first: Seen(Some(material.digest())),
         })
     }
 
@@ -102,13 +104,9 @@ impl Tls {
         self.files.reload
     }
 
-    /// What the files hold now.
-    pub(super) fn seen(&self) -> Seen {
-        Seen(
-            Material::read(&self.files, &self.secrets)
-                .ok()
-                .map(|read| read.digest()),
-        )
+    /// What was seen at the start.
+    pub(super) fn first(&self) -> Seen {
+        self.first
     }
 
     /// Looks at the files again. What differs from `judged` and is as it was at the `last` look is taken, or refused
@@ -120,7 +118,8 @@ impl Tls {
             return seen;
         }
         *judged = seen;
-        let made = material.and_then(|material| Ok((material.make(&self.files)?, material.expires())));
+        let made =
+            material.and_then(|material| Ok((material.make(&self.files)?, material.expires())));
         match made {
             Ok((config, expires)) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
@@ -175,12 +174,11 @@ impl Material {
 
     fn make(&self, files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         let chain = certificates(&self.certificate, &files.certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.expose()).map_err(|_| {
-            TlsError::Content {
+        let key =
+            PrivateKeyDer::from_pem_slice(self.key.expose()).map_err(|_| TlsError::Content {
                 path: files.key.clone(),
                 what: "private key",
-            }
-        })?;
+            })?;
         let pair = |source| TlsError::Pair {
             certificate: files.certificate.clone(),
             key: files.key.clone(),

@@ -22,7 +22,10 @@ fn with_metrics() -> Http {
 
 async fn document(served: &Served) -> Value {
     let answer = served.ask(&get("/openapi.json")).await;
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/json"))
+    );
     answer.json()
 }
 
@@ -31,7 +34,9 @@ fn described(document: &Value) -> BTreeSet<(String, String)> {
     let paths = document["paths"].as_object().unwrap();
     let of_path = |(path, item): (&String, &Value)| {
         let methods = item.as_object().unwrap().keys().cloned();
-        methods.map(|method| (path.clone(), method)).collect::<Vec<_>>()
+        methods
+            .map(|method| (path.clone(), method))
+            .collect::<Vec<_>>()
     };
     paths.iter().flat_map(of_path).collect()
 }
@@ -39,11 +44,27 @@ fn described(document: &Value) -> BTreeSet<(String, String)> {
 /// Every method of every path that is tried and is neither unknown nor refused.
 async fn routed(served: &Served) -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
-    let others = ["/", "/choria/v1", "/overlay/v1", "/swagger.json", "/choria/v1/docs", "/debug/pprof/", "/debug/vars"];
+    let others = [
+        "/",
+        "/choria/v1",
+        "/overlay/v1",
+        "/swagger.json",
+        "/choria/v1/docs",
+        "/debug/pprof/",
+        "/debug/vars",
+    ];
     let paths = Operation::ALL.iter().map(|operation| operation.path());
     for path in paths.chain(others) {
-        for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
-            let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        for method in [
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::DELETE,
+            Method::PATCH,
+            Method::OPTIONS,
+        ] {
+            let request =
+                format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
             if !matches!(served.ask(&request).await.status, 404 | 405) {
                 found.insert((path.to_owned(), method.as_str().to_ascii_lowercase()));
             }
@@ -59,7 +80,10 @@ async fn the_description_and_the_router_are_one() {
         let document = document(&served).await;
         assert_eq!(document["openapi"], "3.1.0");
         assert_eq!(described(&document), routed(&served).await);
-        let ids: BTreeSet<&str> = Operation::ALL.iter().map(|operation| operation.label()).collect();
+        let ids: BTreeSet<&str> = Operation::ALL
+            .iter()
+            .map(|operation| operation.label())
+            .collect();
         assert_eq!(ids.len(), Operation::ALL.len());
     }
 }
@@ -74,10 +98,16 @@ impl Checker {
 
     fn check(&self, pointer: &str, value: &Value) -> Result<(), String> {
         let mut compiler = Compiler::new();
-        compiler.add_resource(Self::URL, self.document.clone()).unwrap();
+        compiler
+            .add_resource(Self::URL, self.document.clone())
+            .unwrap();
         let mut schemas = Schemas::new();
-        let schema = compiler.compile(&format!("{}#{pointer}", Self::URL), &mut schemas).unwrap();
-        schemas.validate(value, schema).map_err(|error| format!("{value} at {pointer}: {error:#}"))
+        let schema = compiler
+            .compile(&format!("{}#{pointer}", Self::URL), &mut schemas)
+            .unwrap();
+        schemas
+            .validate(value, schema)
+            .map_err(|error| format!("{value} at {pointer}: {error:#}"))
     }
 
     fn component(&self, name: &str, value: &impl Serialize) -> Result<(), String> {
@@ -89,7 +119,10 @@ impl Checker {
     fn answer(&self, path: &str, method: &str, answer: &Answer) {
         let escaped = path.replace('/', "~1");
         let response = format!("/paths/{escaped}/{method}/responses/{}", answer.status);
-        assert!(self.document.pointer(&response).is_some(), "{response} is described");
+        assert!(
+            self.document.pointer(&response).is_some(),
+            "{response} is described"
+        );
         let schema = format!("{response}/content/application~1json/schema");
         self.check(&schema, &answer.json()).unwrap();
     }
@@ -98,8 +131,12 @@ impl Checker {
 #[tokio::test]
 async fn answers_are_as_described() {
     let served = Served::start(&with_metrics()).await;
-    let checker = Checker { document: document(&served).await };
-    let posts = Operation::ALL.iter().filter(|operation| operation.method() == Method::POST);
+    let checker = Checker {
+        document: document(&served).await,
+    };
+    let posts = Operation::ALL
+        .iter()
+        .filter(|operation| operation.method() == Method::POST);
     for operation in posts {
         let path = operation.path();
         for body in ["", "{", "{}"] {
@@ -117,39 +154,93 @@ async fn answers_are_as_described() {
     part.down("gone");
     checker.answer("/readyz", "get", &served.ask(&get("/readyz")).await);
     let figures = served.ask(&get("/metrics")).await;
-    assert_eq!(figures.header("content-type"), Some("text/plain; version=0.0.4"));
+    assert_eq!(
+        figures.header("content-type"),
+        Some("text/plain; version=0.0.4")
+    );
     assert!(figures.text().contains("overlay_aaa_http_requests_total"));
 }
 
 #[tokio::test]
 async fn messages_are_as_described() {
     let served = Served::start(&settings()).await;
-    let checker = Checker { document: document(&served).await };
-    let component = |name: &str, value: &dyn erased::Value| checker.check(&format!("/components/schemas/{name}"), &value.value()).unwrap();
+    let checker = Checker {
+        document: document(&served).await,
+    };
+    let component = |name: &str, value: &dyn erased::Value| {
+        checker
+            .check(&format!("/components/schemas/{name}"), &value.value())
+            .unwrap()
+    };
     component("LoginRequest", &LoginRequest::default());
     component("SignRequest", &HttpSignRequest::default());
-    component("PasswordLogin", &PasswordLogin { otp: Some("123456".into()), ..PasswordLogin::default() });
-    component("Begin", &Begin { redirect_uri: "http://127.0.0.1:1/".to_owned(), ..Begin::default() });
-    component("Continue", &Continue { code: Some("x".into()), state: Some("y".to_owned()), ..Continue::default() });
+    component(
+        "PasswordLogin",
+        &PasswordLogin {
+            otp: Some("123456".into()),
+            ..PasswordLogin::default()
+        },
+    );
+    component(
+        "Begin",
+        &Begin {
+            redirect_uri: "http://127.0.0.1:1/".to_owned(),
+            ..Begin::default()
+        },
+    );
+    component(
+        "Continue",
+        &Continue {
+            code: Some("x".into()),
+            state: Some("y".to_owned()),
+            ..Continue::default()
+        },
+    );
     component("Logout", &Logout::default());
-    component("LoginResponse", &LoginResponse { token: "x".to_owned(), error: "y".to_owned() });
+    component(
+        "LoginResponse",
+        &LoginResponse {
+            token: "x".to_owned(),
+            error: "y".to_owned(),
+        },
+    );
     component("SignResponse", &HttpSignResponse::signed(b"x"));
     component("SignResponse", &HttpSignResponse::refused("x"));
     let text = || Some("x".to_owned());
-    component("Begun", &Begun {
-        flow: "x".to_owned(),
-        authorize_url: text(),
-        verification_uri: text(),
-        verification_uri_complete: text(),
-        user_code: text(),
-        interval: Some(5),
-        expires_in: Some(300),
-        error: text(),
-    });
-    component("Continued", &Continued { token: text(), pending: Some(5), error: text() });
+    component(
+        "Begun",
+        &Begun {
+            flow: "x".to_owned(),
+            authorize_url: text(),
+            verification_uri: text(),
+            verification_uri_complete: text(),
+            user_code: text(),
+            interval: Some(5),
+            expires_in: Some(300),
+            error: text(),
+        },
+    );
+    component(
+        "Continued",
+        &Continued {
+            token: text(),
+            pending: Some(5),
+            error: text(),
+        },
+    );
     for kind in [MethodKind::Password, MethodKind::Device, MethodKind::Code] {
-        let methods = vec![Way { name: "x".to_owned(), kind }];
-        component("Methods", &Methods { methods, organisation: "x".to_owned(), site: "y".to_owned() });
+        let methods = vec![Way {
+            name: "x".to_owned(),
+            kind,
+        }];
+        component(
+            "Methods",
+            &Methods {
+                methods,
+                organisation: "x".to_owned(),
+                site: "y".to_owned(),
+            },
+        );
     }
     // The schemas can say no: every text is one, and answers hold nothing else.
     for (name, wrong) in [
@@ -158,9 +249,15 @@ async fn messages_are_as_described() {
         ("SignResponse", json!({ "secure_request": null })),
         ("Continued", json!({ "pending": "soon" })),
         ("Problem", json!({ "code": 400 })),
-        ("Methods", json!({ "methods": [{ "name": "x", "kind": "smoke" }] })),
+        (
+            "Methods",
+            json!({ "methods": [{ "name": "x", "kind": "smoke" }] }),
+        ),
     ] {
-        assert!(checker.component(name, &wrong).is_err(), "{name} takes {wrong}");
+        assert!(
+            checker.component(name, &wrong).is_err(),
+            "{name} takes {wrong}"
+        );
     }
 }
 

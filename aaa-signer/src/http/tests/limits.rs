@@ -39,9 +39,14 @@ async fn a_head_that_comes_in_drops_ends_and_others_are_served_meanwhile() {
         drop(client.stream.write_all(b"y").await);
         while !client.is_closed().await {}
     }
-    served.metric_becomes("overlay_aaa_http_connections", 0.0).await;
     served
-        .metric_becomes("overlay_aaa_http_connections_total{outcome=\"broken\"}", 50.0)
+        .metric_becomes("overlay_aaa_http_connections", 0.0)
+        .await;
+    served
+        .metric_becomes(
+            "overlay_aaa_http_connections_total{outcome=\"broken\"}",
+            50.0,
+        )
         .await;
 }
 
@@ -61,7 +66,10 @@ async fn a_body_that_comes_too_slowly_is_refused() {
     let whole = post("/choria/v1/login", &"x".repeat(100));
     client.send(&whole.as_bytes()[..whole.len() - 1]).await;
     let answer = client.answer().await;
-    assert_eq!((answer.status, answer.header("connection")), (408, Some("close")));
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (408, Some("close"))
+    );
     assert!(client.is_closed().await);
 }
 
@@ -70,9 +78,14 @@ async fn a_body_that_is_too_long_is_refused_and_the_refusal_is_read() {
     let served = Served::start(&limited(|limits| limits.body_bytes = 16 * 1024)).await;
     // Up to the limit it is read and judged.
     let fits = format!("{{}}{}", " ".repeat(16 * 1024 - 2));
-    assert_eq!(served.ask(&post("/choria/v1/sign", &fits)).await.status, 501);
+    assert_eq!(
+        served.ask(&post("/choria/v1/sign", &fits)).await.status,
+        501
+    );
     for length in [16 * 1024 + 1, 2 * 1024 * 1024] {
-        let answer = served.ask(&post("/choria/v1/sign", &"x".repeat(length))).await;
+        let answer = served
+            .ask(&post("/choria/v1/sign", &"x".repeat(length)))
+            .await;
         assert_eq!(answer.status, 413);
         assert_eq!(answer.json()["code"], 413);
     }
@@ -106,10 +119,15 @@ async fn one_address_has_so_many_connections_and_no_more() {
     let mut further = served.connect().await;
     assert!(further.is_closed().await);
     served
-        .metric_becomes("overlay_aaa_http_connections_total{outcome=\"too_many_of_peer\"}", 1.0)
+        .metric_becomes(
+            "overlay_aaa_http_connections_total{outcome=\"too_many_of_peer\"}",
+            1.0,
+        )
         .await;
     held.pop();
-    served.metric_becomes("overlay_aaa_http_connections", 3.0).await;
+    served
+        .metric_becomes("overlay_aaa_http_connections", 3.0)
+        .await;
     assert_eq!(served.ask(&get("/healthz")).await.status, 200);
 }
 
@@ -162,7 +180,9 @@ async fn five_hundred_clients_at_once_are_all_answered() {
     while let Some(status) = clients.join_next().await {
         assert_eq!(status.unwrap(), 200);
     }
-    served.metric_becomes("overlay_aaa_http_connections", 0.0).await;
+    served
+        .metric_becomes("overlay_aaa_http_connections", 0.0)
+        .await;
 }
 
 #[tokio::test]
@@ -173,7 +193,9 @@ async fn a_connection_cut_at_any_byte_leaves_nothing_behind() {
         let mut client = served.connect().await;
         client.send(&request.as_bytes()[..end]).await;
     }
-    served.metric_becomes("overlay_aaa_http_connections", 0.0).await;
+    served
+        .metric_becomes("overlay_aaa_http_connections", 0.0)
+        .await;
     assert_eq!(served.ask(&get("/healthz")).await.status, 200);
 }
 
@@ -188,7 +210,9 @@ async fn a_client_that_reads_nothing_is_let_go() {
     let many = get("/openapi.json").repeat(50);
     // Until the systems' buffers of both ends are full and the server gives up.
     while client.stream.write_all(many.as_bytes()).await.is_ok() {}
-    served.metric_becomes("overlay_aaa_http_connections", 0.0).await;
+    served
+        .metric_becomes("overlay_aaa_http_connections", 0.0)
+        .await;
 }
 
 #[tokio::test]
@@ -197,10 +221,17 @@ async fn a_connection_is_kept_for_so_long() {
     let mut client = served.connect().await;
     let mut answers = 0;
     loop {
-        if client.stream.write_all(get("/healthz").as_bytes()).await.is_err() {
+        if client
+            .stream
+            .write_all(get("/healthz").as_bytes())
+            .await
+            .is_err()
+        {
             break;
         }
-        let Some(answer) = client.try_answer().await else { break };
+        let Some(answer) = client.try_answer().await else {
+            break;
+        };
         assert_eq!(answer.status, 200);
         answers += 1;
     }
@@ -229,7 +260,14 @@ async fn serve(routes: Router, limits: HttpLimits) -> (SocketAddr, CancellationT
 async fn work_that_takes_too_long_or_fails_is_told() {
     let routes = Router::new()
         .route("/endless", any(std::future::pending::<()>))
-        .route("/panic", any(async || if LONG > SHORT { panic!("on purpose") }));
+        .route(
+            "/panic",
+            any(async || {
+                if LONG > SHORT {
+                    panic!("on purpose")
+                }
+            }),
+        );
     let limits = HttpLimits {
         request_timeout: SHORT,
         ..HttpLimits::default()

@@ -13,7 +13,9 @@ async fn aaa_case_65_at_the_stop_what_was_asked_is_answered_and_nobody_else_gets
     let (first, rest) = whole.as_bytes().split_at(whole.len() - 3);
     let mut asking = served.connect().await;
     asking.send(first).await;
-    served.metric_becomes("overlay_aaa_http_connections", 2.0).await;
+    served
+        .metric_becomes("overlay_aaa_http_connections", 2.0)
+        .await;
     // The head has been read once its peer is known: asked for by a second request's time at the latest.
     assert_eq!(served.ask(&get("/healthz")).await.status, 200);
 
@@ -21,7 +23,10 @@ async fn aaa_case_65_at_the_stop_what_was_asked_is_answered_and_nobody_else_gets
     assert!(idle.is_closed().await);
     asking.send(rest).await;
     let answer = asking.answer().await;
-    assert_eq!((answer.status, answer.header("connection")), (501, Some("close")));
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (501, Some("close"))
+    );
     assert!(asking.is_closed().await);
     let address = served.address;
     served.ended().await;
@@ -37,8 +42,12 @@ async fn a_client_that_never_finishes_does_not_hold_the_stop_for_ever() {
     let mut half_head = served.connect().await;
     half_head.send(b"POST /choria/v1/sign HT").await;
     let mut half_body = served.connect().await;
-    half_body.send(&post("/choria/v1/sign", "{}").as_bytes()[..100]).await;
-    served.metric_becomes("overlay_aaa_http_connections", 2.0).await;
+    half_body
+        .send(&post("/choria/v1/sign", "{}").as_bytes()[..90])
+        .await;
+    served
+        .metric_becomes("overlay_aaa_http_connections", 2.0)
+        .await;
     served.shutdown.cancel();
     served.ended().await;
 }
@@ -54,5 +63,8 @@ async fn readiness_follows_the_service_and_health_does_not() {
     // Why is for those who may see the admin listener.
     assert_eq!((ready.status, ready.text()), (503, "{\"ready\":false}\n"));
     let health = served.ask(&get("/healthz")).await;
-    assert_eq!((health.status, health.text()), (200, "{\"status\":\"ok\"}\n"));
+    assert_eq!(
+        (health.status, health.text()),
+        (200, "{\"status\":\"ok\"}\n")
+    );
 }

@@ -65,10 +65,11 @@ fn trusting(authority: &Authority, own: Option<&Minted>) -> TlsConnector {
     for certificate in CertificateDer::pem_file_iter(authority.ca_file()).unwrap() {
         roots.add(certificate.unwrap()).unwrap();
     }
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
     let config = match own {
         None => builder.with_no_client_auth(),
         Some(own) => {
@@ -81,7 +82,10 @@ fn trusting(authority: &Authority, own: Option<&Minted>) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-async fn connect(served: &Served, connector: &TlsConnector) -> std::io::Result<Client<TlsStream<TcpStream>>> {
+async fn connect(
+    served: &Served,
+    connector: &TlsConnector,
+) -> std::io::Result<Client<TlsStream<TcpStream>>> {
     let stream = TcpStream::connect(served.address).await?;
     let name = ServerName::try_from("localhost").unwrap();
     Ok(Client::new(connector.connect(name, stream).await?))
@@ -92,10 +96,18 @@ async fn serves(served: &Served, connector: &TlsConnector) -> bool {
     let Ok(mut client) = connect(served, connector).await else {
         return false;
     };
-    if client.stream.write_all(get("/healthz").as_bytes()).await.is_err() {
+    if client
+        .stream
+        .write_all(get("/healthz").as_bytes())
+        .await
+        .is_err()
+    {
         return false;
     }
-    client.try_answer().await.is_some_and(|answer| answer.status == 200)
+    client
+        .try_answer()
+        .await
+        .is_some_and(|answer| answer.status == 200)
 }
 
 const TAKEN: &str = "overlay_aaa_http_certificate_reloads_total{outcome=\"taken\"}";
@@ -116,7 +128,10 @@ async fn requests_come_over_tls_and_plain_ones_get_nowhere() {
     plain.send(get("/healthz").as_bytes()).await;
     assert!(plain.try_answer().await.is_none());
     served
-        .metric_becomes("overlay_aaa_http_connections_total{outcome=\"handshake_failed\"}", 2.0)
+        .metric_becomes(
+            "overlay_aaa_http_connections_total{outcome=\"handshake_failed\"}",
+            2.0,
+        )
         .await;
     assert!(served.metric("overlay_aaa_http_certificate_expires_seconds") > 1.7e9);
 }
@@ -192,7 +207,9 @@ async fn aaa_case_64_files_that_make_no_tls_and_a_taken_port_are_told_at_the_sta
     let good = files.settings(None);
     let bind = async |settings: &Http| {
         let bound = Server::bind(settings, &Secrets::default(), &Registry::new()).await;
-        bound.map(drop).map_err(|error| overlay_runtime::err_chain(&error))
+        bound
+            .map(drop)
+            .map_err(|error| overlay_runtime::err_chain(&error))
     };
     bind(&good).await.unwrap();
     assert!(good.inspect(&Secrets::default()).is_empty());
@@ -200,7 +217,12 @@ async fn aaa_case_64_files_that_make_no_tls_and_a_taken_port_are_told_at_the_sta
     let mut taken = good.clone();
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     taken.listen = holder.local_addr().unwrap();
-    assert!(bind(&taken).await.unwrap_err().contains("listen on 127.0.0.1:"));
+    assert!(
+        bind(&taken)
+            .await
+            .unwrap_err()
+            .contains("listen on 127.0.0.1:")
+    );
 
     let pem = files.path("aaa.pem");
     let told = async |content: Option<&[u8]>, part: &str| {
@@ -220,5 +242,10 @@ async fn aaa_case_64_files_that_make_no_tls_and_a_taken_port_are_told_at_the_sta
 
     files.put(&authority.server("aaa", &[]));
     fs::set_permissions(files.path("aaa.key"), fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(bind(&good).await.unwrap_err().contains("lets others read it"));
+    assert!(
+        bind(&good)
+            .await
+            .unwrap_err()
+            .contains("lets others read it")
+    );
 }

@@ -73,8 +73,16 @@ async fn aaa_case_18_requests_that_reach_no_operation_are_answered_as_the_origin
     ];
     for (request, status, body) in table {
         let answer = served.ask(&request).await;
-        assert_eq!((answer.status, answer.text()), (status, body.as_str()), "{request}");
-        assert_eq!(answer.header("content-type"), Some("application/json"), "{request}");
+        assert_eq!(
+            (answer.status, answer.text()),
+            (status, body.as_str()),
+            "{request}"
+        );
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/json"),
+            "{request}"
+        );
         let allow = (status == 405).then_some("POST");
         assert_eq!(answer.header("allow"), allow, "{request}");
     }
@@ -84,7 +92,10 @@ async fn aaa_case_18_requests_that_reach_no_operation_are_answered_as_the_origin
 async fn other_methods_of_our_own_paths_are_told_what_is_allowed() {
     let served = Served::start(&settings()).await;
     let answer = served.ask(&post("/healthz", "{}")).await;
-    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET,HEAD")));
+    assert_eq!(
+        (answer.status, answer.header("allow")),
+        (405, Some("GET,HEAD"))
+    );
     let answer = served.ask(&get("/overlay/v1/login/begin")).await;
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
 }
@@ -115,7 +126,9 @@ async fn a_connection_is_kept_unless_the_client_wants_otherwise() {
         assert_eq!(client.answer().await.status, 501);
     }
     // Two at once, as a client that does not wait sends them.
-    client.send([get("/healthz"), post(SIGN, "{}")].concat().as_bytes()).await;
+    client
+        .send([get("/healthz"), post(SIGN, "{}")].concat().as_bytes())
+        .await;
     assert_eq!(client.answer().await.status, 200);
     assert_eq!(client.answer().await.status, 501);
     let close = get("/healthz").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
@@ -134,11 +147,19 @@ async fn a_body_in_pieces_is_one_body() {
     let served = Served::start(&settings()).await;
     let mut client = served.connect().await;
     let head = "POST /choria/v1/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
-    client.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\n{{\"\r\n").as_bytes()).await;
-    client.send(b"a\r\nusername\":\r\n3\r\n5}x\r\n0\r\n\r\n").await;
+    client
+        .send(format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\n{{\"\r\n").as_bytes())
+        .await;
+    client
+        .send(b"a\r\nusername\":\r\n3\r\n5}x\r\n0\r\n\r\n")
+        .await;
     let answer = client.answer().await;
     assert_eq!(answer.status, 400);
-    assert!(answer.text().contains("LoginRequest.username"), "{}", answer.text());
+    assert!(
+        answer.text().contains("LoginRequest.username"),
+        "{}",
+        answer.text()
+    );
 }
 
 #[tokio::test]
@@ -169,10 +190,15 @@ async fn what_is_no_http_is_refused_and_hurts_nobody() {
             assert!((400..=505).contains(&answer.status), "{answer:?}");
         }
     }
-    let head = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(40_000));
+    let head = format!(
+        "GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n",
+        "y".repeat(40_000)
+    );
     assert_eq!(served.ask(&head).await.status, 431);
     assert_eq!(served.ask(&get("/healthz")).await.status, 200);
-    served.metric_becomes("overlay_aaa_http_connections", 0.0).await;
+    served
+        .metric_becomes("overlay_aaa_http_connections", 0.0)
+        .await;
 }
 
 #[tokio::test]

@@ -1,0 +1,162 @@
+//! A caller by HTTP, written on the socket so that the driver costs less than what it measures.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail, ensure};
+use overlay_protocol::SecretText;
+use overlay_protocol::signing::{HttpSignRequest, HttpSignResponse};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::request::Person;
+use crate::bench::load::Caller;
+
+/// A stream of either kind.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// How a service is reached.
+#[derive(Clone)]
+pub(crate) struct Reach {
+    pub(crate) address: SocketAddr,
+    /// With TLS, unless plain HTTP is asked.
+    pub(crate) tls: Option<TlsConnector>,
+    /// Whether a connection is used again.
+    pub(crate) keep: bool,
+}
+
+/// One client.
+pub(crate) struct Poster {
+    reach: Reach,
+    open: Option<Box<dyn Stream>>,
+    buffer: Vec<u8>,
+}
+
+/// Somebody who has requests signed by HTTP.
+pub(crate) struct HttpCaller {
+    poster: Poster,
+    person: Person,
+    caller: usize,
+    number: usize,
+}
+
+impl Reach {
+    async fn connect(&self) -> Result<Box<dyn Stream>> {
+        let stream = TcpStream::connect(self.address).await.context("connect")?;
+        stream.set_nodelay(true).context("set nodelay")?;
+        let Some(tls) = &self.tls else {
+            return Ok(Box::new(stream));
+        };
+        let name = ServerName::try_from("localhost").context("name the server")?;
+        let stream = tls.connect(name, stream).await.context("TLS handshake")?;
+        Ok(Box::new(stream))
+    }
+}
+
+impl Poster {
+    pub(crate) fn new(reach: Reach) -> Self {
+        Self {
+            reach,
+            open: None,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Posts JSON, and yields the body of the answer, which must be status 200.
+    pub(crate) async fn post(&mut self, path: &str, body: &[u8]) -> Result<&[u8]> {
+        let connection = if self.reach.keep {
+            "keep-alive"
+        } else {
+            "close"
+        };
+        let mut request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: {connection}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        let mut stream = match self.open.take() {
+            Some(stream) => stream,
+            None => self.reach.connect().await?,
+        };
+        stream.write_all(&request).await.context("send a request")?;
+        stream.flush().await.context("send a request")?;
+        self.buffer.clear();
+        let (head, length) = loop {
+            if let Some(found) = head(&self.buffer)? {
+                break found;
+            }
+            read_more(&mut stream, &mut self.buffer).await?;
+        };
+        while self.buffer.len() < head + length {
+            read_more(&mut stream, &mut self.buffer).await?;
+        }
+        if self.reach.keep {
+            self.open = Some(stream);
+        }
+        let status = self.buffer.get(9..12).unwrap_or_default();
+        ensure!(
+            status == b"200",
+            "status {}",
+            String::from_utf8_lossy(status)
+        );
+        self.buffer
+            .get(head..head + length)
+            .context("read the body")
+    }
+}
+
+async fn read_more(stream: &mut Box<dyn Stream>, buffer: &mut Vec<u8>) -> Result<()> {
+    let read = stream.read_buf(buffer).await.context("read an answer")?;
+    if read == 0 {
+        bail!("the connection ended before the answer");
+    }
+    Ok(())
+}
+
+/// Length of the head, and of the body that it announces.
+fn head(bytes: &[u8]) -> Result<Option<(usize, usize)>> {
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(&bytes[..end]).context("read the head")?;
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse())
+    });
+    let length = length.context("find the length of the body")?;
+    Ok(Some((
+        end + 4,
+        length.context("read the length of the body")?,
+    )))
+}
+
+impl HttpCaller {
+    pub(crate) fn new(reach: Reach, person: Person, caller: usize) -> Self {
+        Self {
+            poster: Poster::new(reach),
+            person,
+            caller,
+            number: 0,
+        }
+    }
+}
+
+impl Caller for HttpCaller {
+    async fn once(&mut self) -> Result<()> {
+        self.number += 1;
+        let question = self.person.question(self.caller, self.number)?;
+        let token = SecretText::from(self.person.token.as_str());
+        let body = HttpSignRequest::new(token, &question.request, question.signature);
+        let body = serde_json::to_vec(&body).context("write the body")?;
+        let answer = self.poster.post("/choria/v1/sign", &body).await?;
+        let answer: HttpSignResponse = serde_json::from_slice(answer).context("read the answer")?;
+        ensure!(answer.error.is_empty(), "refused: {}", answer.error);
+        self.person
+            .check(&answer.secure_request_bytes()?, self.number)
+    }
+}
