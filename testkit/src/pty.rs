@@ -77,6 +77,11 @@ impl Pty {
         }
     }
 
+    /// The process id of the program.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until the program shows `text`, after what was expected before.
     ///
     /// # Panics

@@ -9,6 +9,7 @@ mod cell_provisioning;
 mod cell_run;
 mod cell_signing;
 mod cell_support;
+mod client_login;
 mod desk;
 #[path = "../../../client/tests/it/fleet.rs"]
 mod fleet;
@@ -20,6 +21,11 @@ mod provisioner;
 mod reprovision;
 mod req;
 mod runs;
+mod session;
 mod show;
+#[path = "../../../client/tests/it/signer_host.rs"]
+mod signer_host;
 mod trouble;
 mod vectors;
+#[path = "../../../client/tests/it/web.rs"]
+mod web;

@@ -2,7 +2,10 @@
 
 use overlay_testkit::vectors::{Handler, replay_with_brought};
 
-const HANDLERS: &[(&str, Handler)] = &[("tokens/jwt-cli.json", crate::jwt_cli::replay)];
+const HANDLERS: &[(&str, Handler)] = &[
+    ("aaa/client-login.json", crate::client_login::replay),
+    ("tokens/jwt-cli.json", crate::jwt_cli::replay),
+];
 
 /// The original's output is not kept in the tree.
 const BROUGHT: &[(&str, Handler)] = &[("rpc/cli/runs.json", crate::runs::replay)];

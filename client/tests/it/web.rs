@@ -155,7 +155,8 @@ fn wrapped(stream: TcpStream, tls: Option<&Arc<rustls::ServerConfig>>) -> Box<dy
     }
 }
 
-fn read(stream: &mut dyn Stream) -> Option<Asked> {
+/// Reads a request; none when the other end says no more, or no HTTP.
+pub(crate) fn read(stream: &mut dyn Read) -> Option<Asked> {
     let mut bytes = Vec::new();
     let head_end = loop {
         let mut chunk = [0; 4096];
@@ -165,7 +166,7 @@ fn read(stream: &mut dyn Stream) -> Option<Asked> {
             break at + 4;
         }
     };
-    let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
+    let head = String::from_utf8(bytes[..head_end].to_vec()).ok()?;
     let header = |name: &str| {
         head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
