@@ -7,5 +7,6 @@
 mod audit;
 mod caller;
 mod cell;
+mod providers;
 mod rpc;
 mod vectors;

@@ -12,6 +12,9 @@ use super::mapping::{self, RawRule};
 use crate::authenticate::mapping::Rules;
 use crate::authenticate::{ldap, trust};
 
+#[cfg(test)]
+mod tests;
+
 pub(super) const REFERENCE: &str = r#"# People of a directory, with the directory's password.
 # [login.ldap]
 # url = "ldaps://ldap.example.net"    # or ldap:// with start_tls; unencrypted never leaves this host

@@ -13,6 +13,9 @@ use super::mapping::{self, RawRule};
 use crate::authenticate::mapping::Rules;
 use crate::authenticate::trust;
 
+#[cfg(test)]
+mod tests;
+
 pub(super) const REFERENCE: &str = r#"# People of an OpenID provider. Its application is registered as a web or native client with the redirect
 # address http://127.0.0.1/callback (any port) for desktops, and with the device flow for terminals.
 # [login.oidc]
