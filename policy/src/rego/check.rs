@@ -107,8 +107,9 @@ impl<'a> Check<'a> {
             .peekable();
         if entries.peek().is_none() {
             faults.push(
-                PolicyError::new(PolicyErrorKind::Entry, format!("there is no rule {ENTRY}"))
-                    .help(format!("write: default {ENTRY} := false, and a rule {ENTRY} if {{ … }}")),
+                PolicyError::new(PolicyErrorKind::Entry, format!("there is no rule {ENTRY}")).help(
+                    format!("write: default {ENTRY} := false, and a rule {ENTRY} if {{ … }}"),
+                ),
             );
         } else if let Some(function) =
             entries.find(|definition| syntax::arity(definition.rule).is_some())

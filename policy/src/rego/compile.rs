@@ -98,7 +98,9 @@ pub(super) fn compile(
     thread::scope(|scope| {
         let work = || {
             // The engine is foreign code at work on foreign text.
-            panic::catch_unwind(AssertUnwindSafe(|| either_dialect(text, hash, limits, words)))
+            panic::catch_unwind(AssertUnwindSafe(|| {
+                either_dialect(text, hash, limits, words)
+            }))
         };
         thread::Builder::new()
             .name("policy".to_owned())
@@ -130,10 +132,14 @@ fn either_dialect(
     in_dialect(text, hash, limits, Dialect::V0).map_err(|refused| {
         // Whichever reading got further says more; a missing keyword only says that it is not v1.
         let end = |faults: &[PolicyError]| faults.first().and_then(|fault| fault.line);
-        let is_old = newer
-            .iter()
-            .any(|fault| fault.message.ends_with("keyword is required before rule body")
-                || fault.message.ends_with("keyword is required for partial set rules"));
+        let is_old = newer.iter().any(|fault| {
+            fault
+                .message
+                .ends_with("keyword is required before rule body")
+                || fault
+                    .message
+                    .ends_with("keyword is required for partial set rules")
+        });
         if is_old || end(&refused.faults) > end(&newer) {
             refused.faults
         } else {

@@ -48,9 +48,7 @@ fn short(hash: &str) -> &str {
 }
 
 fn unusable(hash: &str, faults: &[PolicyError]) -> Why {
-    let message = faults
-        .first()
-        .map_or_else(String::new, ToString::to_string);
+    let message = faults.first().map_or_else(String::new, ToString::to_string);
     Why::failed(
         format!("rego {}", short(hash)),
         format!("the policy can't be used: {message}"),
@@ -146,7 +144,12 @@ pub(super) fn ready(
     question: &Question<'_>,
 ) -> Result<(Engine, DecidedBy), String> {
     let mut engine = compiled.engine();
-    let decided_by = equip(&mut engine, question, compiled.uses_filter(), compiled.is_marked())?;
+    let decided_by = equip(
+        &mut engine,
+        question,
+        compiled.uses_filter(),
+        compiled.is_marked(),
+    )?;
     Ok((engine, decided_by))
 }
 

@@ -27,10 +27,7 @@ pub(super) struct Words {
 /// Refuses a text that is too long, nested too deep, or holds numbers that do not fit into memory.
 pub(super) fn scan(text: &str, max_bytes: usize) -> Result<Words, PolicyError> {
     if text.len() > max_bytes {
-        let message = format!(
-            "the policy has {} bytes, more than {max_bytes}",
-            text.len()
-        );
+        let message = format!("the policy has {} bytes, more than {max_bytes}", text.len());
         return Err(PolicyError::new(PolicyErrorKind::TooLarge, message)
             .help("shorten it, or raise the limit of whoever evaluates it"));
     }

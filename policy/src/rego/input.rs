@@ -118,9 +118,14 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_digits() {
-        let json: Json = serde_json::from_str("[12345678901234567890,-9007199254740993,0.5]").unwrap();
+        let json: Json =
+            serde_json::from_str("[12345678901234567890,-9007199254740993,0.5]").unwrap();
         assert_eq!(
-            value(&json, 0).unwrap().to_json_str().unwrap().replace(['\n', ' '], ""),
+            value(&json, 0)
+                .unwrap()
+                .to_json_str()
+                .unwrap()
+                .replace(['\n', ' '], ""),
             "[12345678901234567890,-9007199254740993,0.5]"
         );
     }

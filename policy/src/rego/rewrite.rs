@@ -9,7 +9,9 @@
 
 use std::ops::Range;
 
-use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Rule, RuleBody, RuleHead, Span};
+use regorus::unstable::{
+    Expr, Literal, LiteralStmt, Module, Query, Rule, RuleBody, RuleHead, Span,
+};
 
 use super::ENTRY;
 use super::functions::function;

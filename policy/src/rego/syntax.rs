@@ -4,7 +4,9 @@
 
 use std::ops::Range;
 
-use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Rule, RuleBody, RuleHead, Span};
+use regorus::unstable::{
+    Expr, Literal, LiteralStmt, Module, Query, Rule, RuleBody, RuleHead, Span,
+};
 
 use super::functions::Kind;
 
@@ -52,6 +54,10 @@ impl<'a> Walk<'a> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a few of the engine's many forms matter here"
+    )]
     fn head(&mut self, head: &'a RuleHead) {
         let (refr, assign) = match head {
             RuleHead::Compr { refr, assign, .. } => (refr, assign.as_ref()),
@@ -199,6 +205,10 @@ pub(super) struct Path {
 }
 
 /// Reads `a.b["c"][x]`; `None` for what does not begin with a name.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a few of the engine's many forms matter here"
+)]
 pub(super) fn path(expr: &Expr) -> Option<Path> {
     let mut parts = Vec::new();
     let mut is_open = false;
@@ -307,7 +317,8 @@ pub(super) fn package(module: &Module) -> Option<String> {
 
 /// Whether the text asks for Rego v1 by itself.
 pub(super) fn imports_v1(module: &Module) -> bool {
-    module.imports.iter().any(|import| {
-        path(&import.refr).is_some_and(|path| path.parts == ["rego", "v1"])
-    })
+    module
+        .imports
+        .iter()
+        .any(|import| path(&import.refr).is_some_and(|path| path.parts == ["rego", "v1"]))
 }

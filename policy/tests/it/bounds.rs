@@ -65,7 +65,10 @@ fn values_that_would_fill_the_memory_end_the_evaluation() {
         for body in ["x := ", "not "] {
             let text = format!("allow if {{ {body}{call} }}");
             let verdict = decide(&text, &Request::default());
-            assert!(!verdict.is_allowed() && verdict.is_error(), "{text}: {verdict:?}");
+            assert!(
+                !verdict.is_allowed() && verdict.is_error(),
+                "{text}: {verdict:?}"
+            );
         }
     }
 }
@@ -78,7 +81,10 @@ fn values_that_share_their_parts_are_not_written_out() {
     for call in ["json.marshal(x59)", "sprintf(\"%v\", [x59])", "walk(x59)"] {
         let text = format!("x0 := [1]\n{doubled}allow if {{ y := {call} }}");
         let verdict = decide(&text, &Request::default());
-        assert!(!verdict.is_allowed() && verdict.is_error(), "{call}: {verdict:?}");
+        assert!(
+            !verdict.is_allowed() && verdict.is_error(),
+            "{call}: {verdict:?}"
+        );
     }
 }
 
@@ -122,8 +128,14 @@ fn long_chains_of_rules_stay_within_a_workers_stack() {
             .map(|n| format!("f{n}(x) := y if {{ y := [z | z := f{}(x)][0] }}\n", n + 1))
             .collect();
         for (lines, last) in [
-            (format!("allow if {{ r0 }}\n{rules}"), format!("r{count} := true")),
-            (format!("allow if {{ f0(true) }}\n{functions}"), format!("f{count}(x) := x")),
+            (
+                format!("allow if {{ r0 }}\n{rules}"),
+                format!("r{count} := true"),
+            ),
+            (
+                format!("allow if {{ f0(true) }}\n{functions}"),
+                format!("f{count}(x) := x"),
+            ),
         ] {
             let text = policy(&format!("{lines}{last}"));
             let verdict = thread::Builder::new()
@@ -132,7 +144,10 @@ fn long_chains_of_rules_stay_within_a_workers_stack() {
                 .unwrap()
                 .join()
                 .unwrap();
-            assert!(verdict.is_allowed() || verdict.is_error(), "{count}: {verdict:?}");
+            assert!(
+                verdict.is_allowed() || verdict.is_error(),
+                "{count}: {verdict:?}"
+            );
         }
     }
 }
@@ -234,7 +249,7 @@ fn many_threads_decide_at_once() {
                     let verdict = rego.decide(&text, &request.question());
                     assert_eq!(
                         verdict.is_allowed(),
-                        request.ttl % 2 == 0 || request.ttl == 7,
+                        request.ttl.is_multiple_of(2) || request.ttl == 7,
                         "{verdict:?}"
                     );
                 }

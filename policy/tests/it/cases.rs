@@ -28,7 +28,11 @@ fn aaa_case_48_a_star_allows_and_an_empty_list_denies() {
     assert_eq!(listed(&["*"], "rpcutil", "ping"), (true, false));
     assert_eq!(listed(&[], "rpcutil", "ping"), (false, false));
     let request = Request::default();
-    let nothing = from_token(&ClientClaims::default(), &Rego::default(), &request.question());
+    let nothing = from_token(
+        &ClientClaims::default(),
+        &Rego::default(),
+        &request.question(),
+    );
     assert!(!nothing.is_allowed());
 }
 
@@ -36,7 +40,10 @@ fn aaa_case_48_a_star_allows_and_an_empty_list_denies() {
 fn aaa_case_49_a_list_allows_what_it_names() {
     assert_eq!(listed(&["rpcutil.*"], "rpcutil", "ping"), (true, false));
     assert_eq!(listed(&["rpcutil.*"], "package", "install"), (false, false));
-    assert_eq!(listed(&["rpcutil.ping"], "rpcutil", "inventory"), (false, false));
+    assert_eq!(
+        listed(&["rpcutil.ping"], "rpcutil", "inventory"),
+        (false, false)
+    );
 }
 
 #[test]
@@ -70,10 +77,26 @@ fn aaa_case_52_both_dialects_are_read_and_another_package_is_denied() {
     let rego = patient();
     let request = Request::default();
     for (package, body, allowed) in [
-        ("io.choria.aaasvc", "allow { input.agent == \"myco\" }", true),
-        ("io.choria.aaasvc", "allow if { input.agent == \"myco\" }", true),
-        ("io.choria.aaasvc", "import rego.v1\nallow if { input.agent == \"myco\" }", true),
-        ("io.choria.aaasvc", "import rego.v1\nallow { input.agent == \"myco\" }", false),
+        (
+            "io.choria.aaasvc",
+            "allow { input.agent == \"myco\" }",
+            true,
+        ),
+        (
+            "io.choria.aaasvc",
+            "allow if { input.agent == \"myco\" }",
+            true,
+        ),
+        (
+            "io.choria.aaasvc",
+            "import rego.v1\nallow if { input.agent == \"myco\" }",
+            true,
+        ),
+        (
+            "io.choria.aaasvc",
+            "import rego.v1\nallow { input.agent == \"myco\" }",
+            false,
+        ),
         ("choria.aaa.policy", "allow = true", false),
     ] {
         let text = format!("package {package}\n{body}\n");
@@ -109,12 +132,20 @@ fn aaa_case_54_requires_filter_does_not_count_agents() {
         "compound": [[{"expr": "with('apache')"}]],
     }))
     .unwrap();
-    for call in ["requires_filter()", "requires_filter() == true", "x := requires_filter(); x", "requires_filter(true)"] {
+    for call in [
+        "requires_filter()",
+        "requires_filter() == true",
+        "x := requires_filter(); x",
+        "requires_filter(true)",
+    ] {
         let body = format!("allow if {{ {call} }}");
         assert!(!allows(&body, &filtered(agents.clone())), "{call}");
         assert!(allows(&body, &filtered(Filter::clone(&compound))), "{call}");
     }
-    assert!(allows("allow if { not requires_filter() }", &filtered(agents)));
+    assert!(allows(
+        "allow if { not requires_filter() }",
+        &filtered(agents)
+    ));
 }
 
 #[test]
@@ -128,7 +159,10 @@ fn aaa_case_55_requires_fact_filter_compares_parsed_filters() {
     let body = "allow if { requires_fact_filter(\"country=mt\") }";
     assert!(allows(body, &of("country==mt")));
     assert!(!allows(body, &of("country!=mt")));
-    assert!(!allows("allow if { requires_fact_filter(\"nonsense\") }", &of("a=b")));
+    assert!(!allows(
+        "allow if { requires_fact_filter(\"nonsense\") }",
+        &of("a=b")
+    ));
     assert!(allows(
         "allow if { requires_fact_filter(\"nonsense\") }\nallow if { input.agent == \"myco\" }",
         &of("a=b")
@@ -146,8 +180,14 @@ fn aaa_case_56_requires_identity_filter_is_literal() {
     let body = "allow if { requires_identity_filter(\"some.node\") }";
     assert!(allows(body, &of("some.node")));
     assert!(!allows(body, &of("/some/")));
-    assert!(allows("allow if { requires_identity_filter(\"some.node\", x); x }", &of("some.node")));
-    assert!(allows("allow if { requires_identity_filter(\"some.node\", false) }", &of("other")));
+    assert!(allows(
+        "allow if { requires_identity_filter(\"some.node\", x); x }",
+        &of("some.node")
+    ));
+    assert!(allows(
+        "allow if { requires_identity_filter(\"some.node\", false) }",
+        &of("other")
+    ));
 }
 
 #[test]

@@ -156,9 +156,18 @@ fn all_faults_of_a_policy_are_listed_by_line() {
 #[test]
 fn a_syntax_error_has_a_line_in_the_dialect_that_it_is_written_in() {
     for (text, line) in [
-        ("package io.choria.aaasvc\ndefault allow = false\nallow { input.agent == \n", 4),
-        ("package io.choria.aaasvc\nallow if {\n  input.agent = = 1\n}\n", 3),
-        ("package io.choria.aaasvc\nallow {\n  input.agent == 1\n  ) \n}\n", 3),
+        (
+            "package io.choria.aaasvc\ndefault allow = false\nallow { input.agent == \n",
+            4,
+        ),
+        (
+            "package io.choria.aaasvc\nallow if {\n  input.agent = = 1\n}\n",
+            3,
+        ),
+        (
+            "package io.choria.aaasvc\nallow {\n  input.agent == 1\n  ) \n}\n",
+            3,
+        ),
     ] {
         let fault = patient().check(text).unwrap_err();
         assert_eq!(fault.line, Some(line), "{fault:?}");

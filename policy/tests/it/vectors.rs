@@ -63,7 +63,9 @@ fn lists(file: &Value, _: &Loader) -> Outcome {
             return Err(format!("expected {expect}, got {verdict:?}"));
         }
         if let (Some(error), Ok(verdict)) = (error, verdict) {
-            let element = error.rsplit_once("invalid agent policy: ").map(|(_, element)| element);
+            let element = error
+                .rsplit_once("invalid agent policy: ")
+                .map(|(_, element)| element);
             let rule = &verdict.why().rule;
             if !element.is_some_and(|element| rule.ends_with(element)) {
                 return Err(format!("{error:?} is explained by {rule:?}"));
@@ -130,7 +132,9 @@ fn judge(
     } else {
         (
             expected["allow"] == json!(true),
-            expected["error"].as_str().is_some_and(|error| !error.is_empty()),
+            expected["error"]
+                .as_str()
+                .is_some_and(|error| !error.is_empty()),
         )
     };
     if (got.is_allowed(), got.is_error()) == (allow, error) {
@@ -159,9 +163,10 @@ fn request(file: &Value, case: &Value) -> Result<Request, String> {
         Some(filter) => filter,
         None => &Value::Null,
     };
-    let filter = match filter {
-        Value::Null => Filter::default(),
-        filter => serde_json::from_value(filter.clone()).map_err(|error| error.to_string())?,
+    let filter = if filter.is_null() {
+        Filter::default()
+    } else {
+        serde_json::from_value(filter.clone()).map_err(|error| error.to_string())?
     };
     let mut claims: BTreeMap<String, Value> = BTreeMap::new();
     for layer in [file.get("base_claims"), case.get("claims")] {

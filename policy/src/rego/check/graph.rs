@@ -28,7 +28,11 @@ impl Check<'_> {
                     ),
                 };
                 let (Fault::Circle(node) | Fault::Chain(node)) = at;
-                if let Some(definition) = graph.first.get(node).and_then(|at| self.definitions.get(*at)) {
+                if let Some(definition) = graph
+                    .first
+                    .get(node)
+                    .and_then(|at| self.definitions.get(*at))
+                {
                     let name = definition.path.parts.join(".");
                     let message = format!("{name}: {message}");
                     faults.push(fault(kind, definition.rule.span(), message));
@@ -151,6 +155,10 @@ fn meets(path: &Path, name: &[String]) -> bool {
 }
 
 /// The references of a rule to others of this package.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a few of the engine's many forms matter here"
+)]
 fn needs(check: &Check<'_>, definition: &Definition<'_>) -> Vec<Path> {
     let own = names_of_its_own(definition);
     // What is a part of something longer is seen with that.
@@ -193,6 +201,10 @@ fn needs(check: &Check<'_>, definition: &Definition<'_>) -> Vec<Path> {
 }
 
 /// Arguments and variables, which hide rules of the same name.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a few of the engine's many forms matter here"
+)]
 fn names_of_its_own(definition: &Definition<'_>) -> BTreeSet<String> {
     let mut own = BTreeSet::new();
     let mut bind = |expr: &Expr| {

@@ -84,8 +84,8 @@ pub(super) fn builtin(name: &str) -> Result<Builtin, String> {
     let function = *BUILTINS
         .get(name)
         .ok_or_else(|| format!("the engine has no function {name}"))?;
-    let source = Source::from_contents(name.to_owned(), String::new())
-        .map_err(|error| error.to_string())?;
+    let source =
+        Source::from_contents(name.to_owned(), String::new()).map_err(|error| error.to_string())?;
     let span = Span {
         source,
         line: 1,
@@ -113,8 +113,7 @@ pub(super) fn builtin(name: &str) -> Result<Builtin, String> {
 impl Builtin {
     /// What it makes of these arguments; an error of it is undefined, as in OPA.
     pub(super) fn call(&self, values: &[Value]) -> Value {
-        (self.function.0)(&self.span, &self.parameters, values, false)
-            .unwrap_or(Value::Undefined)
+        (self.function.0)(&self.span, &self.parameters, values, false).unwrap_or(Value::Undefined)
     }
 }
 
@@ -129,10 +128,12 @@ fn length(value: Option<&Value>) -> usize {
 #[expect(clippy::cast_precision_loss, reason = "a bound, not a count")]
 fn range(values: &[Value]) -> bool {
     match values {
-        [from @ Value::Number(_), to @ Value::Number(_), ..] => match (from.as_f64(), to.as_f64()) {
-            (Ok(from), Ok(to)) => (to - from).abs() <= MAX_ELEMENTS as f64,
-            _ => false,
-        },
+        [from @ Value::Number(_), to @ Value::Number(_), ..] => {
+            match (from.as_f64(), to.as_f64()) {
+                (Ok(from), Ok(to)) => (to - from).abs() <= MAX_ELEMENTS as f64,
+                _ => false,
+            }
+        }
         _ => true,
     }
 }
@@ -145,9 +146,11 @@ fn small_shift(values: &[Value]) -> bool {
 }
 
 fn small_numbers(values: &[Value]) -> bool {
-    values.iter().all(|value| match value {
-        Value::String(text) => text.len() <= MAX_DIGITS && is_small_number(text.trim_end_matches(char::is_alphabetic)),
-        _ => true,
+    values.iter().all(|value| {
+        let Value::String(text) = value else {
+            return true;
+        };
+        text.len() <= MAX_DIGITS && is_small_number(text.trim_end_matches(char::is_alphabetic))
     })
 }
 
@@ -161,7 +164,7 @@ fn small_network(values: &[Value]) -> bool {
     };
     let width = if address.contains(':') { 128 } else { 32 };
     bits.parse::<u32>()
-        .map_or(true, |bits| width < bits + 16 || width == bits + 16)
+        .map_or(true, |bits| width <= bits.saturating_add(16))
 }
 
 fn few_factors(values: &[Value]) -> bool {
@@ -200,9 +203,9 @@ fn walk(value: &Value, left: &mut usize, text: &mut usize, depth: usize) -> bool
         },
         Value::Array(items) => items.iter().all(|item| walk(item, left, text, depth + 1)),
         Value::Set(items) => items.iter().all(|item| walk(item, left, text, depth + 1)),
-        Value::Object(members) => members
-            .iter()
-            .all(|(key, member)| walk(key, left, text, depth + 1) && walk(member, left, text, depth + 1)),
+        Value::Object(members) => members.iter().all(|(key, member)| {
+            walk(key, left, text, depth + 1) && walk(member, left, text, depth + 1)
+        }),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Undefined => true,
     }
 }
@@ -218,7 +221,11 @@ fn concat(values: &[Value]) -> bool {
 
 /// `replace(text, old, new)`: every byte could become a new text.
 fn replace_first(values: &[Value]) -> bool {
-    grows(length(values.first()), length(values.get(1)), length(values.get(2)))
+    grows(
+        length(values.first()),
+        length(values.get(1)),
+        length(values.get(2)),
+    )
 }
 
 /// `regex.replace(text, pattern, new)`, where a pattern may fit nothing at all everywhere.

@@ -89,9 +89,7 @@ pub(in crate::rego) fn function(name: &str) -> Option<&'static Function> {
 pub(in crate::rego) fn withheld(name: &str) -> Option<&'static str> {
     WITHHELD
         .iter()
-        .find(|(prefix, _)| {
-            name == *prefix || prefix.ends_with('.') && name.starts_with(prefix)
-        })
+        .find(|(prefix, _)| name == *prefix || prefix.ends_with('.') && name.starts_with(prefix))
         .map(|(_, why)| *why)
 }
 
@@ -104,9 +102,18 @@ const WITHHELD: &[(&str, &str)] = &[
     ("graph.reachable_paths", "its time has no bound"),
     ("graphql.", "it is not part of this evaluator"),
     ("io.jwt.", "only io.jwt.decode is part of this evaluator"),
-    ("crypto.", "only hashes and HMACs are part of this evaluator"),
-    ("json.match_schema", "schemas are not part of this evaluator"),
-    ("json.verify_schema", "schemas are not part of this evaluator"),
+    (
+        "crypto.",
+        "only hashes and HMACs are part of this evaluator",
+    ),
+    (
+        "json.match_schema",
+        "schemas are not part of this evaluator",
+    ),
+    (
+        "json.verify_schema",
+        "schemas are not part of this evaluator",
+    ),
     ("yaml.", "YAML is not part of this evaluator"),
     ("uuid.", "UUIDs are not part of this evaluator"),
 ];

@@ -19,12 +19,18 @@ pub(in crate::rego) const FILTER_FUNCTIONS: &[&str] = &[
 pub(in crate::rego) fn add(engine: &mut Engine, filter: Arc<Filter>) -> Result<(), String> {
     let any = any(&filter);
     add_one(engine, "requires_filter", 0, move |_| Ok(Value::Bool(any)))?;
-    add_text(engine, "requires_identity_filter", &filter, |filter, wanted| {
-        Some(filter.identity.iter().any(|entry| entry == wanted))
-    })?;
-    add_text(engine, "requires_class_filter", &filter, |filter, wanted| {
-        Some(filter.cf_class.iter().any(|entry| entry == wanted))
-    })?;
+    add_text(
+        engine,
+        "requires_identity_filter",
+        &filter,
+        |filter, wanted| Some(filter.identity.iter().any(|entry| entry == wanted)),
+    )?;
+    add_text(
+        engine,
+        "requires_class_filter",
+        &filter,
+        |filter, wanted| Some(filter.cf_class.iter().any(|entry| entry == wanted)),
+    )?;
     add_text(engine, "requires_fact_filter", &filter, |filter, wanted| {
         parse_fact(wanted)
             .ok()
@@ -50,9 +56,7 @@ fn add_text(
     let filter = Arc::clone(filter);
     add_one(engine, name, 1, move |arguments| {
         Ok(match arguments {
-            [Value::String(wanted)] => {
-                holds(&filter, wanted).map_or(Value::Undefined, Value::Bool)
-            }
+            [Value::String(wanted)] => holds(&filter, wanted).map_or(Value::Undefined, Value::Bool),
             _ => Value::Undefined,
         })
     })

@@ -20,14 +20,20 @@ pub(super) fn add(engine: &mut Engine) -> Result<(), String> {
         Ok(regex_match.call(arguments))
     })?;
 
-    add_hash(engine, "crypto.md5", |bytes| hex::encode(Md5::digest(bytes)))?;
+    add_hash(engine, "crypto.md5", |bytes| {
+        hex::encode(Md5::digest(bytes))
+    })?;
     add_hash(engine, "crypto.sha1", |bytes| {
         hex::encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes))
     })?;
     add_hash(engine, "crypto.sha256", |bytes| {
         hex::encode(digest::digest(&digest::SHA256, bytes))
     })?;
-    add_hmac(engine, "crypto.hmac.sha1", hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY)?;
+    add_hmac(
+        engine,
+        "crypto.hmac.sha1",
+        hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+    )?;
     add_hmac(engine, "crypto.hmac.sha256", hmac::HMAC_SHA256)?;
     add_hmac(engine, "crypto.hmac.sha512", hmac::HMAC_SHA512)?;
     add_one(engine, "crypto.hmac.equal", 2, |arguments| {

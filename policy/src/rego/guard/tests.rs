@@ -2,15 +2,24 @@ use super::*;
 
 #[test]
 fn ordinary_text_passes() {
-    let text = "package a\n# ((((1e999\nx := \"1e999 \\\" (((\" # \"\ny1e999 := 1.5e10\nz := `(((`\n";
+    let text =
+        "package a\n# ((((1e999\nx := \"1e999 \\\" (((\" # \"\ny1e999 := 1.5e10\nz := `(((`\n";
     assert_eq!(scan(text, 1_000), Ok(Words::default()));
 }
 
 #[test]
 fn numbers_that_would_fill_the_memory_are_refused_with_their_line() {
-    for number in ["1e309", "1E+1000000000", "0.5e-99999999999999", &"9".repeat(401)] {
+    for number in [
+        "1e309",
+        "1E+1000000000",
+        "0.5e-99999999999999",
+        &"9".repeat(401),
+    ] {
         let fault = scan(&format!("package a\nx := {number}\n"), 10_000).unwrap_err();
-        assert_eq!((fault.kind, fault.line), (PolicyErrorKind::TooLarge, Some(2)));
+        assert_eq!(
+            (fault.kind, fault.line),
+            (PolicyErrorKind::TooLarge, Some(2))
+        );
     }
 }
 
@@ -50,8 +59,14 @@ fn words_tell_the_language() {
         ("allow { input.if; \"if\" } # if", false),
         ("import future.keywords.if\nallow if { x }", false),
         ("import future.keywords.if\nallow if { some x in y }", true),
-        ("import future.keywords.if\nimport future.keywords.in\nallow if { some x in y }", false),
-        ("import future.keywords\nallow if { every x in y { x } }", false),
+        (
+            "import future.keywords.if\nimport future.keywords.in\nallow if { some x in y }",
+            false,
+        ),
+        (
+            "import future.keywords\nallow if { every x in y { x } }",
+            false,
+        ),
     ] {
         assert_eq!(scan(text, 1_000), Ok(Words { are_of_v1 }), "{text}");
     }

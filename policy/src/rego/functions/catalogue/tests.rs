@@ -10,7 +10,9 @@ fn the_names_are_sorted() {
 #[test]
 fn what_is_not_ours_is_known_to_the_engine_with_as_many_arguments() {
     for function in FUNCTIONS.iter().filter(|function| !function.ours) {
-        let known = BUILTINS.get(function.name).map(|(_, arity)| usize::from(*arity));
+        let known = BUILTINS
+            .get(function.name)
+            .map(|(_, arity)| usize::from(*arity));
         assert_eq!(known, Some(function.arity()), "{}", function.name);
     }
     for function in FUNCTIONS.iter().filter(|function| function.ours) {
