@@ -96,6 +96,10 @@ pub(crate) enum Command {
     Logout(commands::logout::Args),
     /// Keep the users of the login service
     User(commands::user::Args),
+    /// Say whether a policy is good, and what it would decide
+    Policy(commands::policy::Args),
+    /// Read and verify the record of logins and signatures
+    Audit(commands::audit::Args),
     /// Make, check, start and inspect a cell
     Cell(commands::cell::Args),
     /// Make and read keys and tokens

@@ -1,5 +1,6 @@
 //! One file per noun.
 
+pub(crate) mod audit;
 pub(crate) mod cell;
 pub(crate) mod completion;
 pub(crate) mod events;
@@ -12,6 +13,7 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod ping;
 pub(crate) mod plugin;
+pub(crate) mod policy;
 pub(crate) mod provision;
 pub(crate) mod reprovision;
 pub(crate) mod req;
@@ -39,6 +41,8 @@ pub(crate) async fn run(command: Command, app: &App) -> Result<(), Failure> {
         Command::Whoami(args) => whoami::run(&args, app),
         Command::Logout(args) => logout::run(args, app).await,
         Command::User(args) => Box::pin(user::run(args, app)).await,
+        Command::Policy(args) => policy::run(args, app),
+        Command::Audit(args) => Box::pin(audit::run(args, app)).await,
         Command::Cell(args) => cell::run(args, app).await,
         Command::Jwt(args) => jwt::run(args, app).await,
         Command::Completion(args) => completion::run(&args, app),

@@ -1,0 +1,227 @@
+//! `overlay audit verify`: whether anything was changed, removed, moved or cut off, and where.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use overlay_protocol::audit::Head;
+use overlay_tokens::audit::{Place, SignedHead, Verdict, Verifier};
+use overlay_tokens::{Issuers, PublicKey, file};
+use serde_json::json;
+
+use super::source::{From, Read};
+use crate::app::App;
+use crate::error::{Failure, Hint};
+use crate::output::Color;
+use crate::text::visible;
+
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  overlay audit verify                                  the stream
+  overlay audit verify audit.jsonl.1 audit.jsonl        files, in their order
+  overlay audit verify audit.jsonl --issuer 8a88e3…     without a configuration, anywhere
+  overlay audit verify --expect aaa-1.lhr:120:5f2c…     what was noted earlier must be there
+
+Each record names the hash of the one before, and the service signs the chain from time to time. A changed, removed or
+moved record is found by that, and named. A cut end is found by what lies elsewhere: the signed head beside a file
+(FILE.head), the last sequence of the stream, or --expect. Exit code 1 when anything is wrong.")]
+pub(super) struct Args {
+    /// Files, in the order in which they were written; without any, the stream
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Public key of the organisation's issuer, or a file that holds it; else those of the configuration
+    #[arg(long, value_name = "KEY")]
+    issuer: Option<String>,
+    /// A record that must be there: CHAIN:NUMBER:HASH, as an earlier verification told
+    #[arg(long, value_name = "RECORD", value_parser = expectation)]
+    expect: Vec<Expectation>,
+    /// Each chain must be there from its first record on
+    #[arg(long)]
+    complete: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Expectation {
+    chain: String,
+    head: Head,
+}
+
+fn expectation(text: &str) -> Result<Expectation, String> {
+    let mut parts = text.rsplitn(3, ':');
+    let (hash, number, chain) = (parts.next(), parts.next(), parts.next());
+    let head = number.zip(hash).and_then(|(number, hash)| {
+        Some(Head {
+            sequence: number.parse().ok()?,
+            hash: hash.parse().ok()?,
+        })
+    });
+    match (chain, head) {
+        (Some(chain), Some(head)) if !chain.is_empty() => Ok(Expectation {
+            chain: chain.to_owned(),
+            head,
+        }),
+        (Some(_) | None, _) => Err("not CHAIN:NUMBER:HASH".to_owned()),
+    }
+}
+
+pub(super) async fn run(args: Args, app: &App) -> Result<(), Failure> {
+    let issuers = issuers(app, args.issuer.as_deref())?;
+    let is_offline = !args.files.is_empty();
+    if issuers.is_none() && !is_offline {
+        app.output.warn(
+            "no issuer is known, so that signatures are not checked: set `issuers` in the configuration",
+        );
+    }
+    let mut verifier = Verifier::new(issuers);
+    if args.complete {
+        verifier.expect_begins();
+    }
+    for Expectation { chain, head } in args.expect {
+        verifier.expect(chain, head);
+    }
+    for path in &args.files {
+        expect_head(path, &mut verifier);
+    }
+    let from = From { files: args.files };
+    let read = from
+        .read(app, |place, line| {
+            verifier.line(place, line);
+            Ok(())
+        })
+        .await?;
+    look_at_end(read, &mut verifier, app);
+    let verdict = verifier.finish();
+    if app.output.is_json() {
+        let mut value = serde_json::to_value(&verdict)?;
+        if let Some(members) = value.as_object_mut() {
+            members.insert("whole".to_owned(), json!(verdict.is_whole()));
+        }
+        app.output.json(&value)?;
+    } else {
+        show(&verdict, app)?;
+    }
+    let faults = u64::try_from(verdict.faults.len()).unwrap_or(u64::MAX) + verdict.more_faults;
+    match faults {
+        0 => Ok(()),
+        1 => Err(Failure::new("the record is not whole: 1 fault")),
+        _ => Err(Failure::new(format!(
+            "the record is not whole: {faults} faults"
+        ))),
+    }
+}
+
+/// Whom to trust: the given issuer, else those of the configuration, if there is one.
+pub(super) fn issuers(app: &App, given: Option<&str>) -> Result<Option<Issuers>, Failure> {
+    let Some(given) = given else {
+        let config = app.config();
+        return match config {
+            Ok(config) => Ok(config.issuers),
+            // with a file at hand nothing of it is needed
+            Err(failure) if app.global.config.is_some() => Err(failure),
+            Err(_no_configuration) => Ok(None),
+        };
+    };
+    let key: PublicKey = if PublicKey::looks_like_one(given) {
+        given.parse()?
+    } else {
+        file::read_public(Path::new(given)).hint(
+            "give the issuer's public key as 64 hexadecimal digits, or a file that holds it",
+        )?
+    };
+    Ok(Some(Issuers::trusted_signers([key])?))
+}
+
+/// The head that the service keeps beside a file says what must be in it.
+fn expect_head(path: &Path, verifier: &mut Verifier) {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".head");
+    let Ok(bytes) = fs::read(&name) else {
+        return;
+    };
+    let place = Place::File {
+        name: Path::new(&name).display().to_string().into(),
+        line: 1,
+    };
+    match serde_json::from_slice::<SignedHead>(&bytes) {
+        Ok(signed) => verifier.expect_signed(place, &signed),
+        Err(error) => verifier.cut(place, format!("this is no signed head: {error}")),
+    }
+}
+
+fn look_at_end(read: Read, verifier: &mut Verifier, app: &App) {
+    for place in read.torn {
+        verifier.cut(place, "the last line has no end");
+    }
+    let Some((state, last)) = read.stream else {
+        return;
+    };
+    if state.messages == 0 && state.last > 0 {
+        app.output.warn(format_args!(
+            "the stream is empty: all of its {} messages have expired, or were removed",
+            state.last
+        ));
+    } else if last < state.last {
+        let place = Place::Stream {
+            sequence: last,
+            line: 1,
+        };
+        let message = format!(
+            "the stream's last message was {}, but nothing is there after this one",
+            state.last
+        );
+        verifier.cut(place, message);
+    }
+}
+
+fn show(verdict: &Verdict, app: &App) -> Result<(), Failure> {
+    for chain in &verdict.chains {
+        let sealed = match chain.sealed {
+            _ if !verdict.signatures => "signatures not checked".to_owned(),
+            None => "not signed".to_owned(),
+            Some(sealed) if sealed == chain.last => "signed to its end".to_owned(),
+            Some(sealed) => format!("signed up to {sealed}"),
+        };
+        let end = if chain.closed { "closed" } else { "open" };
+        app.output.line(format_args!(
+            "{}: records {} to {}, {sealed}, {end}",
+            visible(&chain.name),
+            chain.first,
+            chain.last
+        ))?;
+        app.output.line(format_args!(
+            "  its end, for --expect: {}:{}:{}",
+            visible(&chain.name),
+            chain.last,
+            chain.hash
+        ))?;
+    }
+    for notice in &verdict.notices {
+        app.output.line(format_args!(
+            "  note in {} {}: {}",
+            visible(&notice.chain),
+            notice.sequence,
+            visible(&notice.message)
+        ))?;
+    }
+    for fault in &verdict.faults {
+        let text = visible(&fault.to_string());
+        app.output.line(app.output.paint(Color::Red, text))?;
+    }
+    if verdict.more_faults > 0 {
+        let more = format!("and {} more faults", verdict.more_faults);
+        app.output.line(app.output.paint(Color::Red, more))?;
+    }
+    if !verdict.is_whole() {
+        return Ok(());
+    }
+    let text = format!(
+        "{} records are whole: nothing is changed, missing or out of order",
+        verdict.records
+    );
+    app.output.line(app.output.paint(Color::Green, text))?;
+    if !verdict.signatures {
+        app.output
+            .note("Signatures were not checked: give --issuer, or a configuration with `issuers`");
+    }
+    Ok(())
+}
