@@ -47,7 +47,7 @@ use peer::Peer;
 use problem::Problem;
 
 pub use choria::{SignBody, read_sign_body};
-pub(crate) use serve::{HttpError, Server};
+pub(crate) use serve::Server;
 
 /// What is served.
 #[derive(Debug)]

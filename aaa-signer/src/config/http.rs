@@ -189,11 +189,7 @@ impl RawHttp {
                 "set certificate_file and key_file, listen on 127.0.0.1, or write insecure = true",
             ));
         }
-        let trusted_proxies = networks(
-            &self.trusted_proxies,
-            &key("trusted_proxies"),
-            faults,
-        );
+        let trusted_proxies = networks(&self.trusted_proxies, &key("trusted_proxies"), faults);
         let limits = self.limits.check(&key("limits"), faults);
         (faults.len() == before).then_some(Http {
             listen: listen?,
@@ -211,7 +207,9 @@ impl RawHttpLimits {
         let mut count = |given: Option<usize>, member: &str, default: NonZeroUsize| {
             let Some(given) = given else { return default };
             NonZeroUsize::new(given).unwrap_or_else(|| {
-                faults.push(Fault::new(format!("{at}.{member}"), "is none").remedy("write 1 or more"));
+                faults.push(
+                    Fault::new(format!("{at}.{member}"), "is none").remedy("write 1 or more"),
+                );
                 default
             })
         };
@@ -224,7 +222,9 @@ impl RawHttpLimits {
         let mut time = |given: Option<Period>, member: &str, default: Duration| {
             let given = given.map_or(default, Duration::from);
             if given.is_zero() {
-                faults.push(Fault::new(format!("{at}.{member}"), "is no time").remedy("write \"10s\""));
+                faults.push(
+                    Fault::new(format!("{at}.{member}"), "is no time").remedy("write \"10s\""),
+                );
             }
             given
         };
@@ -232,10 +232,22 @@ impl RawHttpLimits {
             connections,
             connections_per_peer,
             body_bytes: self.body_bytes.unwrap_or(default.body_bytes),
-            header_timeout: time(self.header_timeout, "header_timeout", default.header_timeout),
+            header_timeout: time(
+                self.header_timeout,
+                "header_timeout",
+                default.header_timeout,
+            ),
             body_timeout: time(self.body_timeout, "body_timeout", default.body_timeout),
-            request_timeout: time(self.request_timeout, "request_timeout", default.request_timeout),
-            connection_age: time(self.connection_age, "connection_age", default.connection_age),
+            request_timeout: time(
+                self.request_timeout,
+                "request_timeout",
+                default.request_timeout,
+            ),
+            connection_age: time(
+                self.connection_age,
+                "connection_age",
+                default.connection_age,
+            ),
         };
         if !(MIN_BODY..=MAX_BODY).contains(&limits.body_bytes) {
             faults.push(
@@ -311,13 +323,15 @@ mod tests {
         assert!(faults("listen = '0.0.0.0:1'\nkey_file = 'a'").contains("http.certificate_file"));
         let no_tls = "listen = '127.0.0.1:1'\nclient_ca_file = 'a'";
         assert!(faults(no_tls).contains("http.client_ca_file"));
-        let all = "listen = '0.0.0.0:1'\ncertificate_file = 'a'\nkey_file = 'b'\nclient_ca_file = 'c'";
+        let all =
+            "listen = '0.0.0.0:1'\ncertificate_file = 'a'\nkey_file = 'b'\nclient_ca_file = 'c'";
         assert!(check(all).unwrap().tls.unwrap().client_ca.is_some());
     }
 
     #[test]
     fn proxies_are_addresses_or_networks() {
-        let proxies = "listen = '127.0.0.1:1'\ntrusted_proxies = ['10.0.0.7', '10.1.0.0/16', '::1']";
+        let proxies =
+            "listen = '127.0.0.1:1'\ntrusted_proxies = ['10.0.0.7', '10.1.0.0/16', '::1']";
         assert_eq!(check(proxies).unwrap().trusted_proxies.len(), 3);
         let name = "listen = '127.0.0.1:1'\ntrusted_proxies = ['proxy.example']";
         assert!(faults(name).contains("\"proxy.example\""));
@@ -337,7 +351,10 @@ mod tests {
         let table: toml::Table = toml::from_str(REFERENCE).unwrap();
         let raw: RawHttp = table["http"].clone().try_into().unwrap();
         let mut faults = Vec::new();
-        assert_eq!(raw.check("http", &mut faults).unwrap().limits, HttpLimits::default());
+        assert_eq!(
+            raw.check("http", &mut faults).unwrap().limits,
+            HttpLimits::default()
+        );
         assert!(faults.is_empty());
     }
 }

@@ -87,7 +87,7 @@ impl Server {
     }
 
     /// Where it listens.
-    #[must_use]
+    #[cfg(test)]
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

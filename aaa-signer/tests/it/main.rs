@@ -7,6 +7,9 @@
 mod audit;
 mod caller;
 mod cell;
+mod http;
+mod login;
 mod providers;
 mod rpc;
 mod vectors;
+mod wire;

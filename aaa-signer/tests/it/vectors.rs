@@ -2,8 +2,11 @@
 //! data; the rules are listed in `docs/conformance/aaa-signer.md`.
 
 mod audit;
+mod config;
+mod http;
 mod keys;
 mod login;
+mod metrics;
 mod rpc;
 mod sign;
 
@@ -17,6 +20,9 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("aaa/userlist.json", login::users),
     ("aaa/audit-jetstream.json", audit::documents),
     ("aaa/audit-logfile.json", audit::logfile),
+    ("aaa/config.json", config::files),
+    ("aaa/http-paths.json", http::paths),
+    ("aaa/metrics.json", metrics::increments),
     ("aaa/rpc-crash.json", rpc::crashes),
     ("aaa/sign-http-request.json", sign::over_http),
     ("aaa/sign-http-token.json", sign::over_http),
