@@ -17,7 +17,7 @@ fn a_person_logs_in_by_https_and_over_the_broker_and_is_signed_for() {
     for way in WAYS {
         bob.login(way, "correct horse").ok();
         let session = bob.overlay(&["whoami", "--json"]).ok().json();
-        assert_eq!(session["callerid"], "up=bob", "{session}");
+        assert_eq!(session["caller"], "up=bob", "{session}");
         let said = bob.req("rpcutil", "ping").ok().json();
         assert_eq!(said["request_stats"]["ok"], 1, "{way:?}: {said}");
     }
@@ -157,4 +157,71 @@ fn wrong_passwords_at_one_signer_lock_the_door_of_the_other() {
             .is_some_and(|reason| reason.contains("lock"))
     });
     assert!(!locked.is_empty());
+}
+
+/// Whoever overhears a login cannot do it again, whichever signer it reaches.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proof_of_a_login_is_good_once_at_all_signers_together() {
+    let world = World::with_signers(2, &[]);
+    world.user("bob", "correct horse", &["--acl", "*"]);
+    let _up = world.up();
+    world.wait_for_signer(1, true);
+    world.wait_for_signer(2, true);
+    let key = overlay_tokens::Key::generate().unwrap();
+    let public = key.public().to_string();
+    let timestamp = now();
+    let proof = format!("{timestamp}:bob:correct horse");
+    let signature: String = key
+        .sign(proof.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let login = serde_json::json!({
+        "username": "bob", "password": "correct horse", "timestamp": timestamp.to_string(),
+        "public_key": public, "signature": signature,
+    });
+    let (user, session) = (public.clone(), key.clone());
+    let stranger = async_nats::ConnectOptions::with_auth_callback(move |nonce| {
+        let (user, session) = (user.clone(), session.clone());
+        async move {
+            let mut auth = async_nats::Auth::new();
+            auth.username = Some("login".to_owned());
+            auth.password = Some(user);
+            auth.signature = Some(session.sign(&nonce).to_vec());
+            Ok(auth)
+        }
+    })
+    .custom_inbox_prefix(format!("overlay.login.reply.{public}"))
+    .add_root_certificates(world.dir().join("tls/ca.pem"))
+    .connect(format!("tls://localhost:{}", world.port))
+    .await
+    .unwrap();
+    let mut tokens = 0;
+    for _ in 0..8 {
+        let answer = stranger
+            .request("overlay.login.v1.password", login.to_string().into())
+            .await
+            .unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+        assert!(
+            answer["token"].is_string() || answer["error"] == "Login failed",
+            "{answer}"
+        );
+        tokens += usize::from(answer["token"].is_string());
+    }
+    assert_eq!(tokens, 1);
+    let records = world.wait_for_records(8, |record| record["data"]["login"]["user"] == "bob");
+    let mut chains: Vec<_> = records
+        .iter()
+        .map(|record| record["chain"].to_string())
+        .collect();
+    chains.sort();
+    chains.dedup();
+    assert_eq!(chains.len(), 2, "both took part: {records:?}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a login is of now")]
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_secs()
 }

@@ -68,7 +68,7 @@ impl World {
 
     /// Every record of the cell's audit, by the cell's operator, oldest first.
     pub(crate) fn records(&self) -> Vec<Value> {
-        let said = self.overlay(&["audit", "search", "--json"]).ok();
+        let said = self.overlay(&["audit", "search", "--all", "--json"]).ok();
         let said = said.json();
         said.as_array()
             .cloned()

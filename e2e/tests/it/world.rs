@@ -79,20 +79,37 @@ pub(crate) struct World {
     https_port: u16,
 }
 
-/// The first of two ports in a row that were free a moment ago.
-fn two_free_ports() -> u16 {
-    loop {
-        let [port] = free_ports::<1>();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
-            return port;
-        }
-    }
+/// Ports that were free a moment ago, all of them different.
+struct Ports {
+    singles: [u16; 4],
+    /// The first of two in a row each.
+    pairs: [u16; 3],
 }
 
-/// `count` different ports that were free a moment ago.
-fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
-    let listeners = [(); COUNT].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+impl Ports {
+    fn free() -> Self {
+        let singles = [(); 4].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+        // Held until all are chosen.
+        let mut held = Vec::new();
+        let pairs = [(); 3].map(|()| {
+            loop {
+                let first = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+                let port = first.local_addr().unwrap().port();
+                let next = port
+                    .checked_add(1)
+                    .and_then(|next| TcpListener::bind(("127.0.0.1", next)).ok());
+                held.push(first);
+                if let Some(next) = next {
+                    held.push(next);
+                    return port;
+                }
+            }
+        });
+        Self {
+            singles: singles.map(|listener| listener.local_addr().unwrap().port()),
+            pairs,
+        }
+    }
 }
 
 impl World {
@@ -102,14 +119,14 @@ impl World {
             .prefix("overlay-e2e-")
             .tempdir()
             .unwrap();
-        let ports = free_ports::<4>();
+        let Ports { singles, pairs } = Ports::free();
         let world = Self {
             dir,
-            port: ports[0],
-            https_port: two_free_ports(),
+            port: singles[0],
+            https_port: pairs[1],
         };
-        let [port, websocket, monitor, admin] = ports.map(|port| port.to_string());
-        let provisioner = two_free_ports().to_string();
+        let [port, websocket, monitor, admin] = singles.map(|port| port.to_string());
+        let [provisioner, https, aaa] = pairs.map(|port| port.to_string());
         let mut init = vec![
             "cell",
             "init",
@@ -141,7 +158,6 @@ impl World {
         if !flags.contains(&"--provisioners") {
             init.extend(["--provisioners", "0"]);
         }
-        let (aaa, https) = (two_free_ports().to_string(), world.https_port.to_string());
         init.extend(["--aaa-port", &aaa, "--https-port", &https]);
         if !flags.contains(&"--aaa-signer") {
             init.extend(["--aaa-signer", "0"]);
