@@ -1,5 +1,6 @@
 //! The command as its users run it.
 
+mod audit;
 mod cell_base;
 mod cell_check;
 mod cell_enrol;
@@ -14,6 +15,7 @@ mod desk;
 #[path = "../../../client/tests/it/fleet.rs"]
 mod fleet;
 mod jwt_cli;
+mod people;
 mod ping;
 mod provision_control;
 mod provision_tokens;
