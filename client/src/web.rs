@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::config;
+use crate::message::chain;
 use crate::tls::{self, TlsError};
 
 /// Answers are no longer: a request at the broker's usual limit, signed and encoded twice.
@@ -147,7 +148,10 @@ impl Web {
 
 fn failed(url: &str, source: Box<dyn std::error::Error + Send + Sync>) -> WebError {
     let url = url.to_owned();
-    if is_about_certificate(source.as_ref()) {
+    let is_untrusted = is_about_certificate(source.as_ref());
+    // The outermost error of the library only says that it is one.
+    let source = source.source().map(chain).map_or(source, Into::into);
+    if is_untrusted {
         WebError::Untrusted { url, source }
     } else {
         WebError::Unreachable { url, source }

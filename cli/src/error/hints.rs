@@ -5,9 +5,7 @@ use overlay_client::connection::BrokerError;
 use overlay_client::ddl::DdlError;
 use overlay_client::login::{LoginError, SessionError};
 use overlay_client::nodes::NodesError;
-use overlay_client::{
-    CallError, ConnectError, CredentialsError, SignerError, Suspicion, WebError,
-};
+use overlay_client::{CallError, ConnectError, CredentialsError, SignerError, Suspicion, WebError};
 
 /// The hints that an error carries by its type.
 pub(super) fn of(error: &anyhow::Error) -> Vec<String> {
@@ -97,7 +95,8 @@ fn connect(error: &ConnectError, hints: &mut Vec<String>) {
             hints.push("write it as nats://HOST:PORT or wss://HOST:PORT".to_owned())
         }
         ConnectError::Tls(_) => {
-            hints.push("see ca_file, certificate_file and key_file of the configuration".to_owned());
+            hints
+                .push("see ca_file, certificate_file and key_file of the configuration".to_owned());
         }
     }
 }
@@ -159,7 +158,7 @@ fn signer(error: &SignerError, hints: &mut Vec<String>) {
                         "the token's policy decides; `overlay policy explain` shows which rule does"
                     }
                     Suspicion::None => {
-                        "the token's list allows it, so it is something else: the token's or the request's life, the tenant, or the signer's own rules"
+                        "the token's list does not forbid it, so it is something else: a session that was ended, the life of token or request, the tenant, or the signer's own rules"
                     }
                 }
                 .to_owned(),
@@ -176,6 +175,7 @@ fn signer(error: &SignerError, hints: &mut Vec<String>) {
         ),
         SignerError::Unreachable { .. } => {
             hints.push("see [signer]: url, ca_file (Choria: plugin.choria.security.request_signer.url, plugin.security.choria.ca)".to_owned());
+            hints.push(TRYING_OUT.to_owned());
         }
         SignerError::Answer { .. } => hints.push(
             "nothing was sent; whoever answers there is not the signer of this organisation, or a broken one".to_owned(),
@@ -195,7 +195,7 @@ fn login(error: &LoginError, hints: &mut Vec<String>) {
             );
         }
         LoginError::Refused(_) => hints.push(
-            "the service does not say why: name, password or code may be wrong, or the account be locked; its audit has the reason".to_owned(),
+            "the service does not say why: name or password may be wrong, a one-time code missing (--otp), or the account locked; its audit has the reason".to_owned(),
         ),
         LoginError::Status { .. } | LoginError::Answer { .. } | LoginError::NoToken => hints.push(
             "see whether the address is that of a login service".to_owned(),
@@ -226,10 +226,12 @@ fn login(error: &LoginError, hints: &mut Vec<String>) {
     }
 }
 
+const TRYING_OUT: &str = "to try things out only: `verify = false` there, or INSECURE_ANON_TLS=true with Choria's files, takes any certificate";
+
 fn web(error: &WebError, hints: &mut Vec<String>) {
     if let WebError::Untrusted { .. } = error {
         hints.push("set ca_file in [login] or [signer] (Choria: plugin.security.choria.ca) to the certificate that signed the service's".to_owned());
-        hints.push("to try things out only: `verify = false` there, or INSECURE_ANON_TLS=true with Choria's files, takes any certificate".to_owned());
+        hints.push(TRYING_OUT.to_owned());
     }
 }
 

@@ -348,8 +348,8 @@ fn a_logout_removes_both_files_and_says_what_becomes_of_the_token() {
     assert_eq!(told["seed_removed"], true);
 }
 
-#[test]
-fn a_logout_revokes_the_token_where_the_service_can() {
+/// A home at a service of ours.
+fn at_our_service() -> (Home, Service) {
     let organisation = Organisation::new();
     let chain = Arc::new(organisation.chain(ClientToken::new("chain")));
     let service = Service::start(move |asked| match asked.path.as_str() {
@@ -374,11 +374,36 @@ fn a_logout_revokes_the_token_where_the_service_can() {
         organisation.public()
     );
     fs::write(&config, text).unwrap();
+    (home, service)
+}
+
+#[test]
+fn a_logout_revokes_the_token_where_the_service_can() {
+    let (home, service) = at_our_service();
     home.log_in("secret").ok();
     let run = home.run(&["logout"]).ok();
     assert!(run.stderr.contains("The token is revoked at"), "{run:?}");
     assert_eq!(service.asked_for("/overlay/v1/login/logout").len(), 1);
     assert_eq!(home.files(), []);
+}
+
+#[test]
+fn the_code_of_a_second_factor_is_asked_for_when_wanted() {
+    let (home, service) = at_our_service();
+    let mut pty = home.at_terminal(&["login", "--otp"]);
+    pty.expect("Username [bob]: ", LIMIT);
+    pty.send("");
+    pty.expect("Password: ", LIMIT);
+    pty.send("secret");
+    pty.expect("One-time code: ", LIMIT);
+    pty.send(" 123456 ");
+    pty.expect("Token saved to", LIMIT);
+    assert!(pty.wait(LIMIT).0.success());
+    let asked = service.asked_for("/overlay/v1/login/password");
+    assert_eq!(asked[0].text("otp"), "123456");
+    // Choria's service would not look at it.
+    let args = ["login", "-u", "bob", "--password-stdin", "--otp", "123456"];
+    desk::run(Home::new().path(), &args, Some("secret")).fails(1, "takes no one-time codes");
 }
 
 #[test]

@@ -197,7 +197,10 @@ async fn a_login_makes_the_directories_of_its_files() {
 #[tokio::test]
 async fn a_login_that_fails_leaves_the_old_session_as_it_was() {
     type Check = fn(&LoginError) -> bool;
-    let answers: [(Does, Check); 8] = [
+    let answers: [(Does, Check); 9] = [
+        (Does::Answer(307, String::new()), |error| {
+            matches!(error, LoginError::Status { status: 307, .. })
+        }),
         (
             Does::Answer(200, r#"{"error":"Login failed"}"#.to_owned()),
             |error| matches!(error, LoginError::Refused(text) if text == "Login failed"),
