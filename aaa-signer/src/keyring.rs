@@ -124,9 +124,7 @@ impl Keeper {
         let now = UnixTime::from(self.clock.now());
         let keys = Arc::clone(&self.keys.borrow());
         let expires = keys.expires_at();
-        self.metrics
-            .keys_expire
-            .set(expires.unwrap_or_default());
+        self.metrics.keys_expire.set(expires.unwrap_or_default());
         match expires {
             Some(expires) if now.is_past(expires) => {
                 self.part.down("a token of this service has expired");

@@ -80,7 +80,9 @@ impl Metrics {
         registry.register(Box::new(keys_expire.clone()))?;
         // A rate needs the zero before the first event.
         for via in [Via::Rpc, Via::Http] {
-            requests.with_label_values(&[via.label(), ALLOWED]).inc_by(0);
+            requests
+                .with_label_values(&[via.label(), ALLOWED])
+                .inc_by(0);
             for reason in Reason::ALL {
                 requests
                     .with_label_values(&[via.label(), reason.label()])

@@ -4,7 +4,9 @@
 //! is in the message: token, signature and request.
 
 use overlay_protocol::envelope::Limits;
-use overlay_protocol::envelope::v2::{Federation, Reply, Request, SecureReply, SecureRequest, Transport};
+use overlay_protocol::envelope::v2::{
+    Federation, Reply, Request, SecureReply, SecureRequest, Transport,
+};
 use overlay_protocol::filter::NodeView;
 use overlay_protocol::id::{AgentName, Collective, NameError};
 use overlay_protocol::rpc::{RpcReply, RpcRequest, StatusCode};

@@ -187,8 +187,9 @@ impl Signer {
                 || chain_issuer(&claims.standard.iss)
                     .is_some_and(|id| self.revocations.is_revoked(id))
         };
-        let decided =
-            catch_unwind(AssertUnwindSafe(|| self.judge.decide(submission, &is_revoked, now)));
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            self.judge.decide(submission, &is_revoked, now)
+        }));
         decided.unwrap_or_else(|_panic| {
             tracing::error!("a request made this service panic; it is denied");
             Decision::fault("a fault of this service")
@@ -222,7 +223,10 @@ fn chain_issuer(iss: &str) -> Option<&str> {
 
 fn tell(decision: &Decision, callerid: &str, submission: &Submission) {
     let agent = decision.target.as_ref().map(|target| target.agent.as_str());
-    let action = decision.target.as_ref().map(|target| target.action.as_str());
+    let action = decision
+        .target
+        .as_ref()
+        .map(|target| target.action.as_str());
     let (via, peer) = (submission.via.label(), submission.peer.as_str());
     match &decision.verdict {
         Ok(approved) => tracing::debug!(

@@ -81,8 +81,16 @@ fn what_would_only_fail_later_is_a_fault_now() {
         ("\"24h\"", "\"1d\"", "basicjwt_signer.max_validity"),
         ("\"1h30m\"", "\"\"", "userlist_authenticator.validity"),
         ("/signer.seed", "", "basicjwt_signer.signing_seed"),
-        ("/org.public", "/rsa.pem", "basicjwt_signer.signing_certificate"),
-        ("/org.public", "/none", "basicjwt_signer.signing_certificate"),
+        (
+            "/org.public",
+            "/rsa.pem",
+            "basicjwt_signer.signing_certificate",
+        ),
+        (
+            "/org.public",
+            "/none",
+            "basicjwt_signer.signing_certificate",
+        ),
         ("/c.conf", "/none", "choria_config"),
     ] {
         assert!(FILE.contains(from), "{from}");

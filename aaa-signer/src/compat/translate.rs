@@ -28,11 +28,17 @@ pub(super) fn table(
     found.auditors(original);
     found.host(original, is_served, read);
     if original.port == 0 && !is_served {
-        found.fault("port", "is missing, and the RPC agent is off: nothing would be served")
+        found
+            .fault(
+                "port",
+                "is missing, and the RPC agent is off: nothing would be served",
+            )
             .push("set port, or basicjwt_signer.choria_service");
     }
     for key in &original.unknown {
-        found.notices.push(format!("{key} is not known, and passed over"));
+        found
+            .notices
+            .push(format!("{key} is not known, and passed over"));
     }
     if !found.notices.is_empty() {
         let notices = std::mem::take(&mut found.notices);
@@ -118,7 +124,8 @@ impl Found {
             "" => return false,
             "basicjwt" => {}
             _ => {
-                self.fault("signer", "is not known").push("write \"basicjwt\"");
+                self.fault("signer", "is not known")
+                    .push("write \"basicjwt\"");
                 return false;
             }
         }
@@ -131,16 +138,26 @@ impl Found {
                 .push("write \"actionlist\" or \"opa\""),
         }
         let Some(signer) = &original.basicjwt_signer else {
-            self.fault("basicjwt_signer", "is missing").push("write the table of the signer");
+            self.fault("basicjwt_signer", "is missing")
+                .push("write the table of the signer");
             return false;
         };
         // Without it the original signs as itself, and nodes refuse what it signs.
         for (key, ours, path) in [
-            ("basicjwt_signer.signing_token", "token_file", &signer.signing_token),
-            ("basicjwt_signer.signing_seed", "seed_file", &signer.signing_seed),
+            (
+                "basicjwt_signer.signing_token",
+                "token_file",
+                &signer.signing_token,
+            ),
+            (
+                "basicjwt_signer.signing_seed",
+                "seed_file",
+                &signer.signing_seed,
+            ),
         ] {
             if path.is_empty() {
-                self.fault(key, "is missing").push("name the file of the delegator");
+                self.fault(key, "is missing")
+                    .push("name the file of the delegator");
             }
             self.put_text(&["signer", ours], path);
         }
@@ -150,7 +167,10 @@ impl Found {
                 .fault("basicjwt_signer.max_validity", "is no time of Go's")
                 .push("write \"24h\""),
         }
-        self.put(&["signer", "allow_bearer_tokens"], signer.allow_bearer_tokens);
+        self.put(
+            &["signer", "allow_bearer_tokens"],
+            signer.allow_bearer_tokens,
+        );
         self.put(&["signer", "service"], signer.choria_service);
         self.verifier(signer, read);
         signer.choria_service
@@ -181,9 +201,9 @@ impl Found {
             "" => return,
             "userlist" => {}
             _ => {
-                return self
-                    .fault("authenticator", "is not known")
-                    .push("write \"userlist\"; directories and OpenID are in [login] of a second file");
+                return self.fault("authenticator", "is not known").push(
+                    "write \"userlist\"; directories and OpenID are in [login] of a second file",
+                );
             }
         }
         let Some(users) = &original.userlist_authenticator else {
@@ -218,7 +238,9 @@ impl Found {
             match auditor.as_str() {
                 "logfile" => self.logfile(original),
                 "jetstream" => match &original.jetstream_auditor {
-                    Some(stream) => self.put(&["audit", "original", "topic"], stream.topic.as_str()),
+                    Some(stream) => {
+                        self.put(&["audit", "original", "topic"], stream.topic.as_str())
+                    }
                     None => self
                         .fault("jetstream_auditor", "is missing")
                         .push("write the table of the auditor"),
@@ -230,8 +252,11 @@ impl Found {
             }
         }
         if original.auditors.is_empty() && !original.signer.is_empty() {
-            self.fault("auditors", "names none: nothing is signed here without a record")
-                .push("write [\"logfile\"]");
+            self.fault(
+                "auditors",
+                "names none: nothing is signed here without a record",
+            )
+            .push("write [\"logfile\"]");
         }
     }
 
@@ -243,7 +268,10 @@ impl Found {
         };
         if auditor.logfile.is_empty() {
             return self
-                .fault("logfile_auditor.logfile", "is empty: standard output keeps nothing")
+                .fault(
+                    "logfile_auditor.logfile",
+                    "is empty: standard output keeps nothing",
+                )
                 .push("name a file");
         }
         self.put(&["audit", "original", "logfile"], auditor.logfile.as_str());

@@ -18,7 +18,9 @@ pub(super) fn check(raw: RawConfig) -> Result<Config, Vec<Fault>> {
     let mut faults = Vec::new();
     let found = &mut faults;
     // Without brokers nobody asks who this service is.
-    let identity = raw.identity.or_else(|| raw.broker.is_some().then(RawIdentity::default));
+    let identity = raw
+        .identity
+        .or_else(|| raw.broker.is_some().then(RawIdentity::default));
     let identity = identity.and_then(|files| {
         token_files(
             "identity",
@@ -43,13 +45,9 @@ pub(super) fn check(raw: RawConfig) -> Result<Config, Vec<Fault>> {
     let admin = raw.admin.check("admin", Some(ADMIN), found);
     let log = raw.log.check("log", found);
     let (grace, threads) = raw.process.check(Threads::PerProcessor);
-    let (Some(issuers), Some(policy), Some(tenants), Some(audit), true) = (
-        issuers,
-        policy,
-        tenants,
-        audit,
-        faults.is_empty(),
-    ) else {
+    let (Some(issuers), Some(policy), Some(tenants), Some(audit), true) =
+        (issuers, policy, tenants, audit, faults.is_empty())
+    else {
         return Err(faults);
     };
     Ok(Config {

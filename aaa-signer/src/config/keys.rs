@@ -118,7 +118,6 @@ impl Named<'_> {
             problem: problem.into(),
         }
     }
-
 }
 
 impl Keys {
@@ -126,7 +125,10 @@ impl Keys {
     pub(crate) fn expires_at(&self) -> Option<i64> {
         let server = self.server.as_ref();
         let server = server.and_then(|server| server.holder.expires_at());
-        let delegator = self.delegator.as_ref().and_then(|delegator| delegator.expires_at);
+        let delegator = self
+            .delegator
+            .as_ref()
+            .and_then(|delegator| delegator.expires_at);
         [server, delegator].into_iter().flatten().min()
     }
 
@@ -138,21 +140,17 @@ impl Keys {
     pub fn load(config: &Config, secrets: &Secrets, now: UnixTime) -> Result<Self, Vec<KeysError>> {
         let mut errors = Vec::new();
         let mut keep = |error| errors.push(error);
-        let server = config.identity.as_ref().and_then(|files| {
-            server(files, config, secrets, now)
-                .map_err(&mut keep)
-                .ok()
-        });
+        let server = config
+            .identity
+            .as_ref()
+            .and_then(|files| server(files, config, secrets, now).map_err(&mut keep).ok());
         let delegator = config.signer.as_ref().and_then(|signer| {
             delegate(&signer.delegator, &config.issuers, secrets, now)
                 .map_err(&mut keep)
                 .ok()
         });
         if errors.is_empty() {
-            Ok(Self {
-                server,
-                delegator,
-            })
+            Ok(Self { server, delegator })
         } else {
             Err(errors)
         }

@@ -65,14 +65,24 @@ fn aaa_case_41_every_answer_has_secure_request_as_text() {
         ("hello", 4),
         ("[]", 4),
         (r#"{"agent":"aaa_signer","action":"sign","data":[]}"#, 4),
-        (r#"{"agent":"aaa_signer","action":"sign","data":{"request":{}}}"#, 4),
-        (r#"{"agent":"aaa_signer","action":"sign","data":{"token":null}}"#, 4),
+        (
+            r#"{"agent":"aaa_signer","action":"sign","data":{"request":{}}}"#,
+            4,
+        ),
+        (
+            r#"{"agent":"aaa_signer","action":"sign","data":{"token":null}}"#,
+            4,
+        ),
     ] {
         let face = face();
         let question = face.read(&message(Some(REPLY), text, |_| {}), NOW).unwrap();
         let reply = body(&face.answer(&question, Answer::Denied, None, NOW));
         assert_eq!(reply.data["secure_request"], Value::from(""), "{text}");
-        assert_eq!(serde_json::to_value(reply.statuscode).unwrap(), code, "{text}");
+        assert_eq!(
+            serde_json::to_value(reply.statuscode).unwrap(),
+            code,
+            "{text}"
+        );
     }
 }
 
@@ -107,12 +117,18 @@ fn what_is_for_others_or_of_another_time_is_not_answered() {
             .read(&message(Some(REPLY), text, change), NOW)
             .unwrap_err()
     };
-    assert_eq!(dropped(|request| request.agent = "rpcutil".to_owned()), Dropped::Agent);
+    assert_eq!(
+        dropped(|request| request.agent = "rpcutil".to_owned()),
+        Dropped::Agent
+    );
     assert_eq!(
         dropped(|request| request.collective = "other".to_owned()),
         Dropped::Collective
     );
-    assert_eq!(dropped(|request| request.time_ns -= 61_000_000_000), Dropped::Time);
+    assert_eq!(
+        dropped(|request| request.time_ns -= 61_000_000_000),
+        Dropped::Time
+    );
     assert_eq!(
         dropped(|request| {
             request.filter = Some(Filter {
@@ -127,11 +143,20 @@ fn what_is_for_others_or_of_another_time_is_not_answered() {
 #[test]
 fn aaa_case_42_nobody_signs_the_messages_to_the_agent() {
     let text = r#"{"agent":"aaa_signer","action":"sign","data":{"request":"r","token":"t","signature":"s"}}"#;
-    let question = face().read(&message(Some(REPLY), text, |_| {}), NOW).unwrap();
+    let question = face()
+        .read(&message(Some(REPLY), text, |_| {}), NOW)
+        .unwrap();
     let Asked::Sign(sign) = question.asked else {
         panic!("{:?}", question.asked);
     };
-    assert_eq!((sign.request.as_str(), sign.token.expose(), sign.signature.as_str()), ("r", "t", "s"));
+    assert_eq!(
+        (
+            sign.request.as_str(),
+            sign.token.expose(),
+            sign.signature.as_str()
+        ),
+        ("r", "t", "s")
+    );
 }
 
 proptest! {

@@ -154,7 +154,10 @@ impl Agent {
             Ok(question) => Some(question),
             Err(cause) => {
                 self.metrics.dropped(cause).inc();
-                tracing::debug!(cause = cause.label(), "a message to the agent is not answered");
+                tracing::debug!(
+                    cause = cause.label(),
+                    "a message to the agent is not answered"
+                );
                 None
             }
         }
@@ -171,9 +174,12 @@ impl Agent {
         }
         let keys = self.keyring.current();
         let now = UnixTime::from(self.clock.now());
-        let answer = self
-            .face
-            .answer(question, answer, keys.server.as_ref().map(|server| &server.holder), now);
+        let answer = self.face.answer(
+            question,
+            answer,
+            keys.server.as_ref().map(|server| &server.holder),
+            now,
+        );
         (question.reply.clone(), answer.into())
     }
 }

@@ -2,8 +2,8 @@
 
 use async_nats::{Auth, AuthError, ConnectOptions};
 use overlay_runtime::Clock;
-use overlay_tokens::{Nonce, UnixTime};
 use overlay_tokens::own::check_own;
+use overlay_tokens::{Nonce, UnixTime};
 
 use crate::keyring::Keyring;
 

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use overlay_policy::Why;
-use overlay_protocol::audit::{
-    self, Data, Reasons, RpcFacts, SIGNATURE_PROTOCOL, TokenFacts,
-};
-use overlay_protocol::envelope::Limits;
 use overlay_protocol::Layer;
+use overlay_protocol::audit::{self, Data, Reasons, RpcFacts, SIGNATURE_PROTOCOL, TokenFacts};
+use overlay_protocol::envelope::Limits;
 use overlay_tokens::claims::ClientClaims;
 use overlay_tokens::{Unverified, Verified};
 use serde::Deserialize;
@@ -115,7 +113,10 @@ impl Decision {
                 message,
                 rule: self.why.as_ref().map(|why| why.rule.clone()),
                 policy: self.why.as_ref().and_then(|why| why.policy.clone()),
-                tenant: self.caller.as_ref().and_then(|caller| caller.tenant.clone()),
+                tenant: self
+                    .caller
+                    .as_ref()
+                    .and_then(|caller| caller.tenant.clone()),
             }),
             token: token_facts(self.caller.as_deref(), submission),
             rpc: self.target.clone(),

@@ -342,9 +342,7 @@ impl Judge {
             tenant: caller.tenant.as_deref(),
         };
         Ok(match self.rules.authorizer {
-            Authorizer::Token | Authorizer::ActionList => {
-                from_token(caller, &self.rego, &question)
-            }
+            Authorizer::Token | Authorizer::ActionList => from_token(caller, &self.rego, &question),
             Authorizer::Rego => {
                 let text = caller.opa_policy.as_deref().unwrap_or_default();
                 self.rego.decide(text, &question)

@@ -193,13 +193,18 @@ fn aaa_case_22_a_caller_is_written_without_dots_and_at_signs() {
 fn rpc_case_45_a_caller_is_written_without_dots_and_at_signs() {
     let world = World::new();
     let user = world.user_with("up=bob@example.com", |_token| {});
-    assert_eq!(world.allows(&user, |_request| {}).caller, "up=bob_example_com");
+    assert_eq!(
+        world.allows(&user, |_request| {}).caller,
+        "up=bob_example_com"
+    );
 }
 
 #[test]
 fn aaa_case_23_the_token_names_the_caller_whatever_the_request_says() {
     let world = World::new();
-    let signed = world.allows(&world.user(), |request| request.caller = "up=alice".to_owned());
+    let signed = world.allows(&world.user(), |request| {
+        request.caller = "up=alice".to_owned()
+    });
     assert_eq!(signed.caller, "up=bob");
 }
 
@@ -264,7 +269,10 @@ fn aaa_case_26_tokens_of_others_and_of_no_algorithm_are_refused() {
     });
     assert_eq!(world.denies(&foreign, |_| {}), Reason::Token);
     let claims = user.token.split('.').nth(1).unwrap();
-    for header in [r#"{"alg":"none","typ":"JWT"}"#, r#"{"alg":"HS256","typ":"JWT"}"#] {
+    for header in [
+        r#"{"alg":"none","typ":"JWT"}"#,
+        r#"{"alg":"HS256","typ":"JWT"}"#,
+    ] {
         let header = base64_simd::URL_SAFE_NO_PAD.encode_to_string(header);
         let login = Login {
             token: format!("{header}.{claims}.AAAA"),
@@ -334,10 +342,7 @@ fn aaa_case_30_a_token_has_an_expiry_and_only_a_service_s_may_be_far() {
     let far = |service: bool| {
         world.user_with("up=bob", |token| {
             token.validity = Duration::from_secs(48 * 3600);
-            token.permissions = Some(ClientPermissions {
-                service,
-                ..fleet()
-            });
+            token.permissions = Some(ClientPermissions { service, ..fleet() });
         })
     };
     // The chain issuer lives for an hour: what it issues never lives longer.
@@ -352,7 +357,12 @@ fn aaa_case_30_a_token_has_an_expiry_and_only_a_service_s_may_be_far() {
         });
     });
     short.allows(&service, |_| {});
-    assert!(world.decide(&submission(&far(false), request(world.now).encode())).verdict.is_ok());
+    assert!(
+        world
+            .decide(&submission(&far(false), request(world.now).encode()))
+            .verdict
+            .is_ok()
+    );
 
     // Beside the original: a service's token that never expires is refused.
     let org = mint::key();
@@ -528,7 +538,10 @@ fn rpc_case_47_times_and_lives_are_bounded() {
     let world = World::new();
     let user = world.user();
     let day = 86_400 * 1_000_000_000;
-    assert_eq!(world.denies(&user, |request| request.time_ns += day), Reason::Time);
+    assert_eq!(
+        world.denies(&user, |request| request.time_ns += day),
+        Reason::Time
+    );
     assert_eq!(
         world.denies(&user, |request| request.ttl = Duration::from_secs(86_400)),
         Reason::Ttl
@@ -557,12 +570,15 @@ fn aaa_case_57_policies_are_told_of_the_envelope_and_not_of_what_the_message_say
         token.agents = Vec::new();
         token.opa_policy = Some(policy.to_owned());
     });
-    let lie = br#"{"agent":"rpcutil","action":"ping","data":{},"collective":"production","ttl":60}"#;
+    let lie =
+        br#"{"agent":"rpcutil","action":"ping","data":{},"collective":"production","ttl":60}"#;
     assert_eq!(
         world.denies(&user, |request| request.message = lie.to_vec()),
         Reason::Policy
     );
-    world.allows(&user, |request| request.collective = "production".to_owned());
+    world.allows(&user, |request| {
+        request.collective = "production".to_owned()
+    });
 }
 
 #[test]
@@ -576,10 +592,7 @@ fn tenants_are_served_where_they_may_be() {
     world.rules.tenants = Tenants {
         serve: Some(BTreeSet::from(["acme".to_owned()])),
         required: false,
-        collectives: BTreeMap::from([(
-            "acme".to_owned(),
-            BTreeSet::from(["acme".to_owned()]),
-        )]),
+        collectives: BTreeMap::from([("acme".to_owned(), BTreeSet::from(["acme".to_owned()]))]),
     };
     assert_eq!(world.denies(&globex, |_| {}), Reason::Tenant);
     assert_eq!(world.denies(&acme, |_| {}), Reason::Collective);
@@ -598,7 +611,9 @@ fn a_revoked_token_is_refused() {
     let world = World::new();
     let user = world.user();
     let submission = submission(&user, request(world.now).encode());
-    let decision = world.judge().decide(&submission, &|_claims| true, world.now);
+    let decision = world
+        .judge()
+        .decide(&submission, &|_claims| true, world.now);
     assert_eq!(decision.verdict.unwrap_err(), Reason::Revoked);
 }
 
@@ -635,11 +650,17 @@ fn the_record_of_a_request_is_one_line_whatever_its_form() {
     let pretty = String::from_utf8(request(world.now).encode())
         .unwrap()
         .replace(',', ",\r\n");
-    for bytes in [pretty.into_bytes(), b"hello\nworld".to_vec(), vec![0xff; 10]] {
+    for bytes in [
+        pretty.into_bytes(),
+        b"hello\nworld".to_vec(),
+        vec![0xff; 10],
+    ] {
         let mut submission = submission(&user, bytes);
         submission.signature = None;
         let decision = world.decide(&submission);
-        let line = decision.data(&submission, "london", world.now.secs).to_json();
+        let line = decision
+            .data(&submission, "london", world.now.secs)
+            .to_json();
         assert!(!line.contains(&b'\n') && !line.contains(&b'\r'));
     }
 }

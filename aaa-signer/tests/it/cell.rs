@@ -1,7 +1,8 @@
 //! A broker whose logins are decided by the cell's own login service, and AAA services as processes of their own.
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -114,7 +115,11 @@ impl Parts {
     pub(crate) fn alone(&self, admin: u16, http: u16, more: &str) -> String {
         let mut text = self.common(admin, http);
         let record = self.quoted("audit.jsonl");
-        write!(text, "[audit]\nname = \"aaa-alone\"\n[audit.file]\npath = {record}\n{more}").unwrap();
+        write!(
+            text,
+            "[audit]\nname = \"aaa-alone\"\n[audit.file]\npath = {record}\n{more}"
+        )
+        .unwrap();
         text
     }
 
@@ -155,8 +160,14 @@ insecure = true
 
     /// An instance without brokers that is ready.
     pub(crate) fn start_alone(&self, more: &str) -> Service {
+        self.start_alone_at("test", more)
+    }
+
+    /// The same at a site.
+    pub(crate) fn start_alone_at(&self, site: &str, more: &str) -> Service {
         let (admin, http) = (free_port(), free_port());
         let text = self.alone(admin, http, more);
+        let text = text.replace("site = \"test\"", &format!("site = {site:?}"));
         let service = self.start(admin, http, &text);
         service.wait_until_ready();
         service
@@ -251,15 +262,6 @@ seed_file = {aaa}
             .await
             .unwrap()
     }
-
-    /// A client of the fleet's account that may do everything: the streams' user.
-    pub(crate) async fn streams(&self) -> async_nats::Client {
-        async_nats::ConnectOptions::with_nkey(self.parts.keys.streams.seed().unwrap().to_string())
-            .add_root_certificates(self.parts.authority.ca_file())
-            .connect(format!("tls://127.0.0.1:{}", self.broker.port()))
-            .await
-            .unwrap()
-    }
 }
 
 impl Service {
@@ -292,6 +294,33 @@ impl Service {
         })
         .await;
     }
+}
+
+/// Asks by HTTP: status and body.
+pub(crate) fn post(port: u16, path: &str, body: &[u8]) -> Result<(u16, Vec<u8>), String> {
+    let ask = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(SOON))?;
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        )?;
+        stream.write_all(body)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = ask().map_err(|error| error.to_string())?;
+    let end = answer.windows(4).position(|part| part == b"\r\n\r\n");
+    let (head, body) = answer.split_at(end.ok_or("no head")?);
+    let head = String::from_utf8_lossy(head);
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    Ok((status.ok_or("no status")?, body[4..].to_vec()))
 }
 
 /// The service that decides who may log in to the broker.

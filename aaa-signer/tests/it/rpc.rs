@@ -7,8 +7,9 @@ use overlay_protocol::audit::{Decision, Record};
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::envelope::v2::Request;
 use overlay_protocol::id::md5_hex;
-use overlay_testkit::mint::{self, Organisation};
 use overlay_testkit::eventually;
+use overlay_testkit::mint::{self, Organisation};
+use overlay_tokens::claims::ClientPermissions;
 use overlay_tokens::issue::ClientToken;
 use overlay_tokens::request::{RequestPolicy, verify_request};
 
@@ -19,8 +20,6 @@ const BOB: &str = "up=bob";
 
 /// All records of the stream.
 async fn records(cell: &Cell) -> Vec<Record> {
-    let jetstream = async_nats::jetstream::new(cell.streams().await);
-    drop(jetstream);
     let client = cell.records().await;
     let jetstream = async_nats::jetstream::new(client);
     let stream = jetstream.get_stream("AAA_AUDIT").await.unwrap();
@@ -70,7 +69,13 @@ async fn aaa_case_21_23_40_and_42_requests_are_signed_and_recorded_or_denied_and
             let data = &record.data;
             let rpc = data.rpc.as_ref().unwrap();
             let token = data.token.as_ref().unwrap();
-            (data.action, rpc.agent.as_str(), rpc.action.as_str(), token.verified, data.via.as_str())
+            (
+                data.action,
+                rpc.agent.as_str(),
+                rpc.action.as_str(),
+                token.verified,
+                data.via.as_str(),
+            )
         })
         .collect();
     assert_eq!(
@@ -149,7 +154,10 @@ async fn aaa_case_27_forged_and_foreign_tokens_are_denied_on_the_wire_and_marked
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aaa_case_43_two_instances_share_the_work_and_each_request_has_one_answer() {
     let cell = Cell::start();
-    let services = [cell.signer("aaa-1.example.net"), cell.signer("aaa-2.example.net")];
+    let services = [
+        cell.signer("aaa-1.example.net"),
+        cell.signer("aaa-2.example.net"),
+    ];
     let bob = cell.parts.user(BOB, &["*"]);
     let mut caller = Caller::new(cell.client(&bob).await, &bob, BOB).await;
     const REQUESTS: usize = 60;
@@ -163,7 +171,10 @@ async fn aaa_case_43_two_instances_share_the_work_and_each_request_has_one_answe
     for _ in 0..REQUESTS {
         let answer = caller.answer().await;
         assert!(!answer.secure_request().is_empty());
-        assert!(requests.insert(answer.reply.request.clone()), "answered twice");
+        assert!(
+            requests.insert(answer.reply.request.clone()),
+            "answered twice"
+        );
         *senders.entry(answer.reply.sender.clone()).or_insert(0) += 1;
     }
     assert_eq!(senders.len(), services.len(), "{senders:?}");
@@ -184,7 +195,10 @@ async fn everybody_is_answered_however_many_ask_at_once() {
     for _ in 0..REQUESTS {
         let asked = request(BOB, "rpcutil", "ping").encode();
         let message = Message::sign(&bob, BOB, &inputs(&bob, &asked));
-        client.publish(SUBJECT, message.encode().into()).await.unwrap();
+        client
+            .publish(SUBJECT, message.encode().into())
+            .await
+            .unwrap();
     }
     client.flush().await.unwrap();
     let (mut signed, mut denied) = (0, 0);
@@ -201,7 +215,10 @@ async fn everybody_is_answered_however_many_ask_at_once() {
     }
     assert!(signed > 0, "{signed} signed, {denied} denied");
     let busy = service.metric("overlay_aaa_requests_total{outcome=\"busy\",via=\"rpc\"}");
-    assert!((busy - f64::from(denied)).abs() < f64::EPSILON, "{busy} of {denied}");
+    assert!(
+        (busy - f64::from(denied)).abs() < f64::EPSILON,
+        "{busy} of {denied}"
+    );
     let in_flight = service.metric("overlay_aaa_requests_in_flight");
     assert!(in_flight.abs() < f64::EPSILON, "{in_flight}");
 }
@@ -212,17 +229,24 @@ async fn aaa_case_65_what_is_in_flight_at_the_end_is_answered_and_recorded() {
     let mut service = cell.signer("aaa-1.example.net");
     let bob = cell.parts.user(BOB, &["*"]);
     let mut caller = Caller::new(cell.client(&bob).await, &bob, BOB).await;
-    let mut events = cell
-        .streams()
-        .await
-        .subscribe("choria.lifecycle.event.shutdown.service_host")
-        .await
-        .unwrap();
+    let viewer = cell.parts.user_with("up=viewer", |token| {
+        token.permissions = Some(ClientPermissions {
+            events_viewer: true,
+            ..ClientPermissions::default()
+        });
+    });
+    let viewer = cell.client(&viewer).await;
+    let mut events = viewer.subscribe("choria.lifecycle.event.>").await.unwrap();
+    viewer.flush().await.unwrap();
     const REQUESTS: usize = 100;
     for _ in 0..REQUESTS {
         let asked = request(BOB, "rpcutil", "ping").encode();
         let message = Message::sign(&bob, BOB, &inputs(&bob, &asked));
-        caller.client.publish(SUBJECT, message.encode().into()).await.unwrap();
+        caller
+            .client
+            .publish(SUBJECT, message.encode().into())
+            .await
+            .unwrap();
     }
     caller.client.flush().await.unwrap();
     // The first answer says that the host has begun.
@@ -230,8 +254,10 @@ async fn aaa_case_65_what_is_in_flight_at_the_end_is_answered_and_recorded() {
     let status = service.process.stop(SOON);
     assert_eq!(status.code(), Some(0), "{}", service.process.stderr());
     let mut answered = 1;
-    while let Ok(Some(_)) =
-        tokio::time::timeout(Duration::from_secs(2), async { Some(caller.answer().await) }).await
+    while let Ok(Some(_)) = tokio::time::timeout(Duration::from_secs(2), async {
+        Some(caller.answer().await)
+    })
+    .await
     {
         answered += 1;
         if answered == REQUESTS {
@@ -239,13 +265,20 @@ async fn aaa_case_65_what_is_in_flight_at_the_end_is_answered_and_recorded() {
         }
     }
     let event = tokio::time::timeout(SOON, events.next()).await;
-    assert!(event.is_ok(), "the end is told");
+    let subject = event.expect("the end is told").unwrap().subject;
+    assert_eq!(
+        subject.as_str(),
+        "choria.lifecycle.event.shutdown.service_host"
+    );
     let records = records(&cell).await;
     let allowed = records
         .iter()
         .filter(|record| record.data.action == Some(Decision::Allow))
         .count();
-    assert_eq!(allowed, answered, "what was signed was answered, and nothing else");
+    assert_eq!(
+        allowed, answered,
+        "what was signed was answered, and nothing else"
+    );
     let last = records.last().unwrap().kind;
     assert_eq!(last, overlay_protocol::audit::Kind::Closed);
 }
@@ -274,7 +307,12 @@ async fn keys_are_read_again_whole_or_the_ones_before_stay() {
         .await;
     let after = caller.sign(&request(BOB, "rpcutil", "ping")).await.signed();
     assert_eq!(after.signer.as_deref(), Some(renewed.token.as_str()));
-    assert!(renewed.key.public().verify(&after.request, &after.signature));
+    assert!(
+        renewed
+            .key
+            .public()
+            .verify(&after.request, &after.signature)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -284,7 +322,12 @@ async fn aaa_case_61_nothing_is_signed_without_a_record_and_signing_goes_on_afte
     let bob = cell.parts.user(BOB, &["*"]);
     {
         let mut caller = Caller::new(cell.client(&bob).await, &bob, BOB).await;
-        assert!(!caller.sign(&request(BOB, "rpcutil", "ping")).await.is_denied());
+        assert!(
+            !caller
+                .sign(&request(BOB, "rpcutil", "ping"))
+                .await
+                .is_denied()
+        );
     }
     cell.broker.restart();
     // The client that asked is gone with the broker; a new one is served as soon as both connections are back.
@@ -320,12 +363,16 @@ fn aaa_case_47_and_64_keys_that_cannot_do_their_work_keep_the_service_from_start
         (status.code(), service.process.stderr())
     };
     let same = |text: String| text;
-    cell.parts.delegator(false).write(cell.parts.dir.path(), "signer");
+    cell.parts
+        .delegator(false)
+        .write(cell.parts.dir.path(), "signer");
     let (code, text) = starts("aaa-1.example.net", &same);
     assert_eq!(code, Some(78), "{text}");
     assert!(text.contains("authentication_delegator"), "{text}");
 
-    cell.parts.delegator(true).write(cell.parts.dir.path(), "signer");
+    cell.parts
+        .delegator(true)
+        .write(cell.parts.dir.path(), "signer");
     let (code, text) = starts("aaa-1.example.net", &|text| {
         text.replace("signer.seed", "login.seed")
     });

@@ -39,12 +39,20 @@ impl Keys {
             seeds.insert(text(case, "name")?.to_owned(), key);
         }
         let mut tokens = BTreeMap::new();
-        for (name, token) in keys.get("tokens").and_then(Value::as_object).into_iter().flatten() {
+        for (name, token) in keys
+            .get("tokens")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
             tokens.insert(name.clone(), text(token, "token")?.to_owned());
         }
         let mut named = BTreeMap::new();
         for case in cases(&users) {
-            named.insert(text(case, "name")?.to_owned(), text(case, "token")?.to_owned());
+            named.insert(
+                text(case, "name")?.to_owned(),
+                text(case, "token")?.to_owned(),
+            );
         }
         Ok(Self {
             seeds,
@@ -115,7 +123,10 @@ impl Keys {
 }
 
 fn cases(file: &Value) -> impl Iterator<Item = &Value> {
-    file.get("cases").and_then(Value::as_array).into_iter().flatten()
+    file.get("cases")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 /// A member that is text.

@@ -1,5 +1,7 @@
 //! Requests to the RPC agent, and those that end the original's process.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use overlay_aaa_signer::{
@@ -7,14 +9,15 @@ use overlay_aaa_signer::{
 };
 use overlay_policy::Rego;
 use overlay_protocol::envelope::Limits;
-use overlay_protocol::envelope::v2::{Reply, SecureReply, SecureRequest, Transport};
+use overlay_protocol::envelope::v2::{Reply, Request, SecureReply, SecureRequest, Transport};
+use overlay_protocol::filter::Filter;
 use overlay_protocol::id::Collective;
 use overlay_protocol::rpc::RpcReply;
 use overlay_testkit::vectors::{Loader, Outcome, for_cases};
 use overlay_tokens::UnixTime;
 use overlay_tokens::issue::ClientToken;
 use overlay_tokens::own::Holder;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::keys::{Keys, text};
 use super::sign::{nobody, same};
@@ -72,9 +75,13 @@ impl Host {
                 Err("answered on another subject".to_owned())
             };
         }
-        let payload = STANDARD
-            .decode(text(case, "message_b64")?)
-            .map_err(|error| error.to_string())?;
+        let payload = match case["message_b64"].as_str() {
+            Some(message) => STANDARD
+                .decode(message)
+                .map_err(|error| error.to_string())?,
+            None if replies == 0 => return self.check_silence(case),
+            None => self.outer(case, |_request| {})?.encode(),
+        };
         let sent = UnixTime::from_secs(case["now"].as_i64().ok_or("no `now`")?);
         let question = match self.face.read(&payload, sent) {
             Ok(question) => question,
@@ -98,8 +105,94 @@ impl Host {
             }
             Asked::Unknown { .. } | Asked::Unreadable { .. } => (Answer::Denied, None),
         };
-        let reply = self.face.answer(&question, answer, Some(&self.holder), sent);
+        let reply = self
+            .face
+            .answer(&question, answer, Some(&self.holder), sent);
         self.compare(&reply, expect, allowed)
+    }
+
+    /// The message around the body of a case: to be sent as it is, or changed.
+    fn outer(&self, case: &Value, change: impl FnOnce(&mut Request)) -> Result<Outer, String> {
+        let now = case["now"].as_i64().ok_or("no `now`")?;
+        let id = case["expect"]["reply"]["reply"]["request"].as_str();
+        let id = id.unwrap_or("3MOB6lsV0Sh1DSTVCPBKbcU4yZ6").to_owned();
+        let mut request = Request {
+            message: text(case, "inner_body")?.as_bytes().to_vec(),
+            sender: "client.example.net".to_owned(),
+            caller: "up=bob".to_owned(),
+            collective: "choria".to_owned(),
+            agent: "aaa_signer".to_owned(),
+            ttl: Duration::from_secs(60),
+            time_ns: UnixTime::from_secs(now).as_nanos(),
+            filter: Some(Filter::default()),
+            id: id.clone(),
+        };
+        change(&mut request);
+        Ok(Outer {
+            request,
+            signature: "aW5zZWN1cmU=",
+            caller: "a.b.c",
+            reply: Some(format!(
+                "choria.reply.72dc525f8fe0064c0372c1fb3d729560.{id}"
+            )),
+        })
+    }
+
+    /// Which outer message met with silence stands only in the name of such a case: so does everyone that should.
+    fn check_silence(&self, case: &Value) -> Result<(), String> {
+        let now = UnixTime::from_secs(case["now"].as_i64().ok_or("no `now`")?);
+        let outer = |change: fn(&mut Request)| self.outer(case, change);
+        let mut silent = vec![
+            ("old", outer(|request| request.time_ns -= 61_000_000_000)?),
+            (
+                "collective",
+                outer(|request| request.collective = "other".to_owned())?,
+            ),
+            (
+                "agent",
+                outer(|request| request.agent = "rpcutil".to_owned())?,
+            ),
+            (
+                "filter",
+                outer(|request| {
+                    request.filter = Some(Filter {
+                        identity: vec!["other.example.net".to_owned()],
+                        ..Filter::default()
+                    });
+                })?,
+            ),
+            ("ttl", outer(|request| request.ttl = Duration::ZERO)?),
+        ];
+        silent.push((
+            "signature",
+            Outer {
+                signature: "",
+                ..outer(|_| {})?
+            },
+        ));
+        silent.push((
+            "caller",
+            Outer {
+                caller: "",
+                ..outer(|_| {})?
+            },
+        ));
+        silent.push((
+            "reply",
+            Outer {
+                reply: None,
+                ..outer(|_| {})?
+            },
+        ));
+        for (what, message) in silent {
+            if self.face.read(&message.encode(), now).is_ok() {
+                return Err(format!("answered in spite of its {what}"));
+            }
+        }
+        // And nothing but that is why.
+        let good = self.face.read(&outer(|_| {})?.encode(), now);
+        good.map(|_question| ())
+            .map_err(|dropped| format!("dropped: {dropped:?}"))
     }
 
     /// Has it signed at the time at which it was made, where the original signs it, and else at the time of the case.
@@ -149,7 +242,11 @@ impl Host {
         ] {
             same(what, found, expected.as_str().unwrap_or_default())?;
         }
-        same("token", secure.sender.as_deref().unwrap_or_default(), self.holder.text())?;
+        same(
+            "token",
+            secure.sender.as_deref().unwrap_or_default(),
+            self.holder.text(),
+        )?;
         let signature = secure.signature.as_deref().unwrap_or_default();
         if !self.holder.key().public().verify(&secure.reply, signature) {
             return Err("the reply's signature is not the service's".to_owned());
@@ -179,6 +276,29 @@ impl Host {
     }
 }
 
+/// A message to the agent.
+struct Outer {
+    request: Request,
+    /// In base64.
+    signature: &'static str,
+    caller: &'static str,
+    reply: Option<String>,
+}
+
+impl Outer {
+    fn encode(&self) -> Vec<u8> {
+        let secure = json!({
+            "protocol": "io.choria.protocol.v2.secure_request",
+            "request": STANDARD.encode(self.request.encode()),
+            "signature": self.signature,
+            "caller": self.caller,
+        });
+        let mut transport = Transport::new(secure.to_string().into_bytes());
+        transport.reply.clone_from(&self.reply);
+        transport.encode()
+    }
+}
+
 /// Single requests that end the original's process: a denial, or what the policy means, and nothing else.
 pub(super) fn crashes(file: &Value, loader: &Loader) -> Outcome {
     let keys = match Keys::load(file, loader) {
@@ -190,7 +310,7 @@ pub(super) fn crashes(file: &Value, loader: &Loader) -> Outcome {
         let signer = keys.key("bob")?;
         let mut claims = ClientToken {
             public_key: Some(signer.public()),
-            validity: std::time::Duration::from_secs(3600),
+            validity: Duration::from_secs(3600),
             opa_policy: case["policy"].as_str().map(str::to_owned),
             ..ClientToken::new("up=bob")
         };

@@ -1,13 +1,11 @@
 //! Requests to sign, as they come by HTTP: who asks, and for what.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use overlay_aaa_signer::{
-    Decision, Delegator, Judge, MAX_REQUEST_BYTES, Reason, Submission, Via,
-};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use overlay_aaa_signer::{Decision, Delegator, Judge, MAX_REQUEST_BYTES, Reason, Submission, Via};
 use overlay_testkit::vectors::{Loader, Outcome, for_cases};
-use overlay_tokens::{PublicKey, UnixTime};
 use overlay_tokens::claims::ClientClaims;
+use overlay_tokens::{PublicKey, UnixTime};
 use serde_json::Value;
 
 use super::keys::{Keys, text};
@@ -68,7 +66,10 @@ fn submission(case: &Value, keys: &Keys) -> Result<Result<Submission, (u16, Valu
         let request = match case.get("request_shape") {
             // A request that is only described: as long, and of nothing.
             Some(shape) => {
-                let length = shape.get("length").and_then(Value::as_u64).unwrap_or_default();
+                let length = shape
+                    .get("length")
+                    .and_then(Value::as_u64)
+                    .unwrap_or_default();
                 vec![b' '; usize::try_from(length).map_err(|error| error.to_string())?]
             }
             None => decode(text(case, "request_b64")?)?,
@@ -111,7 +112,9 @@ impl Case<'_> {
     fn check(&self, judge: &Judge, strict: &Judge) -> Result<(), String> {
         let now = self.case["now"].as_i64().ok_or("no `now`")?;
         let now = UnixTime::from_secs(now);
-        let expected = self.case["expect"]["allowed"].as_bool().ok_or("no `allowed`")?;
+        let expected = self.case["expect"]["allowed"]
+            .as_bool()
+            .ok_or("no `allowed`")?;
         let decision = judge.decide(self.submission, &nobody, now);
         if !expected {
             return self.compare_denial(&decision, now);
@@ -169,11 +172,24 @@ impl Case<'_> {
         same("request", request, text(expected, "request_json")?)?;
         let secure = self.delegator.sign(approved.request.clone());
         let secure: Value = serde_json::from_slice(&secure).map_err(|error| error.to_string())?;
-        same("signature", text(&secure, "signature")?, text(expected, "signature")?)?;
-        same("protocol", text(&secure, "protocol")?, text(expected, "protocol")?)?;
+        same(
+            "signature",
+            text(&secure, "signature")?,
+            text(expected, "signature")?,
+        )?;
+        same(
+            "protocol",
+            text(&secure, "protocol")?,
+            text(expected, "protocol")?,
+        )?;
         same("caller", text(&secure, "caller")?, &self.delegator.token)?;
         same("signer", text(&secure, "signer")?, &self.delegator.token)?;
-        let names: Vec<_> = secure.as_object().into_iter().flatten().map(|(name, _)| name).collect();
+        let names: Vec<_> = secure
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name)
+            .collect();
         let order = expected["key_order"].as_array().map(Vec::len);
         if order.is_some_and(|order| order != names.len()) {
             return Err(format!("members {names:?}"));
@@ -205,12 +221,28 @@ impl Case<'_> {
         };
         let body = self.body().unwrap_or_default();
         let explained = match reason {
-            // The organisation's signature over the chain issuer is checked.
-            Reason::Token => self.chain_is_forged(),
+            // The organisation's signature over the chain issuer is checked; times are numbers.
+            Reason::Token => self.chain_is_forged() || self.time_is_text(),
             // Defaults are not filled in, and names are written in one way.
             Reason::Request => {
-                ["caller", "collective", "time", "filter"].into_iter().any(is_absent)
-                    || misspelt(&request, &["protocol", "message", "id", "sender", "caller", "collective", "agent", "ttl", "time", "filter"])
+                ["caller", "collective", "time", "filter"]
+                    .into_iter()
+                    .any(is_absent)
+                    || misspelt(
+                        &request,
+                        &[
+                            "protocol",
+                            "message",
+                            "id",
+                            "sender",
+                            "caller",
+                            "collective",
+                            "agent",
+                            "ttl",
+                            "time",
+                            "filter",
+                        ],
+                    )
             }
             Reason::Message => misspelt(&body, &["agent", "action", "data"]),
             Reason::Agent => body["agent"] != request["agent"],
@@ -255,10 +287,18 @@ impl Case<'_> {
             // Rule: what is refused is recorded as refused, also where the original says allow. A caller whose token is
             // good is named by its token.
             if line["action"] == action && decision.caller.is_none() {
-                same("caller in the record", &data.callerid, text(line, "caller")?)?;
+                same(
+                    "caller in the record",
+                    &data.callerid,
+                    text(line, "caller")?,
+                )?;
             }
             if line["action"] == "allow" && action == "allow" {
-                same("caller in the record", &data.callerid, text(line, "caller")?)?;
+                same(
+                    "caller in the record",
+                    &data.callerid,
+                    text(line, "caller")?,
+                )?;
             }
         }
         Ok(())
@@ -296,9 +336,20 @@ impl Case<'_> {
         self.submission.token.trim() != self.submission.token
     }
 
+    /// Whether a time in the token is a text.
+    fn time_is_text(&self) -> bool {
+        let claims = self.submission.token.split('.').nth(1).unwrap_or_default();
+        let claims = URL_SAFE_NO_PAD.decode(claims).unwrap_or_default();
+        let claims: Value = serde_json::from_slice(&claims).unwrap_or_default();
+        ["exp", "nbf", "iat"]
+            .into_iter()
+            .any(|time| claims[time].is_string())
+    }
+
     /// Whether the token names a chain issuer that the organisation has not signed.
     fn chain_is_forged(&self) -> bool {
-        let Ok(token) = overlay_tokens::Unverified::<ClientClaims>::decode(self.submission.token.trim())
+        let Ok(token) =
+            overlay_tokens::Unverified::<ClientClaims>::decode(self.submission.token.trim())
         else {
             return false;
         };
@@ -308,8 +359,10 @@ impl Case<'_> {
         let (Some(issuer), Some(by_org)) = (issuer, by_org) else {
             return false;
         };
-        let is_signed = hex::decode(by_org)
-            .is_ok_and(|signature| self.org.verify(issuer.to_lowercase().as_bytes(), &signature));
+        let is_signed = hex::decode(by_org).is_ok_and(|signature| {
+            self.org
+                .verify(issuer.to_lowercase().as_bytes(), &signature)
+        });
         !is_signed
     }
 }
