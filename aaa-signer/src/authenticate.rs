@@ -25,10 +25,7 @@ pub(crate) trait Authenticator: Send + Sync + fmt::Debug {
     fn name(&self) -> &'static str;
 
     /// Decides about one attempt. Whether the name is known must show in the [`Refusal`] only, not in the work done.
-    fn authenticate<'a>(
-        &'a self,
-        attempt: &'a Attempt,
-    ) -> BoxFuture<'a, Result<Person, Refusal>>;
+    fn authenticate<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, Result<Person, Refusal>>;
 
     /// Does the work of a refusal and decides nothing: for a name that is locked, which must not show.
     fn pretend<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, ()>;

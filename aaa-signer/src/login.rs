@@ -58,8 +58,7 @@ use keeper::Keeper;
 use limits::{Lockout, Rates};
 use proof::Window;
 
-
-pub use keeper::IssuerError;
+pub(crate) use keeper::IssuerError;
 pub(crate) use keeper::check as check_issuer;
 pub(crate) use memory::Memory;
 pub(crate) use metrics::Metrics;
@@ -71,7 +70,7 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Logs people in; clones are the same service.
 #[derive(Debug, Clone)]
-pub struct LoginService {
+pub(crate) struct LoginService {
     inner: Arc<Inner>,
     tasks: Tasks,
 }
@@ -121,7 +120,7 @@ pub(crate) struct Setup<'a> {
 
 /// Where an attempt came from.
 #[derive(Debug, Clone)]
-pub struct From {
+pub(crate) struct From {
     /// By which way.
     pub via: Via,
     /// From which address, without a port, or connection.
@@ -130,7 +129,7 @@ pub struct From {
 
 /// The answer to an attempt.
 #[derive(Debug)]
-pub enum LoginAnswer {
+pub(crate) enum LoginAnswer {
     /// The token.
     Token(String),
     /// It is refused.
@@ -143,7 +142,7 @@ pub enum LoginAnswer {
 
 /// The answer to the end of a session.
 #[derive(Debug)]
-pub enum LogoutAnswer {
+pub(crate) enum LogoutAnswer {
     /// It is ended.
     Done,
     /// It is refused.
@@ -154,14 +153,14 @@ pub enum LogoutAnswer {
 
 /// Too much is to be done at present.
 #[derive(Debug, Clone, Copy)]
-pub struct Busy;
+pub(crate) struct Busy;
 
 /// Why the service cannot begin.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LoginError {
+pub(crate) enum LoginError {
     /// The issuer cannot be used.
-    #[error("issuer of logins: login.{0}")]
+    #[error("issuer of logins")]
     Issuer(#[from] IssuerError),
     /// The users cannot be used.
     #[error("users")]
@@ -206,7 +205,7 @@ impl LoginService {
     }
 
     /// The ways to log in, best first.
-    pub fn methods(&self) -> Methods {
+    pub(crate) fn methods(&self) -> Methods {
         let inner = &self.inner;
         let passwords = inner
             .authenticators
@@ -226,7 +225,7 @@ impl LoginService {
     }
 
     /// Logs in with a name and a password, and a one-time code where one is asked for.
-    pub async fn password(
+    pub(crate) async fn password(
         &self,
         login: LoginRequest,
         otp: Option<SecretText>,
@@ -243,7 +242,7 @@ impl LoginService {
     /// # Errors
     ///
     /// When too much is to be done at present.
-    pub async fn begin(&self, begin: Begin, from: From) -> Result<Begun, Busy> {
+    pub(crate) async fn begin(&self, begin: Begin, from: From) -> Result<Begun, Busy> {
         let inner = Arc::clone(&self.inner);
         self.finish(async move { inner.begin(begin, from).await })
             .await?
@@ -254,14 +253,14 @@ impl LoginService {
     /// # Errors
     ///
     /// When too much is to be done at present.
-    pub async fn continue_(&self, step: Continue, from: From) -> Result<Continued, Busy> {
+    pub(crate) async fn continue_(&self, step: Continue, from: From) -> Result<Continued, Busy> {
         let inner = Arc::clone(&self.inner);
         self.finish(async move { inner.go_on(step, from).await })
             .await?
     }
 
     /// Ends the session of a token.
-    pub async fn logout(&self, logout: Logout, from: From) -> LogoutAnswer {
+    pub(crate) async fn logout(&self, logout: Logout, from: From) -> LogoutAnswer {
         let inner = Arc::clone(&self.inner);
         self.finish(async move { inner.logout(logout, from).await })
             .await
@@ -309,7 +308,7 @@ impl Inner {
                 };
                 let userlist = Arc::new(Userlist::new(
                     source,
-                    hasher.clone(),
+                    hasher,
                     memory.clone(),
                     metrics.clone(),
                 ));

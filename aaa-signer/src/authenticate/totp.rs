@@ -105,6 +105,12 @@ impl Totp {
         found
     }
 
+    /// The code of a time.
+    #[cfg(test)]
+    pub(crate) fn code_at(&self, now_secs: i64) -> String {
+        self.code(now_secs.div_euclid(STEP)).to_string()
+    }
+
     /// The code of a step of time (RFC 4226, section 5.3).
     fn code(&self, step: i64) -> Zeroizing<String> {
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &self.secret);
@@ -176,9 +182,18 @@ mod tests {
             "gezd gnbv gy3t qojq gezd gnbv gy3t qojq",
             "otpauth://totp/Overlay:rip?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=Overlay&digits=6&period=30",
         ] {
-            assert_eq!(Totp::parse(text).unwrap().secret, Totp::parse(RFC).unwrap().secret);
+            assert_eq!(
+                Totp::parse(text).unwrap().secret,
+                Totp::parse(RFC).unwrap().secret
+            );
         }
-        for text in ["", "GEZDGNBV", "1890", "otpauth://totp/x", "otpauth://hotp/x?secret=GEZDGNBVGY3TQOJQ"] {
+        for text in [
+            "",
+            "GEZDGNBV",
+            "1890",
+            "otpauth://totp/x",
+            "otpauth://hotp/x?secret=GEZDGNBVGY3TQOJQ",
+        ] {
             assert_eq!(Totp::parse(text).unwrap_err(), TotpError::Secret, "{text}");
         }
         let eight = format!("otpauth://totp/x?secret={RFC}&digits=8");
@@ -196,9 +211,8 @@ mod tests {
     #[test]
     fn a_code_at_the_end_of_a_password_is_split_off() {
         let split = |text: &str| {
-            split(&text.into()).map(|(password, code)| {
-                (password.expose().to_owned(), code.expose().to_owned())
-            })
+            split(&text.into())
+                .map(|(password, code)| (password.expose().to_owned(), code.expose().to_owned()))
         };
         assert_eq!(split("pass123456"), Some(("pass".into(), "123456".into())));
         assert_eq!(split("123456"), Some((String::new(), "123456".into())));

@@ -167,10 +167,7 @@ impl Authenticator for Userlist {
         NAME
     }
 
-    fn authenticate<'a>(
-        &'a self,
-        attempt: &'a Attempt,
-    ) -> BoxFuture<'a, Result<Person, Refusal>> {
+    fn authenticate<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, Result<Person, Refusal>> {
         Box::pin(self.decide(attempt))
     }
 
@@ -180,11 +177,10 @@ impl Authenticator for Userlist {
             let has_factor = matches!(looked.secret, Ok(Some(_)));
             let (password, _code) = factors(attempt, has_factor);
             // What comes of it is not asked.
-            drop(
-                self.hasher
-                    .compare(looked.stored, looked.decoy, &password)
-                    .await,
-            );
+            let _compared = self
+                .hasher
+                .compare(looked.stored, looked.decoy, &password)
+                .await;
         })
     }
 }

@@ -19,9 +19,9 @@ use crate::authenticate::userlist::Source;
 use crate::login;
 
 pub(crate) use ldap::{Find, GroupSearch, Ldap};
-pub use limits::Limits;
+pub(crate) use limits::Limits;
 pub(crate) use oidc::{AskUserinfo, ClientAuthentication, FlowKind, Oidc, is_confidential};
-pub use userlist::Userlist;
+pub(crate) use userlist::Userlist;
 pub(crate) use userlist::Users;
 
 /// How long a token is good unless set: a working day.
@@ -76,7 +76,7 @@ pub(super) struct RawLogin {
 
 /// Who may log in, and how.
 #[derive(Debug, Clone)]
-pub struct Login {
+pub(crate) struct Login {
     /// Who signs the tokens.
     pub issuer: IssuerFiles,
     /// Organisation of the tokens.
@@ -99,7 +99,7 @@ pub struct Login {
 
 /// Where the issuer's key is, and its token if it has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum IssuerFiles {
+pub(crate) enum IssuerFiles {
     /// A chain issuer.
     Chain(TokenFiles),
     /// A key whose tokens are trusted as they are: an ed25519 seed, or RSA as PEM.
@@ -121,8 +121,14 @@ impl RawLogin {
                 }
                 Some(IssuerFiles::Key(key_file))
             }
-            None => token_files(at, "the chain issuer", self.token_file, self.seed_file, faults)
-                .map(IssuerFiles::Chain),
+            None => token_files(
+                at,
+                "the chain issuer",
+                self.token_file,
+                self.seed_file,
+                faults,
+            )
+            .map(IssuerFiles::Chain),
         };
         let organisation = self.organisation.unwrap_or_else(|| ORGANISATION.to_owned());
         if organisation.is_empty() {

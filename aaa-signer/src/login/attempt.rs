@@ -1,6 +1,5 @@
 //! One login from its arrival to its answer.
 
-
 use overlay_protocol::SecretText;
 use overlay_protocol::audit::{Data, Decision, Kind, LoginFacts, Reasons, TokenFacts};
 use overlay_protocol::signing::login::{
@@ -131,10 +130,7 @@ impl Inner {
         known: &mut Known,
     ) -> Outcome {
         self.admit(&known.from)?;
-        let _place = self
-            .admitted
-            .try_acquire()
-            .map_err(|_full| Reason::Busy)?;
+        let _place = self.admitted.try_acquire().map_err(|_full| Reason::Busy)?;
         let too_long = login.username.len() > MAX_NAME_BYTES
             || login.password.expose().len() > MAX_PASSWORD_BYTES
             || otp
@@ -147,11 +143,7 @@ impl Inner {
             &login.timestamp,
             &login.public_key,
             &login.signature,
-            &password_text(
-                &login.timestamp,
-                &login.username,
-                login.password.expose(),
-            ),
+            &password_text(&login.timestamp, &login.username, login.password.expose()),
             known,
         )?;
         if !self.names.take(&login.username, self.elapsed_ms()) {
@@ -200,11 +192,7 @@ impl Inner {
     }
 
     /// Asks the authenticators in their order; the first that knows the name decides.
-    async fn authenticate(
-        &self,
-        attempt: &Attempt,
-        known: &mut Known,
-    ) -> Result<Person, Refusal> {
+    async fn authenticate(&self, attempt: &Attempt, known: &mut Known) -> Result<Person, Refusal> {
         let mut outcome = Err(Reason::Method.into());
         for authenticator in &self.authenticators {
             known.method = authenticator.name();
@@ -219,10 +207,7 @@ impl Inner {
 
     async fn try_begin(&self, begin: Begin, known: &mut Known) -> Result<Begun, Refusal> {
         self.admit(&known.from)?;
-        let _place = self
-            .admitted
-            .try_acquire()
-            .map_err(|_full| Reason::Busy)?;
+        let _place = self.admitted.try_acquire().map_err(|_full| Reason::Busy)?;
         let length = begin.method.len() + begin.kind.len() + begin.redirect_uri.len();
         if length > MAX_BEGIN_BYTES {
             return Err(Reason::TooLong.into());
@@ -260,10 +245,7 @@ impl Inner {
 
     async fn try_step(&self, step: Continue, known: &mut Known) -> Result<Step, Refusal> {
         self.admit(&known.from)?;
-        let _place = self
-            .admitted
-            .try_acquire()
-            .map_err(|_full| Reason::Busy)?;
+        let _place = self.admitted.try_acquire().map_err(|_full| Reason::Busy)?;
         let code = step.code.unwrap_or_default();
         let state = step.state.unwrap_or_default();
         if step.flow.len() + code.expose().len() + state.len() > MAX_CONTINUE_BYTES {
@@ -325,7 +307,11 @@ impl Inner {
         let key = format!("login.{}", hex::encode(hash.finalize()));
         let window = self.window.back.saturating_add(self.window.ahead);
         let seconds = u64::try_from(window).unwrap_or_default();
-        match self.memory.once(&key, seconds.saturating_add(REMEMBERED)).await {
+        match self
+            .memory
+            .once(&key, seconds.saturating_add(REMEMBERED))
+            .await
+        {
             Ok(true) => Ok(()),
             Ok(false) => Err(Reason::Replayed.into()),
             Err(error) => Err(Refusal::new(Reason::Busy, err_chain(&error))),
@@ -473,11 +459,12 @@ fn refusal_text(reason: Reason) -> Result<String, Busy> {
     if reason.is_busy() {
         return Err(Busy);
     }
-    Ok(match reason {
-        Reason::Issue => CANNOT_SIGN,
-        _ => LOGIN_FAILED,
-    }
-    .to_owned())
+    let text = if reason == Reason::Issue {
+        CANNOT_SIGN
+    } else {
+        LOGIN_FAILED
+    };
+    Ok(text.to_owned())
 }
 
 /// The beginning of a name that somebody sent.

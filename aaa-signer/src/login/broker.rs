@@ -12,11 +12,11 @@ use async_nats::service::{Request, ServiceExt as _};
 use async_nats::{Client, Message};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use overlay_protocol::signing::CANNOT_SIGN;
 use overlay_protocol::signing::LOGIN_FAILED;
 use overlay_protocol::signing::login::{
     Begin, Continue, LoginRequest, LoginResponse, Logout, PasswordLogin,
 };
-use overlay_protocol::signing::CANNOT_SIGN;
 use overlay_runtime::{CancellationToken, Tasks};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -173,13 +173,7 @@ impl Responder {
             }
             Verb::Continue => {
                 let step: Continue = decode(message)?;
-                encode(
-                    &self
-                        .login
-                        .continue_(step, from)
-                        .await
-                        .map_err(|_| busy())?,
-                )
+                encode(&self.login.continue_(step, from).await.map_err(|_| busy())?)
             }
             Verb::Logout => {
                 let logout: Logout = decode(message)?;
@@ -263,5 +257,51 @@ fn malformed(status: &str) -> ServiceError {
     ServiceError {
         status: status.to_owned(),
         code: 400,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::HeaderMap;
+
+    use super::*;
+
+    fn peer(reply: Option<&str>, info: Option<&str>) -> Option<String> {
+        let headers = info.map(|info| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_INFO, info);
+            headers
+        });
+        let message = Message {
+            subject: "overlay.login.v1.password".into(),
+            reply: reply.map(Into::into),
+            payload: Bytes::new(),
+            headers,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        from(&message).map(|from| from.peer)
+    }
+
+    #[test]
+    fn answers_go_where_answers_to_strangers_may_go_and_nowhere_else() {
+        let host = Some(r#"{"acc":"login","host":"192.0.2.7","rtt":1}"#);
+        assert_eq!(peer(Some("_R_.abc.1"), host).as_deref(), Some("192.0.2.7"));
+        // Without the broker's word nobody knows who asks.
+        assert_eq!(peer(Some("_R_.abc.1"), None), None);
+        assert_eq!(peer(Some("_R_.abc.1"), Some("rubbish")), None);
+        // Within the account of the service there is no such word, and none is believed.
+        assert_eq!(peer(Some("_INBOX.abc.1"), host).as_deref(), Some("broker"));
+        for elsewhere in [
+            None,
+            Some("overlay.audit.aaa.aaa-1"),
+            Some("$KV.AAA_LOGINS.fail.00000"),
+            Some("$JS.API.STREAM.DELETE.KV_AAA_LOGINS"),
+            Some("_INBOX.>"),
+            Some("_R_.*"),
+        ] {
+            assert_eq!(peer(elsewhere, host), None, "{elsewhere:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use overlay_protocol::id::Tenant;
 use overlay_tokens::claims::ClientClaims;
 use overlay_tokens::issue::{ChainIssuer, ClientToken, IssueError, PrivateKey, sign};
 use overlay_tokens::rsa::RsaPrivate;
-use overlay_tokens::{Key, KeyError, PublicKey, UnixTime, Verified};
+use overlay_tokens::{DecodeError, Key, KeyError, PublicKey, UnixTime, Unverified, Verified};
 
 use std::time::Duration;
 
@@ -16,18 +16,19 @@ const DIRECT_ISSUER: &str = "Choria Userlist Authenticator";
 
 /// Who signs the tokens of those who log in, with its key.
 #[derive(Debug)]
-pub struct Issuer {
+pub(crate) struct Issuer {
     kind: Kind,
-    /// What a login of several steps is sealed with between its steps.
+    /// What a login of several steps is sealed with between its steps: the issuer's key where it is an ed25519 key.
     sealing: Key,
 }
 
 #[derive(Debug)]
 enum Kind {
     /// A chain issuer: tokens that the organisation's key vouches for.
-    Chain(ChainIssuer),
-    /// A key whose tokens must be trusted as they are: the organisation's own, in Choria's set-ups without a chain.
-    Direct(Key),
+    Chain(Box<ChainIssuer>),
+    /// The sealing key itself, whose tokens must be trusted as they are: the organisation's own, in Choria's set-ups without a
+    /// chain.
+    Direct,
     /// An RSA key, in Choria's set-ups with protocol version 1.
     Rsa(Box<RsaPrivate>),
 }
@@ -58,6 +59,9 @@ pub(super) enum NoToken {
     /// It cannot be made or signed.
     #[error(transparent)]
     Issue(#[from] IssueError),
+    /// What was made is not read as a token.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
 }
 
 impl Issuer {
@@ -66,9 +70,9 @@ impl Issuer {
     /// # Errors
     ///
     /// When the token is not that of a chain issuer, has no expiry, or the key is another one's.
-    pub fn chain(token: &Verified<ClientClaims>, key: Key) -> Result<Self, IssueError> {
+    pub(crate) fn chain(token: &Verified<ClientClaims>, key: Key) -> Result<Self, IssueError> {
         Ok(Self {
-            kind: Kind::Chain(ChainIssuer::new(token, key.clone())?),
+            kind: Kind::Chain(Box::new(ChainIssuer::new(token, key.clone())?)),
             sealing: key,
         })
     }
@@ -78,10 +82,10 @@ impl Issuer {
     /// # Errors
     ///
     /// When it is neither, or there are no random bytes.
-    pub fn direct(content: &[u8]) -> Result<Self, IssueError> {
+    pub(crate) fn direct(content: &[u8]) -> Result<Self, IssueError> {
         Ok(match PrivateKey::from_file_content(content)? {
             PrivateKey::Ed25519(key) => Self {
-                kind: Kind::Direct(Key::clone(&key)),
+                kind: Kind::Direct,
                 sealing: *key,
             },
             PrivateKey::Rsa(key) => Self {
@@ -93,10 +97,10 @@ impl Issuer {
     }
 
     /// When all that it issues expires at the latest, in Unix seconds.
-    pub fn expires_at(&self) -> Option<i64> {
+    pub(crate) fn expires_at(&self) -> Option<i64> {
         match &self.kind {
             Kind::Chain(issuer) => issuer.expires_at(),
-            Kind::Direct(_) | Kind::Rsa(_) => None,
+            Kind::Direct | Kind::Rsa(_) => None,
         }
     }
 
@@ -138,16 +142,13 @@ impl Issuer {
             sub_subjects: Vec::new(),
         }
         .claims(now)?;
-        let mut facts = facts(&claims, true);
         let token = match &self.kind {
-            Kind::Chain(issuer) => {
-                facts.expires = facts.expires.min(issuer.expires_at());
-                facts.issuer = "chain".to_owned();
-                issuer.issue(claims)?
-            }
-            Kind::Direct(key) => sign(&claims, key)?,
+            Kind::Chain(issuer) => issuer.issue(claims)?,
+            Kind::Direct => sign(&claims, &self.sealing)?,
             Kind::Rsa(key) => sign(&claims, key.as_ref())?,
         };
+        // The record says what the token says, not what it was to say.
+        let facts = facts(Unverified::decode(&token)?.claims_unverified(), true);
         Ok(Issued { token, facts })
     }
 }

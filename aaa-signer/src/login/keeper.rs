@@ -16,8 +16,8 @@ use crate::config::IssuerFiles;
 
 /// Why there is no issuer.
 #[derive(Debug, thiserror::Error)]
-#[error("{key}: {}", path.display())]
-pub struct IssuerError {
+#[error("login.{key}: {}", path.display())]
+pub(crate) struct IssuerError {
     /// Key of the configuration that is at fault, below `login`.
     pub(crate) key: &'static str,
     path: PathBuf,
@@ -163,8 +163,8 @@ fn load(
                 path: files.seed_file.clone(),
                 problem,
             };
-            let text = file::read_token(&files.token_file)
-                .map_err(|error| token_fault(error.into()))?;
+            let text =
+                file::read_token(&files.token_file).map_err(|error| token_fault(error.into()))?;
             let secret = secrets
                 .read(&files.seed_file)
                 .map_err(|error| seed_fault(error.into()))?;
@@ -174,8 +174,8 @@ fn load(
             hash.update(&text);
             hash.update([0]);
             hash.update(seed);
-            let key = Key::from_seed_text(seed.as_bytes())
-                .map_err(|error| seed_fault(error.into()))?;
+            let key =
+                Key::from_seed_text(seed.as_bytes()).map_err(|error| seed_fault(error.into()))?;
             let token = Unverified::<ClientClaims>::decode(&text)
                 .map_err(|error| token_fault(error.into()))?
                 .verify(issuers, now)

@@ -84,9 +84,12 @@ pub(crate) struct Rates {
     key: RandomState,
 }
 
+/// Parts of an attempt: in each millisecond as many come back as attempts are allowed in a minute.
+const ATTEMPT: u64 = 60_000;
+
 #[derive(Debug, Clone, Copy)]
 struct Slot {
-    /// Attempts left, in thousandths.
+    /// Attempts left, each of [`ATTEMPT`] parts.
     left: u64,
     /// When that was so, in milliseconds.
     at: u64,
@@ -107,7 +110,7 @@ impl Rates {
         if self.per_minute == 0 {
             return true;
         }
-        let full = u64::from(self.per_minute) * 1000;
+        let full = u64::from(self.per_minute) * ATTEMPT;
         let mask = u64::try_from(SLOTS - 1).unwrap_or_default();
         let index = usize::try_from(self.key.hash_one(who) & mask).unwrap_or_default();
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,13 +119,10 @@ impl Rates {
             at: now_ms,
         });
         let passed = now_ms.saturating_sub(slot.at);
-        // Thousandths of an attempt in a millisecond: a minute has 60,000 of them.
-        let refill = passed.saturating_mul(full) / 60_000;
-        if refill > 0 {
-            slot.left = slot.left.saturating_add(refill).min(full);
-            slot.at = now_ms;
-        }
-        match slot.left.checked_sub(1000) {
+        let back = passed.saturating_mul(u64::from(self.per_minute));
+        slot.left = slot.left.saturating_add(back).min(full);
+        slot.at = now_ms;
+        match slot.left.checked_sub(ATTEMPT) {
             Some(left) => {
                 slot.left = left;
                 true

@@ -225,7 +225,8 @@ impl Memory {
 
 /// Key of a session that has ended; ids that could not be part of a key are hashed.
 pub(super) fn revoked_key(jti: &str) -> String {
-    let plain = !jti.is_empty() && jti.len() <= 64 && jti.bytes().all(|b| b.is_ascii_alphanumeric());
+    let plain =
+        !jti.is_empty() && jti.len() <= 64 && jti.bytes().all(|b| b.is_ascii_alphanumeric());
     if plain {
         format!("revoked.{jti}")
     } else {

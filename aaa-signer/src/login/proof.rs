@@ -47,10 +47,7 @@ impl Proof<'_> {
         if age > window.back {
             return Err(Reason::Old);
         }
-        let key: PublicKey = self
-            .public_key
-            .parse()
-            .map_err(|_no_key| Reason::BadKey)?;
+        let key: PublicKey = self.public_key.parse().map_err(|_no_key| Reason::BadKey)?;
         if key.is_weak() {
             return Err(Reason::WeakKey);
         }
@@ -87,7 +84,11 @@ mod tests {
     fn signed(timestamp: &str) -> Result<Proved, Reason> {
         let key = Key::from_seed([7; 32]);
         let signature = key.sign(format!("{timestamp}:rip:secret").as_bytes());
-        check(timestamp, &key.public().to_string(), &hex::encode(signature))
+        check(
+            timestamp,
+            &key.public().to_string(),
+            &hex::encode(signature),
+        )
     }
 
     #[test]
@@ -113,7 +114,14 @@ mod tests {
         for good in [format!("+{NOW}"), format!("000{NOW}")] {
             assert!(signed(&good).is_ok(), "{good}");
         }
-        for bad in ["", "abc", " 1800000000", "1800000000.0", "1e9", "99999999999999999999"] {
+        for bad in [
+            "",
+            "abc",
+            " 1800000000",
+            "1800000000.0",
+            "1e9",
+            "99999999999999999999",
+        ] {
             assert_eq!(signed(bad), Err(Reason::BadTimestamp), "{bad}");
         }
     }

@@ -5,9 +5,9 @@ mod file;
 mod list;
 mod password;
 mod record;
-mod totp;
 #[cfg(test)]
 mod tests;
+mod totp;
 
 use std::path::{Path, PathBuf};
 

@@ -211,8 +211,8 @@ impl Checking<'_> {
                 None
             }
         };
-        if let Some(error) = some(record.tenant.clone())
-            .and_then(|tenant| tenant.parse::<Tenant>().err())
+        if let Some(error) =
+            some(record.tenant.clone()).and_then(|tenant| tenant.parse::<Tenant>().err())
         {
             self.fault(format!("{who}: `tenant` {:?}: {error}", record.tenant));
         }

@@ -126,8 +126,8 @@ impl Source {
 
     /// Takes users that stand in the configuration itself, as a JSON text; they never change.
     pub(crate) fn inline(content: &str, form: Form) -> Result<Self, SourceError> {
-        let Read { list, notices } =
-            UserList::decode(content.as_bytes(), form, Path::new("")).map_err(SourceError::Inline)?;
+        let Read { list, notices } = UserList::decode(content.as_bytes(), form, Path::new(""))
+            .map_err(SourceError::Inline)?;
         tell(Path::new("(configuration)"), &notices);
         Ok(Self {
             file: None,

@@ -43,7 +43,7 @@ pub(super) struct RawLimits {
 
 /// How often, how fast and how late somebody may try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// How old a signed request may be.
     pub window: Duration,
     /// By how much clocks may differ.

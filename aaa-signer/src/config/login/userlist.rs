@@ -26,7 +26,7 @@ pub(super) struct RawUserlist {
 
 /// Users in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Userlist {
+pub(crate) struct Userlist {
     pub(crate) users: Users,
     pub(crate) form: Form,
 }

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use async_nats::Client;
 use async_nats::connection::State;
 use async_nats::jetstream::context::{
-    CreateStreamError, GetStreamError, GetStreamErrorKind, KeyValueError, PublishError, PublishErrorKind,
+    CreateStreamError, GetStreamError, GetStreamErrorKind, KeyValueError, PublishError,
+    PublishErrorKind,
 };
 use async_nats::jetstream::kv::{EntryError, Operation, Store};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
 use async_nats::jetstream::{self, Context};
-use async_nats::Client;
 use overlay_protocol::subject::stream::AAA_LOGINS_BUCKET;
 
 /// The bucket never grows beyond this; what does not fit is kept by the instance alone.

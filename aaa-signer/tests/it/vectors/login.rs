@@ -21,6 +21,9 @@ pub(super) fn over_http(file: &Value, loader: &Loader) -> Outcome {
     let loaded = Setup::load(file, loader);
     for_cases(file, |case| {
         let setup = loaded.clone()?;
+        if let Some(shape) = case.get("body_shape") {
+            return described(shape, &Desk::start(&setup, now(case)?)?, now(case)?);
+        }
         let raw = STANDARD
             .decode(text(case, "request_b64")?)
             .map_err(|error| error.to_string())?;
@@ -29,6 +32,23 @@ pub(super) fn over_http(file: &Value, loader: &Loader) -> Outcome {
         drop(desk);
         compare(case, &raw, &answer, &setup)
     })
+}
+
+/// A body that is only described, by the length of its password. Rule: what is longer than any login is refused unread.
+fn described(shape: &Value, desk: &Desk, now: i64) -> Result<(), String> {
+    let words = shape.as_str().ok_or("a shape is told in words")?;
+    let length = words
+        .split(' ')
+        .find_map(|word| word.parse().ok())
+        .ok_or("a shape without a length")?;
+    let login = Login::new("bob", &"x".repeat(length), now);
+    let answer = desk.log_in(&login)?;
+    let expected = if length > rules::MOST_BYTES { 413 } else { 200 };
+    if answer.status == expected && answer.token().is_none() {
+        Ok(())
+    } else {
+        Err(format!("{answer:?}, not {expected}"))
+    }
 }
 
 /// `userlist.json`: who is in the file, and whose clear password is known, logs in.
@@ -102,7 +122,9 @@ pub(super) fn hashes(file: &Value, _loader: &Loader) -> Outcome {
 
 /// `login-bruteforce.json`: what protects the original is the cost of its hash; what protects us is looked at here.
 pub(super) fn guesses(file: &Value, loader: &Loader) -> Outcome {
-    let users = loader.load("userlist.json").map_err(|error| error.to_string());
+    let users = loader
+        .load("userlist.json")
+        .map_err(|error| error.to_string());
     for_cases(file, |case| {
         let users = users.as_ref().map_err(Clone::clone)?;
         let setup = Setup::of_users(&users["cases"][0])?;
@@ -137,7 +159,8 @@ fn many_guesses(setup: &Setup, guesses: u64, now: i64) -> Result<(), String> {
     if desk.log_in(&right)?.token().is_some() {
         return Err("one signed request gives two tokens".to_owned());
     }
-    let errors = desk.metric(r#"choria_aaa_authenticator_errors{authenticator="userlist",site="vectors"}"#);
+    let errors =
+        desk.metric(r#"choria_aaa_authenticator_errors{authenticator="userlist",site="vectors"}"#);
     let records = desk.records();
     // The guesses, the right password while locked, and the one that was used before.
     if errors != guesses + 2 || records != guesses + 3 {
@@ -163,7 +186,9 @@ fn work_of_a_guess(setup: &Setup, now: i64) -> Result<(), String> {
 }
 
 fn now(case: &Value) -> Result<i64, String> {
-    case["now"].as_i64().ok_or_else(|| "the case has no time".to_owned())
+    case["now"]
+        .as_i64()
+        .ok_or_else(|| "the case has no time".to_owned())
 }
 
 /// Compares an answer with the original's, by the rules.

@@ -112,7 +112,8 @@ pub(super) async fn add(args: AddArgs, path: &Path, app: &App) -> Result<(), Fai
             "{name} has neither actions nor a policy, so that nothing will be signed for them; `--acl` and `--policy` give some"
         ));
     }
-    app.output.note(format!("added {name} to {}", path.display()));
+    app.output
+        .note(format!("added {name} to {}", path.display()));
     secret.map_or(Ok(()), |secret| secret.show(name, app))
 }
 
@@ -130,12 +131,7 @@ pub(super) async fn passwd(args: PasswdArgs, path: &Path, app: &App) -> Result<(
     Ok(())
 }
 
-pub(super) fn disable(
-    user: &Name,
-    disabled: bool,
-    path: &Path,
-    app: &App,
-) -> Result<(), Failure> {
+pub(super) fn disable(user: &Name, disabled: bool, path: &Path, app: &App) -> Result<(), Failure> {
     let name = &user.name;
     super::look(path)?.get_mut(name)?;
     let locked = UsersFile::change(path, app, |users| {

@@ -52,7 +52,9 @@ impl UsersFile {
             )));
         }
         let users: Vec<Value> = serde_json::from_slice(&content)
-            .map_err(|error| Failure::from(error).context(format!("{shown} is no JSON list of users")))
+            .map_err(|error| {
+                Failure::from(error).context(format!("{shown} is no JSON list of users"))
+            })
             .hint("nothing was changed; repair the file first")?;
         let users = users
             .into_iter()

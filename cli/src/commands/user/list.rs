@@ -26,11 +26,17 @@ pub(super) fn run(path: &Path, app: &App) -> Result<(), Failure> {
         return app.output.json(&users);
     }
     if users.is_empty() {
-        app.output
-            .note(format!("{} has no users", path.display()));
+        app.output.note(format!("{} has no users", path.display()));
         return Ok(());
     }
-    let mut table = table(&["User", "Password", "Second factor", "May run", "Permissions", "Tenant"]);
+    let mut table = table(&[
+        "User",
+        "Password",
+        "Second factor",
+        "May run",
+        "Permissions",
+        "Tenant",
+    ]);
     for user in &users {
         table.add_row([
             user.name().to_owned(),

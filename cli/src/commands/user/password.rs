@@ -115,7 +115,10 @@ mod tests {
 
     #[test]
     fn an_argon2id_hash_is_of_its_password_and_of_a_salt_of_its_own() {
-        let (one, two) = (argon2id("correct horse").unwrap(), argon2id("correct horse").unwrap());
+        let (one, two) = (
+            argon2id("correct horse").unwrap(),
+            argon2id("correct horse").unwrap(),
+        );
         assert_ne!(one, two);
         assert!(one.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{one}");
         let hash = PasswordHash::new(&one).unwrap();

@@ -51,7 +51,8 @@ impl Record {
 
     /// Names of the permissions that are on.
     pub(super) fn permissions(&self) -> Vec<&str> {
-        let on = |(name, value): (&'_ String, &Value)| value == &Value::Bool(true) && !name.is_empty();
+        let on =
+            |(name, value): (&'_ String, &Value)| value == &Value::Bool(true) && !name.is_empty();
         self.get("broker_permissions")
             .and_then(Value::as_object)
             .map(|all| {
@@ -70,7 +71,8 @@ impl Record {
     }
 
     pub(super) fn remove(&mut self, key: &str) {
-        self.members.retain(|name, _| !name.eq_ignore_ascii_case(key));
+        self.members
+            .retain(|name, _| !name.eq_ignore_ascii_case(key));
     }
 
     fn get(&self, key: &str) -> Option<&Value> {

@@ -13,7 +13,8 @@ use overlay_runtime::config::load_text;
 use overlay_runtime::{Clock, Context};
 use overlay_testkit::vectors::Loader;
 use overlay_testkit::{eventually, mint};
-use overlay_tokens::{Key, PublicKey};
+use overlay_tokens::issue::{ClientToken, OrgIssuer};
+use overlay_tokens::{Key, PublicKey, UnixTime};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -21,6 +22,10 @@ use super::super::keys::text;
 
 /// The directory that the vectors' paths begin with.
 pub(super) const THEIRS: &str = "/etc/aaasvc-test";
+
+/// When our own issuer begins, before any vector, and how long it is good.
+const LONG_AGO: i64 = 1_700_000_000;
+const LONG: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// What a service is made of: files by their path below its directory, and its configuration.
 #[derive(Clone)]
@@ -94,11 +99,14 @@ impl Setup {
 
     /// These users, with an issuer of our own.
     pub(super) fn of_list(users: &Value) -> Self {
-        let organisation = mint::Organisation::new();
-        let chain = organisation.chain(overlay_tokens::issue::ClientToken {
-            validity: Duration::from_secs(365 * 24 * 3600),
-            ..overlay_tokens::issue::ClientToken::new("login")
-        });
+        let (organisation, key) = (OrgIssuer::new(mint::key()), mint::key());
+        let claims = ClientToken {
+            validity: LONG,
+            public_key: Some(key.public()),
+            ..ClientToken::new("login")
+        }
+        .claims(UnixTime::from_secs(LONG_AGO))
+        .unwrap();
         let mut setup = Self {
             files: BTreeMap::new(),
             organisation: organisation.public(),
@@ -106,8 +114,11 @@ impl Setup {
             login: login("tok/own", "1h", "users.json"),
             locking: false,
         };
-        setup.file("tok/own.seed", &chain.login.key.seed_text());
-        setup.file("tok/own.jwt", &chain.login.token);
+        setup.file("tok/own.seed", &key.seed_text());
+        setup.file(
+            "tok/own.jwt",
+            &organisation.issue_chain_issuer(claims).unwrap(),
+        );
         setup.file("etc/users.json", &users.to_string());
         setup
     }
@@ -207,12 +218,14 @@ impl Desk {
             (cx.clock.clone(), cx.shutdown.clone(), cx.registry.clone());
         let readiness = cx.readiness.clone();
         let started = runtime.block_on(async {
-            overlay_aaa_signer::run(config, cx)
+            Box::pin(overlay_aaa_signer::run(config, cx))
                 .await
                 .map_err(|error| format!("start: {error:#}"))?;
-            eventually(Duration::from_secs(20), Duration::from_millis(5), || async {
-                readiness.is_ready()
-            })
+            eventually(
+                Duration::from_secs(20),
+                Duration::from_millis(5),
+                || async { readiness.is_ready() },
+            )
             .await;
             Ok::<_, String>(())
         });
@@ -268,7 +281,9 @@ impl Desk {
     /// How many logins are recorded.
     pub(super) fn records(&self) -> u64 {
         let text = std::fs::read_to_string(self.path("audit.jsonl")).unwrap_or_default();
-        let logins = text.lines().filter(|line| line.contains("io.overlay.aaa.v1.login"));
+        let logins = text
+            .lines()
+            .filter(|line| line.contains("io.overlay.aaa.v1.login"));
         u64::try_from(logins.count()).unwrap_or(u64::MAX)
     }
 

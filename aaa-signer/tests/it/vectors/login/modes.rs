@@ -58,7 +58,10 @@ impl<'a> Case<'a> {
         let users = match (&users_file, config["users"].as_array()) {
             (Some(file), _) => format!("file = \"DIR/{file}\""),
             (None, Some(users)) => {
-                format!("choria_users = {:?}", Value::from(users.clone()).to_string())
+                format!(
+                    "choria_users = {:?}",
+                    Value::from(users.clone()).to_string()
+                )
             }
             (None, None) => return Err("no users".to_owned()),
         };
@@ -108,7 +111,8 @@ impl<'a> Case<'a> {
                 .iter()
                 .filter_map(|name| prepared.record(name).cloned())
                 .collect();
-            self.setup.file(&file, &Value::from(users.clone()).to_string());
+            self.setup
+                .file(&file, &Value::from(users.clone()).to_string());
             self.users = Some(users);
         }
     }
@@ -217,8 +221,8 @@ impl<'a> Case<'a> {
         let record = users.iter().find(|user| user["username"] == name);
         let expected = &step["expect"]["token_claims"];
         // The original mixes records by their place, when a file changes and when it lies over others.
-        let mixed = changed
-            || (self.case["config"]["users"].is_array() && self.users_file.is_some());
+        let mixed =
+            changed || (self.case["config"]["users"].is_array() && self.users_file.is_some());
         match (record, mixed) {
             (None, _) => answer.is(200, &rules::login_failed()),
             (Some(record), true) => of_record(record, &answer),
@@ -242,7 +246,10 @@ fn of_record(record: &Value, answer: &Answer) -> Result<(), String> {
         ("permissions", "broker_permissions"),
     ] {
         if claims.get(claim) != record.get(key) {
-            return Err(format!("{claim} is {:?}, not the record's", claims.get(claim)));
+            return Err(format!(
+                "{claim} is {:?}, not the record's",
+                claims.get(claim)
+            ));
         }
     }
     Ok(())
@@ -293,7 +300,9 @@ fn go_duration(text: &str) -> Result<Duration, String> {
         let unit = rest[digits..]
             .find(|letter: char| letter.is_ascii_digit())
             .map_or(rest.len(), |next| digits + next);
-        let period: Period = rest[..unit].parse().map_err(|_| format!("{text} is no span"))?;
+        let period: Period = rest[..unit]
+            .parse()
+            .map_err(|_| format!("{text} is no span"))?;
         sum += period.0;
         rest = &rest[unit..];
     }

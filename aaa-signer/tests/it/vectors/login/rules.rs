@@ -11,6 +11,8 @@ use super::desk::{Answer, Setup};
 
 /// Bcrypt looks at no more.
 pub(super) const BCRYPT_BYTES: usize = 72;
+/// No body is longer.
+pub(super) const MOST_BYTES: usize = 512 * 1024;
 /// By how much clocks may differ.
 const SKEW: i64 = 5;
 /// No lock lasts longer.
@@ -29,8 +31,13 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) fn read(raw: &[u8]) -> Self {
         let text = String::from_utf8_lossy(raw);
-        let body = text.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
-        let first = serde_json::Deserializer::from_str(body).into_iter::<Value>().next();
+        let body = text
+            .split_once("\r\n\r\n")
+            .map(|(_, body)| body)
+            .unwrap_or_default();
+        let first = serde_json::Deserializer::from_str(body)
+            .into_iter::<Value>()
+            .next();
         let Some(Ok(body)) = first else {
             return Self::default();
         };
@@ -59,9 +66,11 @@ pub(super) fn original_broke_down(expect: &Value) -> bool {
 /// A password of which bcrypt would ignore the end is refused.
 pub(super) fn is_cut_by_bcrypt(asked: &Asked, setup: &Setup) -> bool {
     asked.password.len() > BCRYPT_BYTES
-        && setup
-            .record(&asked.username)
-            .is_some_and(|user| user["password"].as_str().is_some_and(|hash| hash.starts_with("$2")))
+        && setup.record(&asked.username).is_some_and(|user| {
+            user["password"]
+                .as_str()
+                .is_some_and(|hash| hash.starts_with("$2"))
+        })
 }
 
 /// A few seconds into the future are taken.
