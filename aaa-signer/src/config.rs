@@ -19,16 +19,18 @@ use overlay_runtime::{Clock, Fault, FileConfig, Secrets, Settings};
 use overlay_tokens::Issuers;
 
 pub use audit::{Audit, AuditSpool, AuditStream, Checkpoints, Link, OnOutage, OriginalForm};
-pub use http::{Http, HttpLimits, TlsFiles};
+pub(crate) use http::{Http, HttpLimits, TlsFiles};
 pub use keys::{Delegator, Keys, KeysError, ServerIdentity};
-pub use login::{IssuerFiles, Login};
+pub(crate) use login::{IssuerFiles, Login};
 pub(crate) use login::{
     AskUserinfo, ClientAuthentication, Find, FlowKind, GroupSearch, Ldap, Oidc, Users,
     is_confidential,
 };
-pub use policy::{Authorizer, Policy};
+pub use policy::Authorizer;
+pub(crate) use policy::Policy;
 pub use raw::RawConfig;
-pub use signer::{MAX_REQUEST_BYTES, Signer};
+pub use signer::MAX_REQUEST_BYTES;
+pub(crate) use signer::Signer;
 pub use tenants::Tenants;
 
 /// Where metrics and readiness are served unless set.
@@ -53,7 +55,7 @@ pub struct Config {
     /// Whose requests are served.
     pub tenants: Tenants,
     /// Who may log in and how; without it nobody does.
-    pub login: Option<Login>,
+    pub(crate) login: Option<Login>,
     /// Where the record is kept.
     pub audit: Audit,
     /// The HTTP listener.

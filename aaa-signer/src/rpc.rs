@@ -118,7 +118,7 @@ pub enum Answer {
 }
 
 /// The agent's name.
-pub fn agent() -> Result<AgentName, NameError> {
+pub(crate) fn agent() -> Result<AgentName, NameError> {
     AgentName::new(AGENT)
 }
 

@@ -22,7 +22,7 @@ use crate::sign::{Decision, Judge, Reason, Submission};
 
 /// Decides, records and signs.
 #[derive(Debug)]
-pub struct Signer {
+pub(crate) struct Signer {
     judge: Judge,
     keyring: Keyring,
     audit: Audit,
@@ -53,9 +53,9 @@ pub(crate) struct Parts {
 
 /// A request was not signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Denied {
+pub(crate) struct Denied {
     /// Why; not for the caller.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
 }
 
 /// Leave to work on one request; given back however the work ends.
@@ -80,7 +80,7 @@ impl Denied {
     }
 
     /// Whether the same request may be signed when less is to be done.
-    pub fn is_busy(self) -> bool {
+    pub(crate) fn is_busy(self) -> bool {
         self.reason == Reason::Busy
     }
 }
@@ -103,7 +103,7 @@ impl Signer {
     /// # Errors
     ///
     /// When it is denied, or cannot be recorded.
-    pub async fn sign(&self, submission: Submission) -> Result<Bytes, Denied> {
+    pub(crate) async fn sign(&self, submission: Submission) -> Result<Bytes, Denied> {
         let Some(place) = self.place() else {
             return Err(self.refuse(&submission));
         };
