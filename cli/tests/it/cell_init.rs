@@ -268,7 +268,7 @@ fn an_issuer_kept_elsewhere_is_told_what_to_sign() {
         .lines()
         .filter(|line| line.starts_with("overlay "))
         .collect();
-    assert_eq!(commands.len(), 4, "{listed}");
+    assert_eq!(commands.len(), 7, "{listed}");
     for command in commands {
         let line = command
             .replace("ORGANISATION.SEED", &seed.display().to_string())

@@ -98,18 +98,13 @@ fn a_cell_that_signs_for_nobody_has_nothing_for_it() {
 #[test]
 fn clients_that_log_in_know_where() {
     let place = Place::new();
-    succeeds(&place.init(&["--https-port", "18443"]));
+    succeeds(&place.init(&[]));
+    let url = place.https_url();
     let ours = place.read("login/client.toml");
-    assert!(
-        ours.contains("urls = [\"https://localhost:18443\"]"),
-        "{ours}"
-    );
+    assert!(ours.contains(&format!("urls = [\"{url}\"]")), "{ours}");
     let chorias = place.read("login/choria.conf");
-    assert!(
-        chorias
-            .contains("plugin.login.aaasvc.login.url = https://localhost:18443/choria/v1/login\n"),
-        "{chorias}"
-    );
+    let login = format!("plugin.login.aaasvc.login.url = {url}/choria/v1/login\n");
+    assert!(chorias.contains(&login), "{chorias}");
     for text in [&ours, &chorias] {
         assert!(!text.contains("/etc/overlay"), "{text}");
         assert!(

@@ -93,6 +93,10 @@ impl Place {
         format!("tls://localhost:{}", self.ports[0])
     }
 
+    pub(crate) fn https_url(&self) -> String {
+        format!("https://localhost:{}", self.ports[6])
+    }
+
     pub(crate) fn monitor_port(&self) -> u16 {
         self.ports[2]
     }
