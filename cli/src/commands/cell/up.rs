@@ -365,9 +365,9 @@ impl Director<'_> {
             self.save(process, since, handles)?;
             match outcome {
                 Ok(()) => note(format!(
-                    "ready after {:.1} s: {}",
-                    started.elapsed().as_secs_f32(),
-                    names.join(", ")
+                    "{}: ready after {:.1} s",
+                    names.join(", "),
+                    started.elapsed().as_secs_f32()
                 )),
                 Err(why) if stage.is_optional() => self.app.output.warn(format!("{why:#}")),
                 Err(why) => return Err(why.into()),
