@@ -357,7 +357,16 @@ fn an_exported_record_verifies_and_the_forms_of_the_original_are_spoken() {
     export(&["copy.jsonl"]).fails(1, "--force");
     let json = export(&["copy.jsonl", "--force", "--json"]).ok().json();
     assert_eq!(json["records"], 9);
-    record.run(&["audit", "verify", "copy.jsonl"]).ok();
+    let run = record.run(&["audit", "verify", "copy.jsonl"]).ok();
+    assert!(
+        run.stdout
+            .contains("must go to 9 at least: copy.jsonl.head\n"),
+        "{run:?}"
+    );
+    write(record.dir.path(), "copy.jsonl", &record.lines[..5]);
+    let run = record.run(&["audit", "verify", "copy.jsonl"]);
+    assert_eq!(run.code, 1);
+    assert!(run.stdout.contains("the end is missing"), "{run:?}");
     let old = export(&["-", "--format", "choria-logfile"]).ok().stdout;
     assert_eq!(old.lines().count(), 4);
     let line: serde_json::Value = serde_json::from_str(old.lines().next().unwrap()).unwrap();

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use overlay_protocol::audit::{Kind, Record, original_document, original_line};
-use overlay_tokens::audit::Verifier;
+use overlay_tokens::audit::{ChainVerdict, Verdict, Verifier};
+use serde_json::json;
 
 use super::source::From;
-use super::verify::issuers;
+use super::verify::{head_file, issuers};
 use crate::app::App;
 use crate::error::Failure;
 
@@ -22,7 +23,8 @@ Examples:
   overlay audit export old.log --format choria-logfile    signatures, as Choria's logfile auditor writes them
 
 Records in the format `lines` can be verified anywhere: overlay audit verify FILE --issuer KEY. What is exported is
-verified on the way; faults are told, and the exit code is 1 then.")]
+verified on the way; faults are told, and the exit code is 1 then. FILE.head says where each chain ends: keep a copy of it
+elsewhere, and a cut end of FILE is found.")]
 pub(super) struct Args {
     /// File to write, which must not be there yet; - for standard output
     #[arg(value_name = "FILE")]
@@ -121,9 +123,12 @@ pub(super) async fn run(args: Args, app: &App) -> Result<(), Failure> {
         verifier.cut(place, "the last line has no end");
     }
     let verdict = verifier.finish();
+    if args.format == Format::Lines && args.file != Path::new("-") {
+        write_heads(&args, &verdict)?;
+    }
     if args.file != Path::new("-") {
         if app.output.is_json() {
-            app.output.json(&serde_json::json!({
+            app.output.json(&json!({
                 "file": args.file.display().to_string(),
                 "records": count,
                 "whole": verdict.is_whole(),
@@ -144,26 +149,52 @@ pub(super) async fn run(args: Args, app: &App) -> Result<(), Failure> {
     }
 }
 
+/// Writes beside the file where its chains end, so that a cut end is found.
+fn write_heads(args: &Args, verdict: &Verdict) -> Result<(), Failure> {
+    let path = head_file(&args.file);
+    let mut file = create(&path, args.force)?;
+    let meant = |chain: &&ChainVerdict| {
+        let name = args.chain.as_ref();
+        name.is_none_or(|name| *name == chain.name)
+    };
+    for chain in verdict.chains.iter().filter(meant) {
+        let head = json!({
+            "chain": chain.name,
+            "sequence": chain.last,
+            "hash": chain.hash.to_string(),
+            "time": crate::commands::now().secs,
+            "sealed": chain.sealed,
+        });
+        writeln!(file, "{head}")?;
+    }
+    Ok(file.sync_all()?)
+}
+
 fn open<'a>(args: &Args, app: &'a App) -> Result<Target<'a>, Failure> {
     if args.file == Path::new("-") {
         return Ok(Target::Output(app));
     }
-    let file = OpenOptions::new()
+    Ok(Target::File(BufWriter::new(create(
+        &args.file, args.force,
+    )?)))
+}
+
+/// Makes a file that only its owner reads.
+fn create(path: &Path, replace: bool) -> Result<File, Failure> {
+    OpenOptions::new()
         .write(true)
         .create(true)
-        .create_new(!args.force)
+        .create_new(!replace)
         .truncate(true)
         .mode(0o600)
-        .open(&args.file)
+        .open(path)
         .map_err(|error| {
             let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
-            let failure =
-                Failure::from(error).context(format!("cannot write {}", args.file.display()));
+            let failure = Failure::from(error).context(format!("cannot write {}", path.display()));
             if is_there {
                 failure.hint("--force replaces it")
             } else {
                 failure
             }
-        })?;
-    Ok(Target::File(BufWriter::new(file)))
+        })
 }

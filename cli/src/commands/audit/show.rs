@@ -93,11 +93,11 @@ fn who(record: &Record) -> String {
         | Kind::Undelivered
         | Kind::Notice => data.token.as_ref().is_some_and(|token| token.verified),
     };
-    let name = if data.callerid.is_empty() {
-        "nobody"
-    } else {
-        &data.callerid
-    };
+    let tried = data.login.as_ref().map(|login| login.user.as_str());
+    let name = [data.callerid.as_str(), tried.unwrap_or_default(), "nobody"]
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or_default();
     if is_proved {
         name.to_owned()
     } else {

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use overlay_protocol::audit::Head;
-use overlay_tokens::audit::{Place, SignedHead, Verdict, Verifier};
+use overlay_tokens::audit::{ChainVerdict, Place, SignedHead, Verdict, Verifier};
 use overlay_tokens::{Issuers, PublicKey, file};
+use serde::Serialize;
 use serde_json::json;
 
 use super::source::{From, Read};
@@ -23,8 +24,8 @@ Examples:
   overlay audit verify --expect aaa-1.lhr:120:5f2c…     what was noted earlier must be there
 
 Each record names the hash of the one before, and the service signs the chain from time to time. A changed, removed or
-moved record is found by that, and named. A cut end is found by what lies elsewhere: the signed head beside a file
-(FILE.head), the last sequence of the stream, or --expect. Exit code 1 when anything is wrong.")]
+moved record is found by that, and named. A cut end is found by what lies elsewhere: the head that the service or an
+export keeps beside a file (FILE.head), the last sequence of the stream, or --expect. Exit code 1 when anything is wrong.")]
 pub(super) struct Args {
     /// Files, in the order in which they were written; without any, the stream
     #[arg(value_name = "FILE")]
@@ -76,11 +77,18 @@ pub(super) async fn run(args: Args, app: &App) -> Result<(), Failure> {
     if args.complete {
         verifier.expect_begins();
     }
+    let mut heads = Heads::default();
     for Expectation { chain, head } in args.expect {
+        heads.0.push(Known {
+            chain: chain.clone(),
+            sequence: head.sequence,
+            from: "--expect".to_owned(),
+            signed: false,
+        });
         verifier.expect(chain, head);
     }
     for path in &args.files {
-        expect_head(path, &mut verifier);
+        heads.read(path, &mut verifier);
     }
     let from = From { files: args.files };
     let read = from
@@ -95,10 +103,11 @@ pub(super) async fn run(args: Args, app: &App) -> Result<(), Failure> {
         let mut value = serde_json::to_value(&verdict)?;
         if let Some(members) = value.as_object_mut() {
             members.insert("whole".to_owned(), json!(verdict.is_whole()));
+            members.insert("known_ends".to_owned(), json!(heads.0));
         }
         app.output.json(&value)?;
     } else {
-        show(&verdict, app)?;
+        show(&verdict, is_offline.then_some(&heads), app)?;
     }
     let faults = u64::try_from(verdict.faults.len()).unwrap_or(u64::MAX) + verdict.more_faults;
     match faults {
@@ -131,20 +140,121 @@ pub(super) fn issuers(app: &App, given: Option<&str>) -> Result<Option<Issuers>,
     Ok(Some(Issuers::trusted_signers([key])?))
 }
 
-/// The head that the service keeps beside a file says what must be in it.
-fn expect_head(path: &Path, verifier: &mut Verifier) {
+/// Records that must be there, as something beside them says.
+#[derive(Debug, Default)]
+struct Heads(Vec<Known>);
+
+#[derive(Debug, Serialize)]
+struct Known {
+    chain: String,
+    sequence: u64,
+    from: String,
+    /// Whether the service itself has signed it.
+    signed: bool,
+}
+
+impl Heads {
+    /// Reads what the service or an export keeps beside a file: a head in each line.
+    fn read(&mut self, path: &Path, verifier: &mut Verifier) {
+        let path = head_file(path);
+        let Ok(text) = fs::read_to_string(&path) else {
+            return;
+        };
+        let from = path.display().to_string();
+        for (line, number) in text.lines().zip(1..) {
+            let place = Place::File {
+                name: from.as_str().into(),
+                line: number,
+            };
+            let known = serde_json::from_str::<SignedHead>(line)
+                .map_err(|error| error.to_string())
+                .and_then(|known| {
+                    let head = known.head_unverified().ok_or("it has no hash")?;
+                    Ok((known, head))
+                });
+            let (known, head) = match known {
+                Ok(known) => known,
+                Err(error) => {
+                    verifier.cut(place, format!("this is no head of a chain: {error}"));
+                    continue;
+                }
+            };
+            let signed = !known.seal.signature.is_empty();
+            if signed {
+                verifier.expect_signed(place, &known);
+            } else {
+                verifier.expect(known.chain.as_str(), head);
+            }
+            self.0.push(Known {
+                chain: known.chain,
+                sequence: known.sequence,
+                from: from.clone(),
+                signed,
+            });
+        }
+    }
+
+    /// The furthest record of a chain that must be there.
+    fn furthest(&self, chain: &str) -> Option<&Known> {
+        self.0
+            .iter()
+            .filter(|known| known.chain == chain)
+            .max_by_key(|known| known.sequence)
+    }
+}
+
+/// The file beside a file of records that says where its chains end.
+pub(super) fn head_file(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".head");
-    let Ok(bytes) = fs::read(&name) else {
-        return;
+    name.into()
+}
+
+fn show_chain(
+    chain: &ChainVerdict,
+    signatures: bool,
+    heads: Option<&Heads>,
+    app: &App,
+) -> Result<(), Failure> {
+    let (name, last) = (visible(&chain.name), chain.last);
+    let sealed = match chain.sealed {
+        _ if !signatures => "signatures not checked".to_owned(),
+        None => "not signed".to_owned(),
+        Some(sealed) if sealed == last => "signed to its end".to_owned(),
+        Some(sealed) => format!("signed up to {sealed}"),
     };
-    let place = Place::File {
-        name: Path::new(&name).display().to_string().into(),
-        line: 1,
-    };
-    match serde_json::from_slice::<SignedHead>(&bytes) {
-        Ok(signed) => verifier.expect_signed(place, &signed),
-        Err(error) => verifier.cut(place, format!("this is no signed head: {error}")),
+    let end = if chain.closed { "closed" } else { "open" };
+    let output = &app.output;
+    output.line(format_args!(
+        "{name}: records {} to {last}, {sealed}, {end}",
+        chain.first
+    ))?;
+    if signatures && chain.sealed != Some(last) {
+        let from = chain.sealed.map_or(chain.first, |sealed| sealed + 1);
+        output.line(format_args!(
+            "  records {from} to {last} are linked, but not signed yet"
+        ))?;
+    }
+    output.line(format_args!(
+        "  its end, for --expect: {name}:{last}:{}",
+        chain.hash
+    ))?;
+    match heads.map(|heads| heads.furthest(&chain.name)) {
+        // the stream knows its last sequence
+        None => Ok(()),
+        Some(Some(known)) => {
+            let by = if known.signed { ", signed" } else { "" };
+            output.line(format_args!(
+                "  must go to {} at least: {}{by}",
+                known.sequence, known.from
+            ))
+        }
+        Some(None) => {
+            let text = format!(
+                "  whether there was more after {last} cannot be told from this copy alone: --expect, FILE.head, or the stream"
+            );
+            output.line(output.paint(Color::Yellow, text))
+        }
     }
 }
 
@@ -173,27 +283,10 @@ fn look_at_end(read: Read, verifier: &mut Verifier, app: &App) {
     }
 }
 
-fn show(verdict: &Verdict, app: &App) -> Result<(), Failure> {
+/// Shows what was found; `heads` is what is known of the ends of chains in files.
+fn show(verdict: &Verdict, heads: Option<&Heads>, app: &App) -> Result<(), Failure> {
     for chain in &verdict.chains {
-        let sealed = match chain.sealed {
-            _ if !verdict.signatures => "signatures not checked".to_owned(),
-            None => "not signed".to_owned(),
-            Some(sealed) if sealed == chain.last => "signed to its end".to_owned(),
-            Some(sealed) => format!("signed up to {sealed}"),
-        };
-        let end = if chain.closed { "closed" } else { "open" };
-        app.output.line(format_args!(
-            "{}: records {} to {}, {sealed}, {end}",
-            visible(&chain.name),
-            chain.first,
-            chain.last
-        ))?;
-        app.output.line(format_args!(
-            "  its end, for --expect: {}:{}:{}",
-            visible(&chain.name),
-            chain.last,
-            chain.hash
-        ))?;
+        show_chain(chain, verdict.signatures, heads, app)?;
     }
     for notice in &verdict.notices {
         app.output.line(format_args!(
