@@ -140,3 +140,6 @@ impl FileConfig for Config {
         faults
     }
 }
+
+#[cfg(test)]
+mod tests;

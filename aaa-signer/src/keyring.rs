@@ -85,27 +85,23 @@ impl Keeper {
                 () = shutdown.cancelled() => return Ok(()),
                 _ = looks.tick() => {}
             }
+            // Looked at before they are read: what is replaced meanwhile is seen at the next look.
             let stamps = self.stamps();
-            // One of a pair may be new already and the other not yet: what is refused is read again at each look.
             if stamps != self.seen {
-                if self.read() {
-                    self.seen = stamps;
-                }
-            } else {
-                self.note_expiry();
+                self.seen = stamps;
+                self.read();
             }
+            self.note_expiry();
         }
     }
 
-    fn read(&mut self) -> bool {
+    fn read(&self) {
         let now = UnixTime::from(self.clock.now());
         match Keys::load(&self.config, &self.secrets, now) {
             Ok(keys) => {
                 self.keys.send_replace(Arc::new(keys));
                 self.metrics.key_reloads(true).inc();
-                self.note_expiry();
                 tracing::info!("keys and tokens read again");
-                true
             }
             Err(errors) => {
                 self.metrics.key_reloads(false).inc();
@@ -114,7 +110,6 @@ impl Keeper {
                     error = errors.join("; "),
                     "keys and tokens were changed and cannot be used; those before stay in use"
                 );
-                false
             }
         }
     }

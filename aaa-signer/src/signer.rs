@@ -72,13 +72,6 @@ impl Drop for Place {
 }
 
 impl Denied {
-    /// Nobody asked for a signature.
-    pub(crate) fn not_asked() -> Self {
-        Self {
-            reason: Reason::Request,
-        }
-    }
-
     /// Whether the same request may be signed when less is to be done.
     pub(crate) fn is_busy(self) -> bool {
         self.reason == Reason::Busy

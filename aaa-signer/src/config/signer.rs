@@ -21,7 +21,7 @@ const MAX_TTL: Duration = Duration::from_secs(10 * 60);
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// Requests that are worked on at a time.
 const IN_FLIGHT: usize = 2048;
-/// The longest request that is signed unless set, in bytes: its record must fit into a line.
+/// The longest request that is signed, in bytes: its record must fit into a line.
 pub const MAX_REQUEST_BYTES: usize = 384 * 1024;
 /// Verified tokens that are remembered.
 const TOKENS: usize = 10_000;
@@ -118,6 +118,11 @@ impl RawSigner {
         if in_flight.is_none() {
             faults.push(Fault::new(key("in_flight"), "would let nothing through"));
         }
+        let max_request_bytes = self.max_request_bytes.unwrap_or(MAX_REQUEST_BYTES);
+        if max_request_bytes > MAX_REQUEST_BYTES {
+            let fault = Fault::new(key("max_request_bytes"), "is more than a record holds");
+            faults.push(fault.remedy(format!("write {MAX_REQUEST_BYTES} or less")));
+        }
         Some(Signer {
             delegator: files?,
             max_validity,
@@ -127,7 +132,7 @@ impl RawSigner {
             collectives,
             allow_bearer_tokens: self.allow_bearer_tokens,
             in_flight: in_flight?,
-            max_request_bytes: self.max_request_bytes.unwrap_or(MAX_REQUEST_BYTES),
+            max_request_bytes,
             tokens: self.tokens.unwrap_or(TOKENS),
         })
     }

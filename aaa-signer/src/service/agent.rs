@@ -17,7 +17,7 @@ use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 use crate::rpc::{self, Answer, Asked, Dropped, Face, Question};
 use crate::sign::Submission;
-use crate::signer::{Denied, Place, Signer};
+use crate::signer::{Place, Signer};
 use crate::via::Via;
 
 use super::lifecycle::Teller;
@@ -123,14 +123,12 @@ impl Agent {
         let Some(mut question) = self.read(payload) else {
             return;
         };
-        let answer = match submission(&mut question) {
-            Some(submission) => self.signer.sign_at(place, submission).await,
-            None => Err(Denied::not_asked()),
+        let signed = match submission(&mut question) {
+            Some(submission) => self.signer.sign_at(place, submission).await.ok(),
+            None => None,
         };
-        let answer = match answer.map(|signed| String::from_utf8(signed.into())) {
-            Ok(Ok(text)) => Answer::Signed(text),
-            Ok(Err(_)) | Err(_) => Answer::Denied,
-        };
+        let text = signed.and_then(|signed| String::from_utf8(signed.into()).ok());
+        let answer = text.map_or(Answer::Denied, Answer::Signed);
         self.send(&question, answer).await;
     }
 

@@ -33,8 +33,6 @@ pub enum Reason {
     Tenant,
     /// The tenant may not address the collective.
     Collective,
-    /// The same request was signed before.
-    Repeat,
     /// The policy does not allow it.
     Policy,
     /// The policy could not be evaluated.
@@ -47,7 +45,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::Busy,
         Self::TooLong,
         Self::Token,
@@ -63,7 +61,6 @@ impl Reason {
         Self::Agent,
         Self::Tenant,
         Self::Collective,
-        Self::Repeat,
         Self::Policy,
         Self::PolicyError,
         Self::Audit,
@@ -88,7 +85,6 @@ impl Reason {
             Self::Agent => "agent",
             Self::Tenant => "tenant",
             Self::Collective => "collective",
-            Self::Repeat => "repeat",
             Self::Policy => "policy",
             Self::PolicyError => "policy_error",
             Self::Audit => "audit",

@@ -257,7 +257,6 @@ impl Case<'_> {
             | Reason::Ttl
             | Reason::Tenant
             | Reason::Collective
-            | Reason::Repeat
             | Reason::Policy
             | Reason::PolicyError
             | Reason::Audit
