@@ -110,3 +110,15 @@ pub(crate) enum Command {
     #[command(hide = true)]
     HelpMarkdown,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+}

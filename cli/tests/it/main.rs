@@ -17,6 +17,7 @@ mod fleet;
 mod jwt_cli;
 mod people;
 mod ping;
+mod policy;
 mod provision_control;
 mod provision_tokens;
 mod provisioner;
@@ -28,6 +29,7 @@ mod show;
 #[path = "../../../client/tests/it/signer_host.rs"]
 mod signer_host;
 mod trouble;
+mod user;
 mod vectors;
 #[path = "../../../client/tests/it/web.rs"]
 mod web;
