@@ -1,4 +1,5 @@
 //! Logins at a real OpenID provider: a terminal, the service, the provider's pages and a browser.
+#![allow(clippy::unwrap_used, reason = "helper of tests")]
 
 use std::fs;
 use std::net::TcpListener;

@@ -62,7 +62,7 @@ pub(super) async fn run(
         )));
     };
     app.output.note(format_args!("Log in at {page}"));
-    open(&page, app).await;
+    open(&page, app);
     let spinner = app.output.spinner("waiting for your browser");
     let validity = begun.expires_in.map_or(VALIDITY, Duration::from_secs);
     let brought = timeout(validity, visitors(listener, &state)).await;
@@ -82,14 +82,16 @@ pub(super) async fn run(
 }
 
 /// Opens a page in the user's browser; when there is none the address has been shown.
-async fn open(page: &Address, app: &App) {
+fn open(page: &Address, app: &App) {
     let own = app.environment.get("BROWSER").map(String::as_str);
     let system = if cfg!(target_os = "macos") {
         "open"
     } else {
         "xdg-open"
     };
-    let program = own.filter(|program| !program.is_empty()).unwrap_or(system);
+    // What is more than the name of a program, the system's opener knows to read.
+    let is_program = |program: &&str| !program.is_empty() && !program.contains([':', ' ', '%']);
+    let program = own.filter(is_program).unwrap_or(system);
     let opened = Command::new(program)
         .arg(page.as_str())
         .stdin(Stdio::null())
