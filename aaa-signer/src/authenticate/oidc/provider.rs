@@ -310,6 +310,10 @@ impl fmt::Debug for Provider {
 }
 
 /// What an error of discovery, or of fetching the keys, means.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library may name more errors, which are of the provider too"
+)]
 fn failed(error: &DiscoveryError<FetchError>) -> ProviderError {
     match error {
         DiscoveryError::Request(error) => asked_in_vain(error),
@@ -323,6 +327,10 @@ fn failed(error: &DiscoveryError<FetchError>) -> ProviderError {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library may name more errors, which are of the provider too"
+)]
 fn userinfo_failed(error: &UserInfoError<FetchError>) -> ProviderError {
     match error {
         UserInfoError::Request(error) => asked_in_vain(error),
