@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use overlay_tokens::file::{self, FileError, Overwrite};
@@ -152,31 +152,33 @@ fn place(new_seed: &Path, seed: &Path, new_token: &Path, token: &Path) -> Result
         let path = path.to_owned();
         move |source| SessionError::Place { path, source }
     };
-    let kept = beside(&beside(seed));
-    let had_seed = match fs::hard_link(seed, &kept) {
-        Ok(()) => true,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+    let old = match fs::read(seed) {
+        Ok(old) => Some(Zeroizing::new(old)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failed(seed)(error)),
     };
-    let moved = fs::rename(new_seed, seed)
-        .map_err(failed(seed))
-        .and_then(|()| {
-            fs::rename(new_token, token).map_err(failed(token)).inspect_err(|_| {
-                let back = if had_seed {
-                    fs::rename(&kept, seed)
-                } else {
-                    fs::remove_file(seed)
-                };
-                if let Err(error) = back {
-                    tracing::error!(%error, seed = %seed.display(), "the old seed cannot be put back");
-                }
-            })
-        });
-    if had_seed {
-        // Gone already when it was put back.
-        fs::remove_file(&kept).ok();
+    fs::rename(new_seed, seed).map_err(failed(seed))?;
+    let moved = fs::rename(new_token, token).map_err(failed(token));
+    if moved.is_err() {
+        let back = match &old {
+            Some(old) => write_private(new_seed, old).and_then(|()| fs::rename(new_seed, seed)),
+            None => fs::remove_file(seed),
+        };
+        if let Err(error) = back {
+            tracing::error!(%error, seed = %seed.display(), "the old seed cannot be put back");
+        }
     }
     moved
+}
+
+fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 /// Removes token and seed; the seed is overwritten first.

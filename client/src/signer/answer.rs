@@ -59,15 +59,15 @@ impl Check<'_> {
         let Some(signer) = signed.signer.as_deref() else {
             return Err(AnswerFault::NoSigner);
         };
-        let submitted = Request::decode(self.submitted, &self.limits)?;
-        let answered = Request::decode(&signed.request, &self.limits)?;
-        if let Some(member) = difference(&submitted, &answered) {
-            return Err(AnswerFault::Changed(member));
-        }
         let token = Unverified::<ClientClaims>::decode(signer)?;
         let key: Option<PublicKey> = token.claims_unverified().standard.public_key.parse().ok();
         if !key.is_some_and(|key| key.verify(&signed.request, &signed.signature)) {
             return Err(AnswerFault::Signature);
+        }
+        let submitted = Request::decode(self.submitted, &self.limits)?;
+        let answered = Request::decode(&signed.request, &self.limits)?;
+        if let Some(member) = difference(&submitted, &answered) {
+            return Err(AnswerFault::Changed(member));
         }
         self.token.clone_into(&mut signed.caller);
         if let Some(issuers) = self.issuers {

@@ -1,19 +1,21 @@
 //! Requests that another signs: over the same connection, and by web services.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use overlay_client::connection::BrokerError;
-use overlay_client::signer::AnswerFault;
+use overlay_client::signer::{AnswerFault, Check};
 use overlay_client::{
     Batches, Call, CallError, ConnectError, Fleet, Outcome, Question, SignerError, Suspicion,
     Target, Window,
 };
+use overlay_protocol::envelope::v2::Request;
 use overlay_protocol::filter::Filter;
 use overlay_protocol::rpc::RpcRequest;
 use overlay_protocol::signing::{HttpSignRequest, HttpSignResponse};
 use overlay_testkit::mint::{self, Authority, Login, Organisation};
 use overlay_testkit::{Broker, eventually};
+use overlay_tokens::Issuers;
 use overlay_tokens::claims::ClientPermissions;
 use overlay_tokens::issue::ClientToken;
 use serde_json::Map;
@@ -458,7 +460,7 @@ async fn the_signer_itself_is_asked_without_a_signature() {
     let body = overlay_protocol::signing::SignRequest {
         token: world.user.token.as_str().into(),
         request: String::from_utf8(
-            overlay_protocol::envelope::v2::Request {
+            Request {
                 message: b"x".to_vec(),
                 id: "x".to_owned(),
                 sender: "x".to_owned(),
@@ -594,4 +596,55 @@ async fn the_certificate_of_a_web_service_is_verified_unless_told_otherwise() {
         let fleet = world.connect(&with(&trusting)).await;
         assert_eq!(call(&fleet, &["a"]).await.unwrap().answered, 1);
     }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_change_of_a_byte_makes_a_node_do_something_else(at in 0.0..1.0, to in proptest::prelude::any::<u8>()) {
+        let (submitted, answer, token, issuers) = answered();
+        let limits = overlay_protocol::envelope::Limits::default();
+        let check = Check { submitted, token, issuers: Some(issuers), now: mint::now(), limits };
+        let good = check.signed(answer).unwrap();
+        let mut changed = answer.clone();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the text")]
+        let place = (at * changed.len() as f64) as usize;
+        changed[place] = to;
+        // The token of the caller is our own in any case.
+        if let Ok(signed) = check.signed(&changed) {
+            proptest::prop_assert!(signed == good);
+        }
+    }
+}
+
+type Answered = (Vec<u8>, Vec<u8>, String, Issuers);
+
+/// A request and the answer of a good signer, the caller's token, and who is trusted.
+fn answered() -> (
+    &'static Vec<u8>,
+    &'static Vec<u8>,
+    &'static str,
+    &'static Issuers,
+) {
+    static MADE: OnceLock<Answered> = OnceLock::new();
+    let (submitted, answer, token, issuers) = MADE.get_or_init(|| {
+        let organisation = Organisation::new();
+        let caller = user(&organisation, "up=bob", &["*"]);
+        let submitted = Request {
+            message: b"x".to_vec(),
+            id: "x".to_owned(),
+            sender: "desk".to_owned(),
+            caller: "up=bob".to_owned(),
+            collective: "choria".to_owned(),
+            agent: "rpcutil".to_owned(),
+            ttl: Duration::from_secs(60),
+            time_ns: mint::now().as_nanos(),
+            filter: Some(Filter::default()),
+        }
+        .encode();
+        let answer = Signatory::new(&organisation, Habit::Signs).sign(&submitted);
+        (submitted, answer, caller.token, organisation.issuers())
+    });
+    (submitted, answer, token, issuers)
 }
