@@ -8,6 +8,7 @@ mod ddl;
 mod events;
 mod filter;
 mod key_transport;
+mod policy;
 mod provisioning;
 mod tokens;
 mod transport;
@@ -18,6 +19,7 @@ pub use ddl::ddl;
 pub use events::events;
 pub use filter::filter;
 pub use key_transport::key_transport;
+pub use policy::policy;
 pub use provisioning::provisioning;
 pub use tokens::tokens;
 pub use transport::transport;
@@ -32,13 +34,14 @@ use overlay_tokens::{Key, UnixTime};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("audit", audit),
     ("callout_request", callout_request),
     ("ddl", ddl),
     ("events", events),
     ("filter", filter),
     ("key_transport", key_transport),
+    ("policy", policy),
     ("provisioning", provisioning),
     ("tokens", tokens),
     ("transport", transport),

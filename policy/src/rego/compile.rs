@@ -1,5 +1,6 @@
 //! From text to something that can be evaluated, on a stack of its own: what is foreign may be deep.
 
+use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::panic::{self, AssertUnwindSafe};
 use std::thread;
@@ -192,7 +193,7 @@ fn in_dialect(
         parse(&rewritten.text, dialect, limits)
     };
     let engine = changed
-        .and_then(|engine| prepare(engine, limits))
+        .and_then(|engine| prepare(engine, limits, &called(&module)))
         .map_err(|error| {
             refused(vec![PolicyError::of_engine(
                 PolicyErrorKind::Variable,
@@ -202,14 +203,16 @@ fn in_dialect(
     Ok(Compiled {
         facts: facts(&module, dialect, hash),
         engine,
-        uses_filter: uses_filter(&module),
+        uses_filter: FILTER_FUNCTIONS
+            .iter()
+            .any(|name| called(&module).contains(*name)),
         rewritten,
         source: text.to_owned(),
     })
 }
 
 /// Parses a text alone.
-pub(super) fn parse(text: &str, dialect: Dialect, limits: &Limits) -> Result<Engine, String> {
+fn parse(text: &str, dialect: Dialect, limits: &Limits) -> Result<Engine, String> {
     // Room for what is written into the text besides.
     let bytes = NonZeroUsize::MIN.saturating_add(limits.policy_bytes.saturating_mul(4));
     let mut engine = Engine::new();
@@ -226,7 +229,11 @@ pub(super) fn parse(text: &str, dialect: Dialect, limits: &Limits) -> Result<Eng
 }
 
 /// Adds what policies may call, and has the engine plan the evaluation.
-pub(super) fn prepare(mut engine: Engine, limits: &Limits) -> Result<Engine, String> {
+fn prepare(
+    mut engine: Engine,
+    limits: &Limits,
+    called: &BTreeSet<String>,
+) -> Result<Engine, String> {
     engine.set_strict_builtin_errors(false);
     // What is printed is kept by the clone that evaluates, and dropped with it.
     engine.set_gather_prints(true);
@@ -234,7 +241,7 @@ pub(super) fn prepare(mut engine: Engine, limits: &Limits) -> Result<Engine, Str
         limit: limits.time,
         check_interval: CHECK_INTERVAL,
     });
-    functions::add(&mut engine)?;
+    functions::add(&mut engine, called)?;
     engine
         .compile_with_entrypoint(&ENTRY_POINT.into())
         .map_err(|error| error.to_string())?;
@@ -261,17 +268,19 @@ fn facts(module: &Module, dialect: Dialect, hash: &str) -> Facts {
     }
 }
 
-fn uses_filter(module: &Module) -> bool {
-    module.policy.iter().any(|rule| {
-        syntax::items(rule).iter().any(|item| match item {
-            Item::Expr(expr, _) => syntax::path(expr).is_some_and(|path| {
-                path.parts
-                    .first()
-                    .is_some_and(|name| FILTER_FUNCTIONS.contains(&name.as_str()))
-            }),
-            Item::Statement(..) => false,
-        })
-    })
+/// Whatever is referred to: the names of functions may also stand behind `with`.
+fn called(module: &Module) -> BTreeSet<String> {
+    let mut called = BTreeSet::new();
+    for rule in &module.policy {
+        for item in syntax::items(rule) {
+            if let Item::Expr(expr, _) = item
+                && let Some(path) = syntax::path(expr)
+            {
+                called.insert(path.parts.join("."));
+            }
+        }
+    }
+    called
 }
 
 /// Compiles a text that was made of one that is known to be good.
@@ -285,5 +294,6 @@ pub(super) fn probe(text: &str, dialect: Dialect, limits: &Limits) -> Result<Eng
     if !check::faults(&module, dialect).is_empty() {
         return Err("not a policy".to_owned());
     }
-    parse(&rewrite(text, &module).text, dialect, limits).and_then(|engine| prepare(engine, limits))
+    parse(&rewrite(text, &module).text, dialect, limits)
+        .and_then(|engine| prepare(engine, limits, &called(&module)))
 }

@@ -5,6 +5,7 @@ mod catalogue;
 mod filter;
 mod own;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regorus::{Engine, Value};
@@ -12,10 +13,11 @@ use regorus::{Engine, Value};
 pub(super) use catalogue::{Function, Kind, function, withheld};
 pub(super) use filter::{FILTER_FUNCTIONS, add as add_filter_functions};
 
-/// Makes the functions known to an engine that need nothing of the request.
-pub(super) fn add(engine: &mut Engine) -> Result<(), String> {
-    bounded::add(engine)?;
-    own::add(engine)
+/// Makes those functions known to an engine that need nothing of the request and that the policy calls: an engine
+/// carries a list of them through every evaluation.
+pub(super) fn add(engine: &mut Engine, called: &BTreeSet<String>) -> Result<(), String> {
+    bounded::add(engine, called)?;
+    own::add(engine, called)
 }
 
 /// Makes one function known, instead of the engine's own of that name.

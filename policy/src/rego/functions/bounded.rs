@@ -3,6 +3,7 @@
 //! The engine looks at the clock between expressions. What one call may make of a small argument must therefore be
 //! bounded by itself: a range, a shift, a repeated replacement, a text of a value that shares its parts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regorus::unstable::{BUILTINS, BuiltinFcn, Expr, Ref, Source, Span};
@@ -29,7 +30,7 @@ const MAX_FACTORS: usize = 1_000;
 /// Says whether a call stays within bounds.
 type Check = fn(&[Value]) -> bool;
 
-pub(super) fn add(engine: &mut Engine) -> Result<(), String> {
+pub(super) fn add(engine: &mut Engine, called: &BTreeSet<String>) -> Result<(), String> {
     let checks: &[(&'static str, Check)] = &[
         ("array.concat", few_values),
         ("bits.lsh", small_shift),
@@ -56,7 +57,7 @@ pub(super) fn add(engine: &mut Engine) -> Result<(), String> {
         ("units.parse_bytes", small_numbers),
         ("walk", few_values),
     ];
-    for (name, check) in checks {
+    for (name, check) in checks.iter().filter(|(name, _)| called.contains(*name)) {
         let builtin = builtin(name)?;
         let arguments = builtin.arguments;
         add_one(engine, name, arguments, move |values| {

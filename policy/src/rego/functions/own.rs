@@ -1,5 +1,6 @@
 //! Functions of OPA that the engine lacks: hashes, the reading of a JWT, and three that Rego v1 dropped.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -12,43 +13,49 @@ use sha2::Digest;
 use super::add_one;
 use super::bounded::builtin;
 
-pub(super) fn add(engine: &mut Engine) -> Result<(), String> {
-    add_one(engine, "any", 1, |arguments| Ok(any(arguments)))?;
-    add_one(engine, "all", 1, |arguments| Ok(all(arguments)))?;
+pub(super) fn add(engine: &mut Engine, called: &BTreeSet<String>) -> Result<(), String> {
+    let mut add = |name: &str, arguments: u8, call: Call| match called.contains(name) {
+        true => add_one(engine, name, arguments, move |arguments| {
+            Ok(call(arguments))
+        }),
+        false => Ok(()),
+    };
+    add("any", 1, Box::new(any))?;
+    add("all", 1, Box::new(all))?;
     let regex_match = builtin("regex.match")?;
-    add_one(engine, "re_match", 2, move |arguments| {
-        Ok(regex_match.call(arguments))
-    })?;
-
-    add_hash(engine, "crypto.md5", |bytes| {
-        hex::encode(Md5::digest(bytes))
-    })?;
-    add_hash(engine, "crypto.sha1", |bytes| {
-        hex::encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes))
-    })?;
-    add_hash(engine, "crypto.sha256", |bytes| {
-        hex::encode(digest::digest(&digest::SHA256, bytes))
-    })?;
-    add_hmac(
-        engine,
-        "crypto.hmac.sha1",
-        hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+    add(
+        "re_match",
+        2,
+        Box::new(move |arguments| regex_match.call(arguments)),
     )?;
-    add_hmac(engine, "crypto.hmac.sha256", hmac::HMAC_SHA256)?;
-    add_hmac(engine, "crypto.hmac.sha512", hmac::HMAC_SHA512)?;
-    add_one(engine, "crypto.hmac.equal", 2, |arguments| {
-        Ok(match arguments {
-            [Value::String(left), Value::String(right)] => Value::Bool(left == right),
-            _ => Value::Undefined,
-        })
-    })?;
-    add_one(engine, "io.jwt.decode", 1, |arguments| {
-        Ok(match arguments {
-            [Value::String(token)] => decode(token).unwrap_or(Value::Undefined),
-            _ => Value::Undefined,
-        })
-    })
+    add(
+        "crypto.md5",
+        1,
+        Box::new(|arguments| hashed(arguments, |bytes| hex::encode(Md5::digest(bytes)))),
+    )?;
+    for (name, algorithm) in [
+        ("crypto.sha1", &digest::SHA1_FOR_LEGACY_USE_ONLY),
+        ("crypto.sha256", &digest::SHA256),
+    ] {
+        let hash = |bytes: &[u8]| hex::encode(digest::digest(algorithm, bytes));
+        add(name, 1, Box::new(move |arguments| hashed(arguments, hash)))?;
+    }
+    for (name, algorithm) in [
+        ("crypto.hmac.sha1", hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY),
+        ("crypto.hmac.sha256", hmac::HMAC_SHA256),
+        ("crypto.hmac.sha512", hmac::HMAC_SHA512),
+    ] {
+        add(
+            name,
+            2,
+            Box::new(move |arguments| mac(arguments, algorithm)),
+        )?;
+    }
+    add("crypto.hmac.equal", 2, Box::new(equal))?;
+    add("io.jwt.decode", 1, Box::new(jwt))
 }
+
+type Call = Box<dyn Fn(&[Value]) -> Value + Send + Sync>;
 
 fn any(arguments: &[Value]) -> Value {
     match arguments {
@@ -74,29 +81,35 @@ fn text(text: &str) -> Value {
     Value::String(Arc::from(text))
 }
 
-fn add_hash(
-    engine: &mut Engine,
-    name: &str,
-    hash: impl Fn(&[u8]) -> String + Send + Sync + 'static,
-) -> Result<(), String> {
-    add_one(engine, name, 1, move |arguments| {
-        Ok(match arguments {
-            [Value::String(content)] => text(&hash(content.as_bytes())),
-            _ => Value::Undefined,
-        })
-    })
+fn hashed(arguments: &[Value], hash: impl Fn(&[u8]) -> String) -> Value {
+    match arguments {
+        [Value::String(content)] => text(&hash(content.as_bytes())),
+        _ => Value::Undefined,
+    }
 }
 
-fn add_hmac(engine: &mut Engine, name: &str, algorithm: hmac::Algorithm) -> Result<(), String> {
-    add_one(engine, name, 2, move |arguments| {
-        Ok(match arguments {
-            [Value::String(content), Value::String(key)] => {
-                let key = hmac::Key::new(algorithm, key.as_bytes());
-                text(&hex::encode(hmac::sign(&key, content.as_bytes())))
-            }
-            _ => Value::Undefined,
-        })
-    })
+fn mac(arguments: &[Value], algorithm: hmac::Algorithm) -> Value {
+    match arguments {
+        [Value::String(content), Value::String(key)] => {
+            let key = hmac::Key::new(algorithm, key.as_bytes());
+            text(&hex::encode(hmac::sign(&key, content.as_bytes())))
+        }
+        _ => Value::Undefined,
+    }
+}
+
+fn equal(arguments: &[Value]) -> Value {
+    match arguments {
+        [Value::String(left), Value::String(right)] => Value::Bool(left == right),
+        _ => Value::Undefined,
+    }
+}
+
+fn jwt(arguments: &[Value]) -> Value {
+    match arguments {
+        [Value::String(token)] => decode(token).unwrap_or(Value::Undefined),
+        _ => Value::Undefined,
+    }
 }
 
 /// Header, claims and signature in hex, nothing verified; `None` for what is no JWT.

@@ -1,0 +1,6 @@
+package io.choria.aaasvc
+default allow = false
+allow {
+  input.agent == "myco"
+  input.action == "deploy"
+}

@@ -1,0 +1,6 @@
+package io.choria.aaasvc
+import rego.v1
+default allow := false
+allow if {
+  input.agent == "x"
+}

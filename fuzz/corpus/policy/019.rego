@@ -1,0 +1,3 @@
+package io.choria.aaasvc
+default allow = false
+allow { some i; input.data.nested.a[i] == 3 }

@@ -1,0 +1,5 @@
+package io.choria.aaasvc
+default allow = false
+allow {
+  input.agent == "myco"
+}

@@ -1,0 +1,5 @@
+package io.choria.aaasvc
+default allow = false
+allow {
+  input.data.count == 5.0
+}

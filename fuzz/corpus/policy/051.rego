@@ -1,0 +1,5 @@
+package io.choria.aaasvc
+default allow = false
+allow {
+  not input.claims.permissions.org_admin
+}

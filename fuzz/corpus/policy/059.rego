@@ -1,0 +1,5 @@
+package io.choria.aaasvc
+default allow = false
+allow {
+  count(input.claims.public_key) == 64
+}

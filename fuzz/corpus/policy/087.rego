@@ -1,0 +1,5 @@
+package io.choria.aaasvc
+default allow = false
+allow {
+  input.filter.identity[0] == "some.node"
+}

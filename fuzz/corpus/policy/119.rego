@@ -1,0 +1,5 @@
+package io.choria.aaasvc
+default allow = false
+allow {
+  requires_fact_filter("n=>5")
+}

@@ -1,0 +1,4 @@
+package io.choria.aaasvc
+default allow = false
+allow { requires_fact_filter("nonsense") }
+allow { input.agent == "myco" }

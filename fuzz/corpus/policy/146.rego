@@ -1,0 +1,3 @@
+package choria.aaa.policy
+default allow = false
+allow = true { true }

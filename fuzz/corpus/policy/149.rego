@@ -1,0 +1,2 @@
+package io.choria.aaasvc
+allow { input.agent == "x" }

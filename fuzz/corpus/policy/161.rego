@@ -1,0 +1,3 @@
+package io.choria.aaasvc
+default allow = false
+allow { x == 1 }

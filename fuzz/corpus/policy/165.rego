@@ -1,0 +1,3 @@
+package io.choria.aaasvc
+allow = true { true }
+allow = false { true }

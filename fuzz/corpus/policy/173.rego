@@ -1,0 +1,4 @@
+package io.choria.aaasvc
+default allow = false
+allow { true }
+deny { true }

@@ -1,0 +1,5 @@
+package io.choria.aaasvc
+default allow = false
+allow {
+  object.get(input.data, "absent", "d") == "d"
+}
