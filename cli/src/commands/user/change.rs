@@ -58,8 +58,8 @@ pub(super) struct AddArgs {
     /// Action that the user may run: `agent.action`, `agent.*` or `*`; may be given again
     #[arg(long, value_name = "ACTION")]
     acl: Vec<String>,
-    /// File of a Rego policy that decides what the user may run
-    #[arg(long, value_name = "FILE")]
+    /// File of a Rego policy that decides what the user may run, instead of a list
+    #[arg(long, value_name = "FILE", conflicts_with = "acl")]
     policy: Option<PathBuf>,
     /// Permission at the broker; may be given again
     #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(PERMISSIONS))]
