@@ -55,12 +55,24 @@ fn the_reference_is_a_configuration_and_shows_the_defaults() {
     assert_eq!(written_out.policy, minimal.policy);
     let written_out = written_out.signer.unwrap();
     assert_eq!(
-        (written_out.max_validity, written_out.max_ttl, written_out.clock_skew),
+        (
+            written_out.max_validity,
+            written_out.max_ttl,
+            written_out.clock_skew
+        ),
         (default.max_validity, default.max_ttl, default.clock_skew)
     );
     assert_eq!(
-        (written_out.service, written_out.in_flight, written_out.max_request_bytes),
-        (default.service, default.in_flight, default.max_request_bytes)
+        (
+            written_out.service,
+            written_out.in_flight,
+            written_out.max_request_bytes
+        ),
+        (
+            default.service,
+            default.in_flight,
+            default.max_request_bytes
+        )
     );
     assert_eq!(written_out.tokens, default.tokens);
     assert_eq!(written_out.collectives, default.collectives);

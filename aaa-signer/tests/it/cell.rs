@@ -237,6 +237,14 @@ seed_file = {aaa}
 
     /// Logs in as clients and nodes do.
     pub(crate) async fn client(&self, login: &Login) -> async_nats::Client {
+        self.try_client(login).await.unwrap()
+    }
+
+    /// The same, or why it is not let in.
+    pub(crate) async fn try_client(
+        &self,
+        login: &Login,
+    ) -> Result<async_nats::Client, async_nats::ConnectError> {
         let (token, key) = (login.token.clone(), login.key.clone());
         async_nats::ConnectOptions::with_auth_callback(move |nonce| {
             let (token, key) = (token.clone(), key.clone());
@@ -251,7 +259,6 @@ seed_file = {aaa}
         .add_root_certificates(self.parts.authority.ca_file())
         .connect(format!("tls://127.0.0.1:{}", self.broker.port()))
         .await
-        .unwrap()
     }
 
     /// A static user of the account of the record: the signer's own.

@@ -332,7 +332,11 @@ async fn aaa_case_61_nothing_is_signed_without_a_record_and_signing_goes_on_afte
     cell.broker.restart();
     // The client that asked is gone with the broker; a new one is served as soon as both connections are back.
     eventually(SOON, OFTEN, || async {
-        let mut caller = Caller::new(cell.client(&bob).await, &bob, BOB).await;
+        let client = cell
+            .try_client(&bob)
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut caller = Caller::new(client, &bob, BOB).await;
         let asked = request(BOB, "rpcutil", "ping").encode();
         let message = Message::sign(&bob, BOB, &inputs(&bob, &asked));
         caller.send(message.encode()).await;
@@ -391,4 +395,97 @@ fn aaa_case_47_and_64_keys_that_cannot_do_their_work_keep_the_service_from_start
     });
     assert_eq!(code, Some(78), "{text}");
     assert!(text.contains("service_host"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_signed_once_the_stream_is_full() {
+    let cell = Cell::start();
+    let more = format!(
+        "max_bytes = 1048576\n[audit]\nlimit = \"2s\"\n{}",
+        cell.parts.signer("")
+    );
+    let service = cell.service("aaa-1.example.net", &more);
+    let bob = cell.parts.user(BOB, &["*"]);
+    let mut caller = Caller::new(cell.client(&bob).await, &bob, BOB).await;
+    let (mut signed, mut denied) = (0, 0);
+    // A record is larger than the request in it; a few hundred fill the stream.
+    for _ in 0..40 {
+        const BURST: usize = 50;
+        for _ in 0..BURST {
+            let asked = request(BOB, "rpcutil", "ping").encode();
+            let message = Message::sign(&bob, BOB, &inputs(&bob, &asked));
+            caller
+                .client
+                .publish(SUBJECT, message.encode().into())
+                .await
+                .unwrap();
+        }
+        caller.client.flush().await.unwrap();
+        for _ in 0..BURST {
+            if caller.answer().await.is_denied() {
+                denied += 1;
+            } else {
+                signed += 1;
+            }
+        }
+        if denied > 0 {
+            break;
+        }
+    }
+    assert!(signed > 0 && denied > 0, "{signed} signed, {denied} denied");
+    let refused = service.metric("overlay_aaa_requests_total{outcome=\"audit\",via=\"rpc\"}");
+    assert!(
+        (refused - f64::from(denied)).abs() < f64::EPSILON,
+        "{refused} of {denied}"
+    );
+    let recorded = records(&cell)
+        .await
+        .iter()
+        .filter(|record| record.data.action == Some(Decision::Allow))
+        .count();
+    assert!(
+        recorded >= usize::try_from(signed).unwrap(),
+        "{recorded} records of {signed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_that_never_end_or_are_none_deny_and_hold_nobody_up() {
+    let cell = Cell::start();
+    let more = format!(
+        "{}\n[policy]\ntime_limit = \"200ms\"\n",
+        cell.parts.signer("")
+    );
+    let _service = cell.service("aaa-1.example.net", &more);
+    let endless = "package io.choria.aaasvc\nimport rego.v1\ndefault allow := false\n\
+        allow if { some a, b, c in numbers.range(1, 1000); a * b * c == -1 }\n\
+        allow if { count([x | some x in numbers.range(1, 3000); some y in numbers.range(1, 3000); x == -y]) > 1 }\n";
+    let bob = cell.parts.user(BOB, &["*"]);
+    let client = cell.client(&bob).await;
+    let mut caller = Caller::new(client, &bob, BOB).await;
+    for policy in [endless, "package io.choria.aaasvc\nallow {", "hello"] {
+        let user = cell.parts.user_with("up=slow", |token| {
+            token.opa_policy = Some(policy.to_owned());
+        });
+        let asked = request("up=slow", "rpcutil", "ping").encode();
+        let message = Message::sign(&bob, BOB, &inputs(&user, &asked));
+        let began = tokio::time::Instant::now();
+        assert!(caller.ask(&message).await.is_denied(), "{policy}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{policy}");
+    }
+    assert!(
+        !caller
+            .sign(&request(BOB, "rpcutil", "ping"))
+            .await
+            .is_denied()
+    );
+    let last = records(&cell).await;
+    let reasons: Vec<_> = last
+        .iter()
+        .filter_map(|record| Some(record.data.decision.as_ref()?.reason.clone()))
+        .collect();
+    assert_eq!(
+        reasons,
+        ["policy_error", "policy_error", "policy_error", "allowed"]
+    );
 }
