@@ -82,6 +82,71 @@ fn a_broker_takes_the_example_s_cluster() {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
+/// What `systemd` does with a unit before it starts it: `%i` is the instance, `%d` the directory of the credentials.
+fn start_as_systemd_would(place: &Place, unit: &str, instance: &str) -> std::process::Output {
+    let text = place.read(&format!("systemd/{unit}"));
+    let credentials = tempfile::tempdir().unwrap();
+    let here = credentials.path().display().to_string();
+    let filled = text.replace("%i", instance).replace("%d", &here);
+    let values = |key: &str| {
+        let lines = filled.lines().map(str::to_owned);
+        let found = lines.filter_map(|line| Some(line.strip_prefix(key)?.to_owned()));
+        found.collect::<Vec<_>>()
+    };
+    let mut sources = Vec::new();
+    for credential in values("LoadCredential=") {
+        let (name, source) = credential.split_once(':').unwrap();
+        fs::copy(source, credentials.path().join(name)).unwrap();
+        sources.push(PathBuf::from(source));
+    }
+    let hidden = |source: &Path| PathBuf::from(format!("{}.hidden", source.display()));
+    // They are root's: the service's user cannot read them.
+    for source in &sources {
+        fs::rename(source, hidden(source)).unwrap();
+    }
+    let check = values("ExecStartPre=/usr/bin/").remove(0);
+    let mut words = check.split(' ');
+    let mut command = Command::new(Process::locate(words.next().unwrap()).unwrap());
+    command.env("CREDENTIALS_DIRECTORY", &here).args(words);
+    for variable in values("Environment=") {
+        let (name, value) = variable.split_once('=').unwrap();
+        command.env(name, value);
+    }
+    let output = command.output().unwrap();
+    for source in &sources {
+        fs::rename(hidden(source), source).unwrap();
+    }
+    output
+}
+
+#[test]
+fn services_read_nothing_of_roots_but_their_credentials() {
+    let programs = [
+        "overlay-aaa-signer",
+        "overlay-broker-auth",
+        "overlay-provisioner",
+        "overlay-server",
+    ];
+    if !has(
+        "services_read_nothing_of_roots_but_their_credentials",
+        &programs,
+    ) {
+        return;
+    }
+    let place = Place::new();
+    succeeds(&place.init(&["--node", "n1", "--aaa-signer", "2"]));
+    for (unit, instance) in [
+        ("overlay-broker-auth.service", ""),
+        ("overlay-provisioner.service", ""),
+        ("overlay-aaa-signer@.service", "1"),
+        ("overlay-aaa-signer@.service", "2"),
+        ("overlay-server@.service", "n1"),
+    ] {
+        let output = start_as_systemd_would(&place, unit, instance);
+        assert!(output.status.success(), "{unit}: {}", text(&output.stderr));
+    }
+}
+
 #[test]
 fn systemd_understands_the_units() {
     let test = "systemd_understands_the_units";
