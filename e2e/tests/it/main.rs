@@ -11,6 +11,7 @@ mod faults;
 mod fleet;
 mod login;
 mod people;
+mod provider;
 mod refusals;
 mod renewal;
 mod signing;
