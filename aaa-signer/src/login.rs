@@ -14,6 +14,7 @@
 
 mod attempt;
 mod broker;
+mod conclude;
 pub(crate) mod flow;
 mod gate;
 mod issuer;

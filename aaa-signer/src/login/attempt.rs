@@ -1,7 +1,8 @@
 //! One login from its arrival to its answer.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use overlay_protocol::SecretText;
-use overlay_protocol::audit::{Data, Decision, Kind, LoginFacts, Reasons, TokenFacts};
 use overlay_protocol::signing::login::{
     Begin, Begun, Continue, Continued, LoginRequest, MethodKind, begin_text, continue_text,
     password_text,
@@ -16,7 +17,6 @@ use super::flow::{Next, Start, Step};
 use super::issuer::Issued;
 use super::proof::{Proof, Proved};
 use super::{Busy, From, Inner, LoginAnswer, Reason};
-use crate::audit::Entry;
 use crate::authenticate::userlist::MAX_NAME_BYTES;
 use crate::authenticate::{Attempt, Person, Refusal};
 
@@ -34,17 +34,17 @@ const REMEMBERED: u64 = 60;
 /// What is known of an attempt: for the log and the record.
 #[derive(Debug)]
 pub(super) struct Known {
-    from: From,
-    began: Instant,
-    now: UnixTime,
-    method: &'static str,
-    user: String,
-    key: Option<PublicKey>,
-    factor: Option<&'static str>,
+    pub(super) from: From,
+    pub(super) began: Instant,
+    pub(super) now: UnixTime,
+    pub(super) method: &'static str,
+    pub(super) user: String,
+    pub(super) key: Option<PublicKey>,
+    pub(super) factor: Option<&'static str>,
 }
 
 /// What became of an attempt that was not refused on the way.
-type Outcome = Result<Issued, Refusal>;
+pub(super) type Outcome = Result<Issued, Refusal>;
 
 impl Known {
     pub(super) fn new(from: From, user: String, now: UnixTime) -> Self {
@@ -58,14 +58,6 @@ impl Known {
             factor: None,
         }
     }
-
-    pub(super) fn from(&self) -> &From {
-        &self.from
-    }
-
-    pub(super) fn now(&self) -> UnixTime {
-        self.now
-    }
 }
 
 impl Inner {
@@ -76,6 +68,11 @@ impl Inner {
         from: From,
     ) -> LoginAnswer {
         let mut known = Known::new(from, login.username.clone(), self.now());
+        // Whoever is refused before anybody is asked would have been asked for this first.
+        known.method = self
+            .authenticators
+            .first()
+            .map_or("", |authenticator| authenticator.name());
         let outcome = self.try_password(login, otp, &mut known).await;
         match self.conclude(known, outcome).await {
             Ok(token) => LoginAnswer::Token(token),
@@ -160,7 +157,14 @@ impl Inner {
             otp,
             now: known.now,
         };
-        let failures = self.memory.failures(&attempt.username).await;
+        // Where somebody has logged in before, wrong passwords from elsewhere do not lock them out.
+        let source = source(&known.from.peer);
+        let counted = if self.memory.is_familiar(&attempt.username, &source).await {
+            format!("{}\n{source}", attempt.username)
+        } else {
+            attempt.username.clone()
+        };
+        let failures = self.memory.failures(&counted).await;
         if failures.is_locked(known.now.secs) {
             for authenticator in &self.authenticators {
                 authenticator.pretend(&attempt).await;
@@ -179,14 +183,17 @@ impl Inner {
             Ok(person) => person,
             Err(refusal) => {
                 if refusal.reason.is_guess() {
-                    self.memory.failed(&attempt.username, self.lockout).await;
+                    self.memory.failed(&counted, self.lockout).await;
                 }
                 return Err(refusal);
             }
         };
         self.use_up(&proved).await?;
         if failures.count > 0 {
-            self.memory.forgive(&attempt.username).await;
+            self.memory.forgive(&counted).await;
+        }
+        if counted == attempt.username {
+            self.memory.familiarise(&attempt.username, &source).await;
         }
         self.issue(&person, known)
     }
@@ -274,7 +281,7 @@ impl Inner {
 
     /// Takes one attempt of the source.
     pub(super) fn admit(&self, from: &From) -> Result<(), Reason> {
-        if self.sources.take(&from.peer, self.elapsed_ms()) {
+        if self.sources.take(source(&from.peer), self.elapsed_ms()) {
             Ok(())
         } else {
             Err(Reason::Rate)
@@ -328,129 +335,24 @@ impl Inner {
             .map_err(|error| Refusal::new(Reason::Issue, err_chain(&error)))
     }
 
-    /// Records what became of an attempt, and lets the token go once the record is durable.
-    async fn conclude(&self, known: Known, outcome: Outcome) -> Result<String, Reason> {
-        let Issued { token, facts } = match outcome {
-            Ok(issued) => issued,
-            Err(refusal) => return Err(self.refuse(known, refusal).await),
-        };
-        let (user, caller, jti) = (
-            known.user.clone(),
-            facts.callerid.clone(),
-            facts.jti.clone(),
-        );
-        let entry = self.entry(&known, None, Some(facts));
-        if let Err(error) = self.audit.record(entry).await {
-            tracing::error!(error = %err_chain(&error), user, "a login is refused, since its record is not durable");
-            self.answered(&known, Some(Reason::Audit));
-            return Err(Reason::Audit);
-        }
-        tracing::info!(
-            user,
-            caller,
-            jti,
-            method = known.method,
-            via = known.from.via.label(),
-            peer = known.from.peer,
-            "logged in"
-        );
-        self.answered(&known, None);
-        Ok(token)
-    }
-
-    /// Records a refusal. It is one whatever becomes of its record.
-    async fn refuse(&self, known: Known, refusal: Refusal) -> Reason {
-        let reason = refusal.reason;
-        tracing::warn!(
-            user = ?shown(&known.user),
-            reason = reason.code(),
-            message = %refusal,
-            method = known.method,
-            via = known.from.via.label(),
-            peer = known.from.peer,
-            "login refused"
-        );
-        let entry = self.entry(&known, Some(refusal), None);
-        if let Err(error) = self.audit.record(entry).await {
-            tracing::error!(error = %err_chain(&error), "the record of a refused login is not durable");
-        }
-        self.answered(&known, Some(reason));
-        reason
-    }
-
-    fn answered(&self, known: &Known, refused: Option<Reason>) {
-        let method = if known.method.is_empty() {
-            // Refused before anybody was asked: the original counts it for its only authenticator.
-            self.authenticators
-                .first()
-                .map_or("none", |authenticator| authenticator.name())
-        } else {
-            known.method
-        };
-        self.metrics
-            .answered(known.from.via, method, refused, known.began.elapsed());
-    }
-
-    fn entry(&self, known: &Known, refusal: Option<Refusal>, token: Option<TokenFacts>) -> Entry {
-        let decision = match &refusal {
-            None => Decision::Allow,
-            Some(_) => Decision::Deny,
-        };
-        let reasons = match refusal {
-            None => Reasons {
-                reason: "authenticated".to_owned(),
-                ..Reasons::default()
-            },
-            Some(refusal) => Reasons {
-                reason: refusal.reason.code().to_owned(),
-                message: refusal.message,
-                ..Reasons::default()
-            },
-        };
-        let login = LoginFacts {
-            method: known.method.to_owned(),
-            user: known.user.clone(),
-            factor: known.factor.map(str::to_owned),
-            public_key: known.key.map(|key| key.to_string()).unwrap_or_default(),
-        };
-        let callerid = token
-            .as_ref()
-            .map(|token| token.callerid.clone())
-            .unwrap_or_default();
-        self.record(Kind::Login, decision, reasons, known, |data| {
-            data.callerid = callerid;
-            data.token = token;
-            data.login = Some(login);
-        })
-    }
-
-    pub(super) fn record(
-        &self,
-        kind: Kind,
-        decision: Decision,
-        reasons: Reasons,
-        known: &Known,
-        more: impl FnOnce(&mut Data),
-    ) -> Entry {
-        let mut data = Data {
-            action: Some(decision),
-            site: self.site.clone(),
-            time: known.now.secs,
-            decision: Some(reasons),
-            via: known.from.via.label().to_owned(),
-            peer: known.from.peer.clone(),
-            ..Data::default()
-        };
-        more(&mut data);
-        Entry { kind, data }
-    }
-
     pub(super) fn now(&self) -> UnixTime {
         self.clock.now().into()
     }
 
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What counts as one source: an address, or the network of one where hosts choose theirs (IPv6, RFC 4291).
+fn source(peer: &str) -> String {
+    match peer.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V6(address)) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).to_string()
+        }
+        Ok(address @ IpAddr::V4(_)) => address.to_string(),
+        Err(_name) => peer.to_owned(),
     }
 }
 
@@ -467,11 +369,20 @@ fn refusal_text(reason: Reason) -> Result<String, Busy> {
     Ok(text.to_owned())
 }
 
-/// The beginning of a name that somebody sent.
-fn shown(name: &str) -> &str {
-    let mut end = name.len().min(MAX_NAME_BYTES);
-    while !name.is_char_boundary(end) {
-        end -= 1;
+#[cfg(test)]
+mod tests {
+    use super::source;
+
+    #[test]
+    fn who_can_choose_among_addresses_of_a_network_is_one_source() {
+        for (peer, expected) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2::1", "2001:db8:1:2::"),
+            ("broker", "broker"),
+        ] {
+            assert_eq!(source(peer), expected);
+        }
     }
-    name.get(..end).unwrap_or_default()
 }

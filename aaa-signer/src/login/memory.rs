@@ -27,6 +27,9 @@ pub(crate) use shared::SharedError;
 /// Names share so many places for their failures: a bounded memory that nobody can make forget. As hexadecimal digits.
 const SLOT_DIGITS: usize = 5;
 
+/// For so long a source is remembered from which somebody logged in.
+const FAMILIAR: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Why something cannot be remembered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MemoryError {
@@ -114,16 +117,15 @@ impl Memory {
         Ok(self.heard(created).unwrap_or(true))
     }
 
-    /// What went wrong for a name so far: the worse of what the bucket knows and what this instance saw.
+    /// What went wrong for a name so far, at whichever instance.
     pub(crate) async fn failures(&self, name: &str) -> Failures {
         let key = slot(name);
-        let own = self.inner.local.failures(&key, self.now());
-        let Some(shared) = self.shared() else {
-            return own;
-        };
-        let read = self.heard(shared.read(&key).await);
-        let known = read.map(|entry| failures(&entry.value)).unwrap_or_default();
-        if known.count >= own.count { known } else { own }
+        if let Some(shared) = self.shared()
+            && let Some(entry) = self.heard(shared.read(&key).await)
+        {
+            return failures(&entry.value);
+        }
+        self.inner.local.failures(&key, self.now())
     }
 
     /// Remembers one more wrong password for a name; returns what is known now.
@@ -134,17 +136,18 @@ impl Memory {
             let after = lockout.failed(before, now);
             (after, lockout.remembered(after, now))
         };
-        let own = self.inner.local.failed(&key, now, step);
-        let Some(shared) = self.shared() else {
-            return own;
-        };
-        let written = shared
-            .change(&key, |before| {
+        if let Some(shared) = self.shared() {
+            let written = shared.change(&key, |before| {
                 let (after, remembered) = step(failures(before));
-                (encode(after), remembered, after)
-            })
-            .await;
-        self.heard(written).unwrap_or(own)
+                (encode(after), remembered, (after, remembered))
+            });
+            if let Some((after, remembered)) = self.heard(written.await) {
+                // For the time when the broker is away.
+                self.inner.local.note(&key, after, now, remembered);
+                return after;
+            }
+        }
+        self.inner.local.failed(&key, now, step)
     }
 
     /// Forgets what went wrong for a name.
@@ -157,6 +160,30 @@ impl Memory {
                 .write(&key, encode(Failures::default()), Duration::from_secs(1))
                 .await;
             self.heard(cleared);
+        }
+    }
+
+    /// Whether somebody of this name has logged in from this source of late.
+    pub(crate) async fn is_familiar(&self, name: &str, source: &str) -> bool {
+        let key = familiar_key(name, source);
+        if self.inner.local.has(&key, self.now()) {
+            return true;
+        }
+        let Some(shared) = self.shared() else {
+            return false;
+        };
+        let read = self.heard(shared.read(&key).await);
+        read.is_some_and(|entry| !entry.value.is_empty())
+    }
+
+    /// Remembers that somebody of this name has logged in from this source.
+    pub(crate) async fn familiarise(&self, name: &str, source: &str) {
+        let key = familiar_key(name, source);
+        let expires = self.now().saturating_add_unsigned(FAMILIAR.as_secs());
+        // Full or known already: it is no matter.
+        drop(self.inner.local.create(&key, expires, self.now()));
+        if let Some(shared) = self.shared() {
+            self.heard(shared.write(&key, b"1".to_vec(), FAMILIAR).await);
         }
     }
 
@@ -232,6 +259,14 @@ pub(super) fn revoked_key(jti: &str) -> String {
     } else {
         format!("revoked.{}", hex::encode(Sha256::digest(jti)))
     }
+}
+
+fn familiar_key(name: &str, source: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(name.len().to_be_bytes());
+    hash.update(name);
+    hash.update(source);
+    format!("familiar.{}", hex::encode(&hash.finalize()[..16]))
 }
 
 fn slot(name: &str) -> String {

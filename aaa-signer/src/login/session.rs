@@ -72,10 +72,10 @@ impl Inner {
         known: &Known,
         token: &mut Option<TokenFacts>,
     ) -> Result<(), Refusal> {
-        self.admit(known.from())?;
+        self.admit(&known.from)?;
         let verified = Unverified::<ClientClaims>::decode(logout.token.expose().trim())
             .map_err(|error| Refusal::new(Reason::Token, err_chain(&error)))?
-            .verify(&self.issuers, known.now())
+            .verify(&self.issuers, known.now)
             .map_err(|error| Refusal::new(Reason::Token, err_chain(&error)))?;
         *token = Some(facts(&verified, true));
         let jti = &verified.standard.jti;
@@ -90,7 +90,7 @@ impl Inner {
         proof.check(
             &logout_text(&logout.timestamp, jti),
             self.window,
-            known.now().secs,
+            known.now.secs,
         )?;
         let expires = verified.expires_at().unwrap_or(i64::MAX);
         self.revocations

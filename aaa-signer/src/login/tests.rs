@@ -317,6 +317,27 @@ async fn a_lock_grows_but_not_for_ever_and_is_the_same_for_who_does_not_exist() 
 }
 
 #[tokio::test]
+async fn guesses_from_elsewhere_do_not_lock_out_who_has_logged_in_before() {
+    let desk = Desk::new(OPEN).await;
+    let at = async |peer: &str, password: &str| {
+        let request = desk.request("bob", password);
+        desk.service.password(request, None, from(peer)).await
+    };
+    token(at("192.0.2.7", "secret").await);
+    for _ in 0..10 {
+        assert_answer!(at("198.51.100.1", "guess").await, LoginAnswer::Failed);
+    }
+    assert_answer!(at("198.51.100.2", "secret").await, LoginAnswer::Failed);
+    token(at("192.0.2.7", "secret").await);
+    // There, too, guesses are counted.
+    for _ in 0..10 {
+        assert_answer!(at("192.0.2.7", "guess").await, LoginAnswer::Failed);
+    }
+    assert_answer!(at("192.0.2.7", "secret").await, LoginAnswer::Failed);
+    assert_eq!(desk.reasons().last().unwrap(), "locked");
+}
+
+#[tokio::test]
 async fn who_asks_too_often_hears_that_and_others_do_not() {
     let desk = Desk::new("per_source = 3\nper_name = 0").await;
     for _ in 0..3 {

@@ -183,6 +183,21 @@ impl Checking<'_> {
                 ));
             }
         }
+        for (granted, what) in [
+            (
+                record.grants(|all| all.authentication_delegator),
+                "sign for others",
+            ),
+            (record.grants(|all| all.provisioner), "enrol nodes"),
+            (
+                record.grants(|all| all.org_admin),
+                "do anything in the organisation's account",
+            ),
+        ] {
+            if granted {
+                self.notices.push(format!("{who} may {what}"));
+            }
+        }
         let agents = if record.acls.is_empty() && !record.acls_file.is_empty() {
             Kept::In(self.path(&record.acls_file))
         } else {

@@ -88,6 +88,11 @@ const KEYS: [&str; 15] = [
 ];
 
 impl Record {
+    /// Whether a permission is on.
+    pub(super) fn grants(&self, which: impl Fn(&ClientPermissions) -> bool) -> bool {
+        self.broker_permissions.as_ref().is_some_and(which)
+    }
+
     fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             "username" => self.username = value(map)?,

@@ -44,6 +44,12 @@ impl Local {
         Ok(true)
     }
 
+    /// Whether `key` is kept.
+    pub(super) fn has(&self, key: &str, now: i64) -> bool {
+        let marks = lock(&self.marks);
+        marks.expires.get(key).is_some_and(|expires| now < *expires)
+    }
+
     pub(super) fn failures(&self, key: &str, now: i64) -> Failures {
         match lock(&self.failures).get(key) {
             Some((failures, expires)) if now < *expires => *failures,
@@ -66,6 +72,12 @@ impl Local {
         let expires = now.saturating_add_unsigned(remembered.as_secs());
         all.insert(key.to_owned(), (after, expires));
         after
+    }
+
+    /// Takes over what others know.
+    pub(super) fn note(&self, key: &str, failures: Failures, now: i64, remembered: Duration) {
+        let expires = now.saturating_add_unsigned(remembered.as_secs());
+        lock(&self.failures).insert(key.to_owned(), (failures, expires));
     }
 
     pub(super) fn forget(&self, key: &str) {
