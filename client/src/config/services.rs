@@ -7,8 +7,8 @@ use std::time::Duration;
 use hyper::Uri;
 use serde::Deserialize;
 
+use super::check::span;
 use super::raw::Span;
-use super::span;
 
 /// How long a signature may take in all; as Choria's client waits.
 pub const DEFAULT_SIGNER_TIMEOUT: Duration = Duration::from_secs(12);
