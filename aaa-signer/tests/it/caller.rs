@@ -13,7 +13,7 @@ use overlay_protocol::id::{Ksuid, md5_hex};
 use overlay_protocol::rpc::{RpcReply, RpcRequest};
 use overlay_protocol::signing::{ACTION, AGENT, SignRequest};
 use overlay_testkit::mint::{self, Login};
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 pub(crate) const SUBJECT: &str = "choria.broadcast.service.aaa_signer";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -136,7 +136,7 @@ impl Answer {
 
     pub(crate) fn is_denied(&self) -> bool {
         let code = serde_json::to_value(self.body.statuscode).unwrap();
-        code == Value::from(1)
+        code == 1
             && self.body.statusmsg == "Request Denied"
             && self.secure_request().is_empty()
     }

@@ -216,7 +216,7 @@ impl Place {
             return Ok(());
         }
         let mut builder = Process::builder(env!("CARGO_BIN_EXE_overlay-aaa-signer"));
-        for (name, value) in self.environment() {
+        if let Some((name, value)) = self.environment() {
             builder = builder.env(name, value);
         }
         let mut process = builder.arg("--config").arg(self.path()).start();
