@@ -52,6 +52,8 @@ pub fn read_table(path: &Path) -> Result<toml::Table, Vec<Fault>> {
             .get_or_insert_with(|| whole.with_file_name("server.seed"));
         raw.token_file = Some(token);
     }
+    // Choria's policies lie beside its configuration.
+    raw.authorization.directory = Some(whole.with_file_name("policies"));
     raw.choria_file = Some(whole.display().to_string());
     raw.choria_notices = Some(notices.iter().map(Notice::to_string).collect());
     let mut table = toml::Table::try_from(&raw).map_err(|error| failed(&error))?;

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::compat;
+use crate::policy::PolicyFiles;
 use crate::provisioning::Ticket;
 use crate::resolve::Servers;
 
@@ -48,6 +49,8 @@ pub struct Config {
     pub rpc: Rpc,
     /// Who may call which action.
     pub authorization: Authorization,
+    /// Choria's policy files; there where they decide.
+    pub policies: Option<PolicyFiles>,
     /// Where requests are recorded.
     pub audit_file: Option<PathBuf>,
     /// The status file and how often it is written.
@@ -188,6 +191,8 @@ pub enum Authorization {
     Off,
     /// The list or the Rego policy in the caller's token decides.
     CallerToken,
+    /// Choria's action policies decide: [`Config::policies`].
+    PolicyFiles,
     /// A policy language this node cannot judge: nothing is allowed.
     Unsupported(&'static str),
 }
@@ -270,6 +275,9 @@ pub struct RawRpc {
 #[serde(deny_unknown_fields, default)]
 pub struct RawAuthorization {
     pub(crate) mode: Option<RawMode>,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) allow_unconfigured: Option<bool>,
+    pub(crate) default_policy: Option<String>,
 }
 
 /// What judges a call.
@@ -280,9 +288,9 @@ pub enum RawMode {
     None,
     /// The list or the Rego policy in the caller's token.
     CallerToken,
-    /// Choria's policy files, which are not read yet: all is denied.
+    /// Choria's action policies.
     ActionPolicy,
-    /// Rego files, which are not read yet: all is denied.
+    /// Choria's Rego files, which are not read: all is denied.
     RegoPolicy,
 }
 

@@ -68,7 +68,7 @@ impl Dispatcher {
     pub fn new(config: &Config, node: Arc<Node>) -> Self {
         Self {
             node,
-            judge: Judge::new(config.authorization),
+            judge: Judge::new(config),
             audit: config.audit_file.clone().map(Audit::new),
             limits: config.rpc.limits(),
             max_action_time: config.rpc.max_action_time,
@@ -121,7 +121,9 @@ impl Dispatcher {
             ));
         }
         let claims = accepted.caller.as_deref().map(|caller| &**caller);
-        let judged = self.judge.judge(request, &body, claims);
+        let judged = self
+            .judge
+            .judge(request, &body, claims, &|| self.node.view());
         if let Err(denial) = judged {
             self.node.stats.add(Count::Denied);
             tracing::warn!(

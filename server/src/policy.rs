@@ -1,18 +1,26 @@
-//! Whether a caller may call an action, as the list or the Rego policy in the caller's own token says.
+//! Whether a caller may call an action, as the list or the Rego policy in the caller's own token says, or a policy file
+//! of the node.
 //!
 //! What a policy sees comes from the signed request; of the body only the action and its inputs count.
+
+mod files;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use overlay_policy::{Limits, NODE_SITE, Question, Rego, TokenPolicy, Verdict, Why, from_token_with};
+use overlay_policy::{
+    Limits, NODE_SITE, Question, Rego, TokenPolicy, Verdict, Why, from_token_with,
+};
 use overlay_protocol::envelope::v2::Request;
 use overlay_protocol::filter::Filter;
 use overlay_protocol::rpc::RpcRequest;
 use overlay_tokens::claims::ClientClaims;
 use serde_json::Value;
 
-use crate::config::Authorization;
+use crate::config::{Authorization, Config};
+use crate::node::View;
+
+pub use files::{Asked, PolicyFiles};
 
 /// Bounds of policies on a node: a few callers, little memory.
 const LIMITS: Limits = Limits {
@@ -26,6 +34,7 @@ const LIMITS: Limits = Limits {
 #[derive(Debug)]
 pub struct Judge {
     authorization: Authorization,
+    files: Option<PolicyFiles>,
     rego: OnceLock<Rego>,
 }
 
@@ -46,6 +55,9 @@ pub enum Denial {
     /// There is no token that could allow it.
     #[error("the caller has no token")]
     NoToken,
+    /// A policy file says no, or can't be read.
+    #[error("{0}")]
+    File(String),
     /// The policy in the caller's token says no, or can't be used.
     #[error("{}: {}", .0.rule, .0.message)]
     Policy(Why),
@@ -53,23 +65,30 @@ pub enum Denial {
 
 impl Judge {
     /// Judges as configured.
-    pub fn new(authorization: Authorization) -> Self {
+    pub fn new(config: &Config) -> Self {
+        Self::of(config.authorization, config.policies.clone())
+    }
+
+    fn of(authorization: Authorization, files: Option<PolicyFiles>) -> Self {
         Self {
             authorization,
+            files,
             rego: OnceLock::new(),
         }
     }
 
-    /// Judges one call: what was signed, what its body asks for, and what the caller's verified token says.
+    /// Judges one call: what was signed, what its body asks for, and what the caller's verified token says; `node` is
+    /// asked for where facts and classes count.
     ///
     /// # Errors
     ///
     /// Why it is denied.
-    pub fn judge(
+    pub fn judge<'a>(
         &self,
         request: &Request,
         body: &RpcRequest,
         caller: Option<&ClientClaims>,
+        node: &dyn Fn() -> View<'a>,
     ) -> Result<(), Denial> {
         let mismatch = || Denial::AgentMismatch {
             body: body.agent.clone(),
@@ -80,7 +99,25 @@ impl Judge {
             Authorization::Off if body.agent.is_empty() || body.agent == request.agent => Ok(()),
             Authorization::Off => Err(mismatch()),
             Authorization::Unsupported(name) => Err(Denial::Unsupported(name)),
-            Authorization::CallerToken if body.agent != request.agent => Err(mismatch()),
+            Authorization::CallerToken | Authorization::PolicyFiles
+                if body.agent != request.agent =>
+            {
+                Err(mismatch())
+            }
+            Authorization::PolicyFiles => {
+                let files = self
+                    .files
+                    .as_ref()
+                    .ok_or(Denial::Unsupported("action_policy"))?;
+                let view = node();
+                let asked = Asked {
+                    caller: &request.caller,
+                    agent: &request.agent,
+                    action: &body.action,
+                    node: view.as_filter_view(),
+                };
+                files.judge(&asked).map_err(Denial::File)
+            }
             Authorization::CallerToken => {
                 let claims = caller.ok_or(Denial::NoToken)?;
                 match self.by_token(request, body, claims) {
@@ -116,7 +153,11 @@ impl Judge {
             claims: &all_claims,
             tenant: claims.tenant.as_deref(),
         };
-        from_token_with(claims, || self.rego.get_or_init(|| Rego::new(LIMITS)), &question)
+        from_token_with(
+            claims,
+            || self.rego.get_or_init(|| Rego::new(LIMITS)),
+            &question,
+        )
     }
 }
 

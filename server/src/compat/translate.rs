@@ -230,7 +230,18 @@ fn rpc(from: &mut Source<'_>, raw: &mut RawConfig) {
         (true, "rego_policy") => RawMode::RegoPolicy,
         (true, _) => RawMode::ActionPolicy,
     };
-    raw.authorization = RawAuthorization { mode: Some(mode) };
+    let has_default = from
+        .flag("plugin.actionpolicy.enable_default")
+        .unwrap_or(false);
+    let default = from
+        .text("plugin.actionpolicy.default_name")
+        .unwrap_or_else(|| "default".to_owned());
+    raw.authorization = RawAuthorization {
+        mode: Some(mode),
+        directory: None,
+        allow_unconfigured: from.flag("plugin.actionpolicy.allow_unconfigured"),
+        default_policy: has_default.then_some(default),
+    };
     let audited = from.flag("rpcaudit").unwrap_or(false);
     let file = from.path("plugin.rpcaudit.logfile");
     if audited && file.is_none() {

@@ -11,10 +11,11 @@ use overlay_runtime::{Fault, Period, Settings, Threads};
 use overlay_tokens::{Issuers, PublicKey};
 
 use crate::hostname;
+use crate::policy::PolicyFiles;
 
 use super::{
-    Authorization, Config, Enrolment, Membership, RawConfig, RawMode, RawProvisioning, RawRpc,
-    Role, Rpc, items,
+    Authorization, Config, Enrolment, Membership, RawAuthorization, RawConfig, RawMode,
+    RawProvisioning, RawRpc, Role, Rpc, items,
 };
 
 const DEFAULT_COLLECTIVE: &str = "choria";
@@ -84,6 +85,9 @@ fn checked(raw: RawConfig, faults: &mut Vec<Fault>) -> Option<Config> {
     let authorization = match raw.authorization.mode {
         None | Some(RawMode::None) => Authorization::Off,
         Some(RawMode::CallerToken) => Authorization::CallerToken,
+        Some(RawMode::ActionPolicy) if raw.authorization.directory.is_some() => {
+            Authorization::PolicyFiles
+        }
         Some(RawMode::ActionPolicy) => Authorization::Unsupported("action_policy"),
         Some(RawMode::RegoPolicy) => Authorization::Unsupported("rego_policy"),
     };
@@ -113,6 +117,7 @@ fn checked(raw: RawConfig, faults: &mut Vec<Fault>) -> Option<Config> {
         refresh,
         rpc,
         authorization,
+        policies: policies(&raw.authorization),
         audit_file: raw.audit.file.clone(),
         status: raw.status.file.clone().map(|file| (file, every)),
         alive_interval,
@@ -126,6 +131,18 @@ fn checked(raw: RawConfig, faults: &mut Vec<Fault>) -> Option<Config> {
     };
     config.config_items = items::of(&raw, log_level.as_deref(), &config);
     Some(config)
+}
+
+/// Where the action policies are, if these decide.
+fn policies(raw: &RawAuthorization) -> Option<PolicyFiles> {
+    if raw.mode != Some(RawMode::ActionPolicy) {
+        return None;
+    }
+    Some(PolicyFiles {
+        directory: raw.directory.clone()?,
+        allow_unconfigured: raw.allow_unconfigured.unwrap_or(false),
+        default: raw.default_policy.clone(),
+    })
 }
 
 /// The table `provisioning`, which counts for members and for nodes that are none yet.

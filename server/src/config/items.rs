@@ -27,6 +27,7 @@ pub(super) fn of(
     let (authorization, provider) = match config.authorization {
         Authorization::Off => (false, ""),
         Authorization::CallerToken => (true, "aaasvc"),
+        Authorization::PolicyFiles => (true, "action_policy"),
         Authorization::Unsupported(name) => (true, name),
     };
     let ca = match &config.broker.tls {

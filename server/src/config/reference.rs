@@ -83,9 +83,15 @@ max_action_time = "1h"
 
 [authorization]
 # none: whoever may make requests may call any action.
-# caller_token: the list `agents` in the caller's token decides.
-# action_policy, rego_policy: Choria's policy files, which this node cannot judge: every call is denied.
+# caller_token: the list `agents` or the Rego policy in the caller's token decides.
+# action_policy: Choria's policy files decide, read for every call: <agent>.policy and `groups` in `directory`.
+# rego_policy: Choria's Rego files, which this node cannot judge: every call is denied.
 mode = "none"
+# directory = "/etc/overlay/policies"
+# What holds for an agent without policy, and for calls that no line fits.
+# allow_unconfigured = false
+# The policy of agents without one of their own: <name>.policy.
+# default_policy = "default"
 
 [audit]
 # One JSON line for each call that was allowed, mode 0600.

@@ -181,6 +181,7 @@ impl Sketch {
                 max_action_time: Duration::from_secs(3600),
             },
             authorization: Authorization::Off,
+            policies: None,
             audit_file: None,
             status: self.status,
             alive_interval: Duration::from_secs(30 * 60),

@@ -21,6 +21,10 @@ fn request(agent: &str) -> Request {
     }
 }
 
+fn node() -> View<'static> {
+    View::new("node1", Vec::new(), Vec::new(), json!({"country": "mt"}))
+}
+
 fn body(agent: &str, action: &str) -> RpcRequest {
     let mut data = Map::new();
     data.insert("ttl".to_owned(), json!(1));
@@ -41,10 +45,11 @@ fn claims(agents: &[&str], rego: Option<&str>) -> ClientClaims {
 }
 
 fn by_token(agents: &[&str], rego: Option<&str>, agent: &str, action: &str) -> Result<(), Denial> {
-    Judge::new(Authorization::CallerToken).judge(
+    Judge::of(Authorization::CallerToken, None).judge(
         &request(agent),
         &body(agent, action),
         Some(&claims(agents, rego)),
+        &node,
     )
 }
 
@@ -101,11 +106,19 @@ allow if {
 
 #[test]
 fn an_evaluator_is_made_for_the_first_policy_only() {
-    let judge = Judge::new(Authorization::CallerToken);
+    let judge = Judge::of(Authorization::CallerToken, None);
     let yes = "package io.choria.aaasvc\nallow := true\n";
-    for (caller, made) in [(claims(&["*"], None), false), (claims(&[], Some(yes)), true)] {
+    for (caller, made) in [
+        (claims(&["*"], None), false),
+        (claims(&[], Some(yes)), true),
+    ] {
         assert_eq!(
-            judge.judge(&request("rpcutil"), &body("rpcutil", "ping"), Some(&caller)),
+            judge.judge(
+                &request("rpcutil"),
+                &body("rpcutil", "ping"),
+                Some(&caller),
+                &node
+            ),
             Ok(())
         );
         assert_eq!(judge.rego.get().is_some(), made);
@@ -116,7 +129,12 @@ fn an_evaluator_is_made_for_the_first_policy_only() {
 fn a_body_for_another_agent_is_denied_with_and_without_a_policy() {
     let all = claims(&["*"], None);
     let judged = |mode, body_agent: &str| {
-        Judge::new(mode).judge(&request("rpcutil"), &body(body_agent, "ping"), Some(&all))
+        Judge::of(mode, None).judge(
+            &request("rpcutil"),
+            &body(body_agent, "ping"),
+            Some(&all),
+            &node,
+        )
     };
     for mode in [Authorization::Off, Authorization::CallerToken] {
         assert!(judged(mode, "choria_util").is_err());
@@ -128,11 +146,42 @@ fn a_body_for_another_agent_is_denied_with_and_without_a_policy() {
 
 #[test]
 fn a_policy_language_that_is_not_known_denies_all() {
-    let judge = Judge::new(Authorization::Unsupported("action_policy"));
+    let judge = Judge::of(Authorization::Unsupported("action_policy"), None);
     let all = claims(&["*"], None);
     assert!(
         judge
-            .judge(&request("rpcutil"), &body("rpcutil", "ping"), Some(&all))
+            .judge(
+                &request("rpcutil"),
+                &body("rpcutil", "ping"),
+                Some(&all),
+                &node
+            )
+            .is_err()
+    );
+}
+
+#[test]
+fn policy_files_decide_by_caller_action_and_facts() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("rpcutil.policy"),
+        "policy default deny\nallow\tup=bob\tping\tcountry=mt\t*\n",
+    )
+    .unwrap();
+    let files = PolicyFiles {
+        directory: dir.path().to_owned(),
+        allow_unconfigured: false,
+        default: None,
+    };
+    let judge = Judge::of(Authorization::PolicyFiles, Some(files));
+    let ask =
+        |agent: &str, action: &str| judge.judge(&request(agent), &body(agent, action), None, &node);
+    assert_eq!(ask("rpcutil", "ping"), Ok(()));
+    assert!(matches!(ask("rpcutil", "inventory"), Err(Denial::File(_))));
+    assert!(matches!(ask("puppet", "status"), Err(Denial::File(_))));
+    assert!(
+        judge
+            .judge(&request("rpcutil"), &body("puppet", "ping"), None, &node)
             .is_err()
     );
 }

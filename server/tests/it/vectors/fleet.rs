@@ -64,7 +64,10 @@ fn status(expect: &Value, body: &[u8]) -> Result<(), String> {
     let reply: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     for member in ["statuscode", "statusmsg"] {
         if reply[member] != expect[member] {
-            return Err(format!("{member} is {}, not {}", reply[member], expect[member]));
+            return Err(format!(
+                "{member} is {}, not {}",
+                reply[member], expect[member]
+            ));
         }
     }
     Ok(())
