@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::commands::jwt::{instant, now, span};
-use crate::error::{Failure, Hint};
+use crate::error::{Failure, Hint, Kind};
 use crate::prompt;
 
 #[derive(Debug, clap::Args)]
@@ -196,9 +196,7 @@ impl Args {
         let password = if self.password_stdin {
             from_stdin().await?
         } else {
-            prompt::hidden("Password: ")
-                .await
-                .hint("without a terminal: --user NAME --password-stdin")?
+            prompt::hidden("Password: ").await.map_err(unasked)?
         };
         if password.is_empty() {
             return Err(Failure::new("no password given"));
@@ -227,12 +225,21 @@ impl Args {
             (None, default) if self.password_stdin => default.unwrap_or_default(),
             (None, default) => prompt::line("Username: ", default.as_deref())
                 .await
-                .hint("without a terminal: --user NAME --password-stdin")?,
+                .map_err(unasked)?,
         };
         if user.trim().is_empty() {
             return Err(Failure::usage("no user name given").hint("add --user NAME"));
         }
         Ok(user)
+    }
+}
+
+/// Says what to do where nobody can be asked.
+fn unasked(failure: Failure) -> Failure {
+    if failure.kind() == Kind::Usage {
+        failure.hint("without a terminal: --user NAME --password-stdin")
+    } else {
+        failure
     }
 }
 

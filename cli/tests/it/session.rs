@@ -209,8 +209,9 @@ fn a_login_that_is_interrupted_at_the_prompt_asks_nobody_and_changes_nothing() {
         .unwrap();
     kill_process(pid, Signal::INT).unwrap();
     pty.expect("interrupted", LIMIT);
-    let (status, _) = pty.wait(LIMIT);
+    let (status, shown) = pty.wait(LIMIT);
     assert_eq!(status.code(), Some(1));
+    assert!(!shown.contains("without a terminal"), "{shown}");
     assert_eq!(home.files(), before);
     assert_eq!(home.service.asked_for(PAGE).len(), 1);
 }
