@@ -81,9 +81,10 @@ fn refused_by_rule(config: &Value, insecure: bool) -> Option<()> {
         // Nothing in clear, unless it is asked for.
         || (!insecure && missing(&text(&config["tls_certificate"])))
         || text(&config["choria_config"]).contains("badid")
-        // Nothing would be served, or nothing recorded.
+        // Nothing would be served.
         || (config["port"].is_null() && !is_served)
-        || (!is_signer && auditors.is_empty());
+        // Only the signer's table says whose tokens are good: without it, [issuers] of a second file must.
+        || !is_signer;
     refused.then_some(())
 }
 
