@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::name::NameError;
 use super::*;
+use crate::authenticate::Person;
+use crate::login::Reason;
 
 fn rule(when: When, grants: Grants) -> Rule {
     Rule { when, grants }
@@ -125,6 +127,40 @@ fn a_token_has_actions_or_a_policy_as_the_first_rule_says() {
     assert_eq!(rules(policy("p"), agents(&["a.b"])), policy("p"));
     assert_eq!(rules(policy("p"), policy("q")), policy("p"));
     assert_eq!(rules(policy("p"), policy("p")), policy("p"));
+}
+
+#[tokio::test]
+async fn a_policy_is_read_when_somebody_logs_in_and_none_means_no_login() {
+    let dir = tempfile::tempdir().expect("a directory can be made");
+    let path = dir.path().join("ops.rego");
+    let rules = Rules::new(vec![rule(
+        group("ops"),
+        Grants {
+            policy_file: Some(path.clone()),
+            tenant: Some("a".to_owned()),
+            ..Grants::default()
+        },
+    )]);
+    let facts = member_of(&["ops"]);
+    let log_in = async || rules.grant(Person::default(), &facts).await;
+    let refused = async || log_in().await.expect_err("it is refused").reason;
+    assert_eq!(refused().await, Reason::UserFile, "it is not there");
+    std::fs::write(&path, "package io.choria.aaasvc").expect("the directory is ours");
+    let person = log_in().await.expect("it is there");
+    assert_eq!(
+        person.opa_policy.as_deref(),
+        Some("package io.choria.aaasvc")
+    );
+    assert_eq!(person.tenant.as_deref(), Some("a"));
+    std::fs::write(&path, "package other").expect("the directory is ours");
+    let person = log_in().await.expect("it is there");
+    assert_eq!(person.opa_policy.as_deref(), Some("package other"));
+    for content in [Vec::new(), vec![b'#'; 256 * 1024 + 1], vec![0xff]] {
+        std::fs::write(&path, content).expect("the directory is ours");
+        assert_eq!(refused().await, Reason::UserFile);
+    }
+    let stranger = rules.grant(Person::default(), &Facts::default()).await;
+    assert_eq!(stranger.expect_err("no rule").reason, Reason::NotAllowed);
 }
 
 #[test]
