@@ -1,4 +1,5 @@
 //! `overlay user`: the file of users, and nothing but the file.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
