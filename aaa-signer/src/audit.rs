@@ -34,7 +34,7 @@ use overlay_runtime::{CancellationToken, Clock, Part, Tasks};
 use overlay_tokens::Issuers;
 use overlay_tokens::audit::Sealer;
 use prometheus::Registry;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub use crate::config::{
@@ -44,10 +44,14 @@ pub use crate::config::{
 use engine::Engine;
 use metrics::Metrics;
 
+/// Kilobytes of requests that may wait to be written, whatever their number.
+const WAITING_KILOBYTES: u32 = 64 << 10;
+
 /// The handle of the record; clones write to the same chain.
 #[derive(Debug, Clone)]
 pub struct Audit {
     queue: mpsc::Sender<Asked>,
+    room: Arc<Semaphore>,
     limit: Duration,
     ready: watch::Receiver<bool>,
     metrics: Metrics,
@@ -91,6 +95,8 @@ pub enum AuditError {
 struct Asked {
     entry: Entry,
     answer: oneshot::Sender<Result<Durable, AuditError>>,
+    /// Room for it among those that wait.
+    room: OwnedSemaphorePermit,
 }
 
 /// Who signs the chain at the moment; nothing without a server token.
@@ -155,6 +161,7 @@ impl Audit {
         tasks.spawn("audit", engine.run());
         Ok(Self {
             queue,
+            room: Arc::new(Semaphore::new(WAITING_KILOBYTES as usize)),
             limit,
             ready,
             metrics,
@@ -173,8 +180,16 @@ impl Audit {
         entry.data.bound();
         let began = Instant::now();
         let (answer, heard) = oneshot::channel();
-        let asked = Asked { entry, answer };
         let recorded = async {
+            let room = Arc::clone(&self.room)
+                .acquire_many_owned(kilobytes(&entry.data))
+                .await
+                .map_err(|_closed| AuditError::Closed)?;
+            let asked = Asked {
+                entry,
+                answer,
+                room,
+            };
             if self.queue.send(asked).await.is_err() {
                 return Err(AuditError::Closed);
             }
@@ -191,6 +206,17 @@ impl Audit {
     pub fn is_ready(&self) -> bool {
         *self.ready.borrow()
     }
+}
+
+/// What an entry takes of the room for those that wait.
+fn kilobytes(data: &Data) -> u32 {
+    let bytes = data
+        .request
+        .as_ref()
+        .map_or(0, |request| request.get().len());
+    u32::try_from(bytes >> 10).map_or(WAITING_KILOBYTES, |kilobytes| {
+        (kilobytes + 1).min(WAITING_KILOBYTES)
+    })
 }
 
 impl fmt::Debug for Parts {

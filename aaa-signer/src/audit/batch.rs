@@ -91,7 +91,11 @@ impl Builder {
     ///
     /// Tells whether it was added.
     pub(super) fn record(&mut self, asked: Asked) -> bool {
-        let Asked { entry, answer } = asked;
+        let Asked {
+            entry,
+            answer,
+            room,
+        } = asked;
         let allowed = entry.data.action == Some(Decision::Allow);
         if allowed && answer.is_closed() {
             return false;
@@ -115,6 +119,8 @@ impl Builder {
             allowed,
             answer,
         });
+        // the line has its own bounds
+        drop(room);
         true
     }
 

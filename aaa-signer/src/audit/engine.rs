@@ -1,27 +1,25 @@
 //! The one task that writes: it makes batches of what waits, stores them, and answers.
 
+mod hand_on;
+mod store;
+
 use std::collections::VecDeque;
-use std::io;
 use std::time::Duration;
 
-use overlay_protocol::audit::{
-    Data, Head, Kind, MAX_LINE_BYTES, Notice, Seal, original_document, original_line,
-};
-use overlay_runtime::{Backoff, CancellationToken, Tasks, err_chain};
+use overlay_protocol::audit::{Data, Kind, MAX_LINE_BYTES, Notice};
+use overlay_runtime::{Backoff, CancellationToken, Tasks};
 use overlay_tokens::UnixTime;
-use overlay_tokens::audit::{Chain, SignedHead};
+use overlay_tokens::audit::Chain;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::batch::{Batch, Builder, MAX_RECORDS};
 use super::blocking::Blocking;
-use super::file::{LineFile, write_head};
 use super::metrics::{Metrics, Place};
 use super::open::{Opened, Opening, Places};
 use super::original::{self, Logfile, Topic};
-use super::spool::Chunk;
-use super::stream::{Sent, StreamSink};
-use super::{Asked, AuditError, Parts};
+use super::stream::StreamSink;
+use super::{Asked, Parts};
 
 /// A chain without news is signed this often, so that its readers know that it lives.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -52,12 +50,6 @@ pub(super) struct Engine {
     must_seal: bool,
     /// Whether the stream took what waited in the spool, a moment ago.
     hands_on: bool,
-}
-
-/// What became of a batch.
-enum Stored {
-    Yes,
-    No(AuditError),
 }
 
 /// The chain is another process's now.
@@ -289,275 +281,6 @@ impl Engine {
         (!builder.is_empty()).then(|| builder.build())
     }
 
-    /// Stores a batch and answers all who wait for it. Returns the chain after it, or nothing if it is stored nowhere.
-    async fn store(&mut self, batch: Batch, places: &mut Places) -> Result<Option<Chain>, Taken> {
-        let mut batch = batch;
-        let outcome = match self.to_file(&batch, places).await {
-            Ok(()) => self.to_stream(&batch, places).await,
-            Err(problem) => Ok(Stored::No(AuditError::Refused(problem))),
-        };
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(taken) => {
-                tracing::error!("another process has written to the chain of this one");
-                self.down(&taken.to_string());
-                undo(places.file.as_mut(), &batch).await;
-                batch.refused(&AuditError::Taken);
-                return Err(taken);
-            }
-        };
-        match outcome {
-            Stored::Yes => {}
-            Stored::No(error) => {
-                tracing::error!(
-                    error = err_chain(&error),
-                    records = batch.records,
-                    "records are stored nowhere; what they tell of is denied"
-                );
-                self.down(&error.to_string());
-                // for the next try, which is when somebody asks or the time has come
-                self.must_seal = true;
-                self.undelivered.append(&mut batch.undelivered);
-                batch.refused(&error);
-                return Ok(None);
-            }
-        }
-        self.copy(std::mem::take(&mut batch.signatures)).await;
-        let chain = batch.chain.clone();
-        let (records, is_sealed) = (batch.records, batch.is_sealed);
-        let undelivered = batch.stored();
-        self.metrics
-            .undelivered
-            .inc_by(u64::try_from(undelivered.len()).unwrap_or_default());
-        self.undelivered.extend(undelivered);
-        self.metrics.batches.inc();
-        let sequence = i64::try_from(chain.head().sequence).unwrap_or(i64::MAX);
-        self.metrics.sequence.set(sequence);
-        self.unsealed += records;
-        if is_sealed {
-            self.metrics.sealed.set(sequence);
-            self.unsealed = 0;
-            self.sealed_at = Instant::now();
-            self.must_seal = false;
-            self.keep_head(&chain).await;
-        }
-        self.up();
-        Ok(Some(chain))
-    }
-
-    async fn to_file(&mut self, batch: &Batch, places: &mut Places) -> Result<(), String> {
-        let Some(file) = &mut places.file else {
-            return Ok(());
-        };
-        let lines = batch.lines.clone();
-        match file.run(move |file| file.append(&lines)).await {
-            Ok(is_new) => {
-                self.metrics.stored(Place::File, batch.records);
-                // a new file begins with few lines that are not signed
-                self.must_seal |= is_new && !batch.is_sealed;
-                Ok(())
-            }
-            Err(error) => {
-                self.metrics.error(Place::File);
-                Err(format!("file: {error}"))
-            }
-        }
-    }
-
-    async fn to_stream(&mut self, batch: &Batch, places: &mut Places) -> Result<Stored, Taken> {
-        let Some(stream) = &mut places.stream else {
-            return Ok(Stored::Yes);
-        };
-        if places.is_spooling {
-            return Ok(self.to_spool(batch, places, "lines wait already").await);
-        }
-        let (id, after) = (batch.id(), batch.chain.head());
-        let mut is_unsure = false;
-        let mut until = None;
-        loop {
-            let reason = match stream.send(&batch.lines, &id, batch.before, after).await {
-                Sent::Stored => {
-                    self.metrics.stored(Place::Stream, batch.records);
-                    return Ok(Stored::Yes);
-                }
-                Sent::Taken => return Err(Taken),
-                Sent::Absent(reason) => reason,
-                Sent::Unknown(reason) => {
-                    is_unsure = true;
-                    reason
-                }
-            };
-            self.metrics.error(Place::Stream);
-            if places.spool.is_some() {
-                return Ok(self.to_spool(batch, places, &reason).await);
-            }
-            self.down(&reason);
-            if !is_unsure {
-                undo(places.file.as_mut(), batch).await;
-                return Ok(Stored::No(AuditError::Refused(format!("stream: {reason}"))));
-            }
-            // some attempt may have stored it: its numbers cannot be given to anything else
-            if self.shutdown.is_cancelled() {
-                let until = until.get_or_insert_with(|| Instant::now() + LAST_TRIES);
-                if Instant::now() > *until {
-                    return Ok(Stored::No(AuditError::Closed));
-                }
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
-    async fn to_spool(&mut self, batch: &Batch, places: &mut Places, reason: &str) -> Stored {
-        let Some(spool) = &mut places.spool else {
-            return Stored::No(AuditError::Refused(reason.to_owned()));
-        };
-        let lines = batch.lines.clone();
-        let kept = spool
-            .run(move |spool| spool.append(&lines).map(|()| spool.waiting()))
-            .await;
-        match kept {
-            Ok(bytes) => {
-                if !places.is_spooling {
-                    tracing::warn!(
-                        reason,
-                        "records wait on this disk for the stream to come back"
-                    );
-                }
-                places.is_spooling = true;
-                self.metrics.stored(Place::Spool, batch.records);
-                self.metrics
-                    .spooled
-                    .set(i64::try_from(bytes).unwrap_or(i64::MAX));
-                Stored::Yes
-            }
-            Err(error) => {
-                self.metrics.error(Place::Spool);
-                undo(places.file.as_mut(), batch).await;
-                Stored::No(AuditError::Refused(format!(
-                    "stream: {reason}; spool: {error}"
-                )))
-            }
-        }
-    }
-
-    /// Gives the stream the next lines that wait; at the end all of them, for a while.
-    async fn hand_on(&mut self, places: &mut Places, is_last: bool) -> Result<(), Taken> {
-        let until = Instant::now() + LAST_TRIES;
-        loop {
-            let is_connected = places.stream.as_ref().is_some_and(StreamSink::is_connected);
-            let went = is_connected && self.hand_on_once(places).await?;
-            self.hands_on = went;
-            let goes_on = went || Instant::now() < until;
-            if !places.is_spooling || !is_last || !goes_on {
-                return Ok(());
-            }
-            if !went {
-                tokio::time::sleep(RETRY).await;
-            }
-        }
-    }
-
-    /// Tells whether the stream took some.
-    async fn hand_on_once(&mut self, places: &mut Places) -> Result<bool, Taken> {
-        let (Some(stream), Some(spool)) = (&mut places.stream, &mut places.spool) else {
-            return Ok(false);
-        };
-        let chunk = match spool.run(super::spool::Spool::next).await {
-            Ok(chunk) => chunk,
-            Err(error) => {
-                tracing::error!(error = err_chain(&error), "the spool cannot be read");
-                self.metrics.error(Place::Spool);
-                return Ok(false);
-            }
-        };
-        let count = u64::try_from(chunk.lines.len()).unwrap_or_default();
-        let bytes = chunk.bytes;
-        match send_chunk(stream, chunk).await {
-            Sent::Stored => {}
-            Sent::Taken => {
-                self.down("another process writes to the chain of this one");
-                return Err(Taken);
-            }
-            Sent::Absent(reason) | Sent::Unknown(reason) => {
-                tracing::debug!(reason, "the stream does not take what waits yet");
-                self.metrics.error(Place::Stream);
-                return Ok(false);
-            }
-        }
-        self.metrics.stored(Place::Stream, count);
-        let left = spool
-            .run(move |spool| spool.handed_on(bytes).map(|()| spool.waiting()))
-            .await;
-        match left {
-            Ok(0) => {
-                places.is_spooling = false;
-                self.metrics.spooled.set(0);
-                tracing::info!("the stream has all records that waited on this disk");
-            }
-            Ok(bytes) => self
-                .metrics
-                .spooled
-                .set(i64::try_from(bytes).unwrap_or(i64::MAX)),
-            Err(error) => {
-                tracing::error!(error = err_chain(&error), "the spool cannot be emptied");
-                self.metrics.error(Place::Spool);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Copies in the original's form, whose faults deny nothing.
-    async fn copy(&mut self, signatures: Vec<Data>) {
-        if signatures.is_empty() {
-            return;
-        }
-        if let Some(topic) = &self.topic {
-            for document in signatures.iter().filter_map(original_document) {
-                topic.publish(document);
-            }
-        }
-        let Some(logfile) = &mut self.logfile else {
-            return;
-        };
-        let mut lines = Vec::new();
-        let mut count = 0;
-        for line in signatures.iter().filter_map(original_line) {
-            lines.extend_from_slice(&line);
-            lines.push(b'\n');
-            count += 1;
-        }
-        match logfile.run(move |logfile| logfile.append(&lines)).await {
-            Ok(()) => self.metrics.stored(Place::Logfile, count),
-            Err(error) => {
-                tracing::error!(
-                    error = err_chain(&error),
-                    "records were not written in the old form"
-                );
-                self.metrics.error(Place::Logfile);
-            }
-        }
-    }
-
-    /// Keeps the signed head of the chain beside the file.
-    async fn keep_head(&self, chain: &Chain) {
-        let Some(path) = self.parts.settings.file.clone() else {
-            return;
-        };
-        let (head, now) = (chain.head(), self.now());
-        let signed = match (self.parts.seals)().filter(|sealer| sealer.identity() == chain.name()) {
-            Some(sealer) => sealer.head(head, now),
-            None => unsigned(chain.name(), head, now),
-        };
-        let kept = tokio::task::spawn_blocking(move || write_head(&path, &signed)).await;
-        if let Err(error) = kept.map_err(io::Error::other).flatten() {
-            tracing::warn!(
-                error = err_chain(&error),
-                "the head of the record was not kept"
-            );
-            self.metrics.error(Place::File);
-        }
-    }
-
     fn is_full(&self) -> bool {
         self.unsealed >= self.parts.settings.checkpoints.records
     }
@@ -581,47 +304,5 @@ impl Engine {
         self.parts.part.down(reason);
         self.told
             .send_if_modified(|told| std::mem::replace(told, false));
-    }
-}
-
-async fn undo(file: Option<&mut Blocking<LineFile>>, batch: &Batch) {
-    let Some(file) = file else {
-        return;
-    };
-    let bytes = batch.lines.len();
-    if let Err(error) = file.run(move |file| file.undo(bytes)).await {
-        tracing::error!(
-            error = err_chain(&error),
-            "lines could not be taken back yet"
-        );
-    }
-}
-
-/// Sends lines of the spool in one message.
-async fn send_chunk(stream: &mut StreamSink, chunk: Chunk) -> Sent {
-    let (Some((first, line)), Some((last, _))) = (chunk.lines.first(), chunk.lines.last()) else {
-        return Sent::Stored;
-    };
-    // what the first line names as the one before
-    let previous = overlay_protocol::audit::Envelope::decode(line).map(|found| found.previous);
-    let before = Head {
-        sequence: first.sequence - 1,
-        hash: previous.unwrap_or(Head::START.hash),
-    };
-    let (id, after) = (format!("spool:{}", last.hash), *last);
-    let lines: Vec<_> = chunk.lines.into_iter().map(|(_head, line)| line).collect();
-    stream
-        .send(&lines.join(&b'\n').into(), &id, before, after)
-        .await
-}
-
-/// A head that nobody signed, where nobody signs the chain.
-fn unsigned(chain: &str, head: Head, now: UnixTime) -> SignedHead {
-    SignedHead {
-        chain: chain.to_owned(),
-        sequence: head.sequence,
-        hash: head.hash.to_string(),
-        time: now.secs,
-        seal: Seal::default(),
     }
 }
