@@ -1,13 +1,8 @@
 //! Choria's action policies: a file for each agent, read line by line, the first line that fits decides.
 //!
-//! ```text
-//! policy default deny
-//! allow	up=bob admins	ping inventory	country=mt	*
-//! deny	*	*	*	*
-//! ```
-//!
-//! Fields are separated by tabs: verdict, callers, actions, facts, classes. What stands in a line that cannot be read is
-//! never taken for a yes.
+//! A line is `policy default deny`, or five fields with tabs between them: `allow` or `deny`, callers, actions, facts,
+//! classes; the last four may be `*`, and hold several words each. What stands in a line that cannot be read is never
+//! taken for a yes.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -189,7 +184,7 @@ fn fields(line: &str) -> Option<(bool, [&str; 4])> {
     let (callers, actions, facts) = (parts.next()?, parts.next()?, parts.next()?);
     Some((
         is_allow,
-        [callers, actions, facts, parts.last().unwrap_or("")],
+        [callers, actions, facts, parts.next_back().unwrap_or("")],
     ))
 }
 
@@ -206,7 +201,7 @@ fn fit(fields: &[&str; 4], groups: &Groups<'_>, asked: &Asked<'_>) -> Fit {
     }
     match caller(callers, groups, asked.caller) {
         Fit::Yes => {}
-        other => return other,
+        otherwise @ (Fit::No | Fit::Unreadable(_)) => return otherwise,
     }
     if !names(actions, asked.action) {
         return Fit::No;
