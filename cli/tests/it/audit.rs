@@ -81,7 +81,11 @@ impl Record {
     /// What a day may bring: logins, requests, what was denied.
     fn with_a_day(mut self) -> Self {
         self.add(Kind::Login, &login("up=bob", Decision::Allow));
-        self.add(Kind::Login, &login("up=eve", Decision::Deny));
+        let refused = Data {
+            callerid: String::new(),
+            ..login("up=eve", Decision::Deny)
+        };
+        self.add(Kind::Login, &refused);
         self.add(Kind::Signature, &request("up=bob", "rpcutil", "ping", None));
         self.add(
             Kind::Signature,
@@ -121,7 +125,12 @@ fn login(caller: &str, decision: Decision) -> Data {
         site: "lhr".to_owned(),
         time: NOW.secs,
         login: Some(LoginFacts {
-            method: "userlist".to_owned(),
+            method: if decision == Decision::Allow {
+                "userlist".to_owned()
+            } else {
+                String::new()
+            },
+            user: caller.trim_start_matches("up=").to_owned(),
             ..LoginFacts::default()
         }),
         decision: Some(Reasons {
@@ -320,7 +329,8 @@ fn records_are_found_by_what_is_in_them() {
             .collect()
     };
     assert_eq!(found(&["--caller", "up=bob"]), [2, 4, 5]);
-    assert_eq!(found(&["--caller", "*e"]), [3]);
+    assert_eq!(found(&["--caller", "*y"]), [8]);
+    assert_eq!(found(&["--caller", "eve"]), [3]);
     assert_eq!(found(&["--agent", "rpcutil"]), [4, 6, 8]);
     assert_eq!(found(&["--action", "inst*"]), [5]);
     assert_eq!(found(&["--decision", "deny"]), [3, 5, 6]);
@@ -480,6 +490,12 @@ async fn the_stream_is_read_followed_and_verified() {
     record.run(&["audit", "verify", "all.jsonl"]).ok();
     let run = record.run(&["audit", "tail", "--no-follow"]).ok();
     assert_eq!(run.stdout.lines().count(), 6, "{run:?}");
+    let run = record.run(&["audit", "tail", "--count", "2"]).ok();
+    let newest: Vec<_> = run.stdout.lines().collect();
+    assert!(
+        newest.len() == 2 && newest[1].contains("aaa-1.lhr 8"),
+        "{run:?}"
+    );
 
     let mut command = desk::command(record.dir.path());
     command
@@ -507,8 +523,6 @@ async fn the_stream_is_read_followed_and_verified() {
             .contains("message 4, line 1: missing: records 5 to 6 of aaa-1.lhr"),
         "{run:?}"
     );
-    let last = stream.cached_info().clone();
-    drop(last);
     let state = stream.get_info().await.unwrap().state;
     stream.delete_message(state.last_sequence).await.unwrap();
     let run = record.run(&["audit", "verify", "--json"]);

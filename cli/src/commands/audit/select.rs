@@ -13,7 +13,7 @@ use time::{Date, OffsetDateTime};
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Which records")]
 pub(super) struct Select {
-    /// Only records of this caller
+    /// Only records of this caller, or logins that were tried under this name
     #[arg(long, value_name = "CALLER")]
     caller: Option<Pattern>,
     /// Only requests to this agent
@@ -120,7 +120,10 @@ impl Select {
             }
         };
         is_wanted
-            && text(&self.caller, &data.callerid)
+            && self.caller.as_ref().is_none_or(|caller| {
+                let tried = data.login.as_ref().map(|login| login.user.as_str());
+                caller.matches(&data.callerid) || tried.is_some_and(|user| caller.matches(user))
+            })
             && text(&self.agent, &rpc.agent)
             && text(&self.action, &rpc.action)
             && self.decision.is_none_or(|wanted| {

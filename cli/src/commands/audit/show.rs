@@ -38,7 +38,10 @@ fn what(record: &Record) -> String {
         Kind::Login => {
             parts.push(format!("{decision:<5}  {}", who(record)));
             let method = data.login.as_ref().map(|login| login.method.as_str());
-            parts.push(format!("logs in by {}", method.unwrap_or("?")));
+            parts.push(match method.filter(|method| !method.is_empty()) {
+                Some(method) => format!("logs in by {method}"),
+                None => "logs in".to_owned(),
+            });
         }
         Kind::Logout => parts.push(format!("{decision:<5}  {}  logs out", who(record))),
         Kind::Opened => parts.push("the record is opened".to_owned()),

@@ -33,7 +33,7 @@ const LOOK_AT_FILE: Duration = Duration::from_millis(200);
 Examples:
   overlay audit tail                          the last ten records and what follows
   overlay audit tail --decision deny          what is denied, and why
-  overlay audit tail --count 20 --json        twenty records as lines of JSON
+  overlay audit tail --count 5                the newest five, or the next ones until there are five
   overlay audit tail --from audit.jsonl       a file that grows
 
 The chain is checked as it goes; what does not fit is told on standard error, and the exit code is 1 then. Ends with
@@ -185,7 +185,10 @@ impl Tail<'_> {
             return self.show(line, &record);
         };
         last.push_back((line.to_vec(), record));
-        if last.len() > self.args.lines {
+        let most = self.args.count.map_or(self.args.lines, |count| {
+            usize::try_from(count).map_or(self.args.lines, |count| count.min(self.args.lines))
+        });
+        if last.len() > most {
             last.pop_front();
         }
         Ok(())
