@@ -1,4 +1,5 @@
 //! `overlay policy`: what is good, what would be decided, and the exit codes.
+#![allow(clippy::unwrap_used, reason = "helper of tests")]
 
 use std::path::Path;
 use std::process::Command;
