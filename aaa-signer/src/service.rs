@@ -65,6 +65,13 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
         None => None,
     };
     let audit = start_audit(&config, &cx, &keyring, records.clone())?;
+    // The record goes on for as long as the service does, whoever writes to it.
+    let (held, shutdown) = (audit.clone(), cx.shutdown.clone());
+    cx.tasks.spawn("record", async move {
+        shutdown.cancelled().await;
+        drop(held);
+        Ok(())
+    });
     let replicas = config.login.as_ref().map_or(REPLICAS, |login| login.replicas);
     let memory =
         Memory::open(records.as_ref(), replicas, cx.clock.clone(), &cx.registry).await?;
