@@ -2,6 +2,7 @@
 //!
 //! What the service answered is read from the outcome. Where ours differs is decided by rules over the case:
 //! see docs/conformance/cli.md.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::fs;

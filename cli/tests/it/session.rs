@@ -1,4 +1,5 @@
 //! `overlay login`, `whoami` and `logout`, and requests that a signer signs.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
