@@ -1,4 +1,5 @@
 //! `overlay audit`: the record in files and in the stream, as it is and as others left it.
+#![allow(clippy::unwrap_used, reason = "helper of tests")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
