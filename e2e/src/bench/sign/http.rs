@@ -85,16 +85,20 @@ impl Poster {
         stream.write_all(&request).await.context("send a request")?;
         stream.flush().await.context("send a request")?;
         self.buffer.clear();
-        let (head, length) = loop {
+        let head = loop {
             if let Some(found) = head(&self.buffer)? {
                 break found;
             }
-            read_more(&mut stream, &mut self.buffer).await?;
+            if !read_more(&mut stream, &mut self.buffer).await? {
+                bail!("the connection ended before the answer");
+            }
         };
-        while self.buffer.len() < head + length {
-            read_more(&mut stream, &mut self.buffer).await?;
-        }
-        if self.reach.keep {
+        let end = match head.body {
+            Body::Length(length) => head.bytes + length,
+            Body::Pieces | Body::ToTheEnd => usize::MAX,
+        };
+        while self.buffer.len() < end && read_more(&mut stream, &mut self.buffer).await? {}
+        if self.reach.keep && matches!(head.body, Body::Length(_)) {
             self.open = Some(stream);
         }
         let status = self.buffer.get(9..12).unwrap_or_default();
@@ -103,36 +107,75 @@ impl Poster {
             "status {}",
             String::from_utf8_lossy(status)
         );
-        self.buffer
-            .get(head..head + length)
-            .context("read the body")
+        if matches!(head.body, Body::Pieces) {
+            let body = joined(self.buffer.get(head.bytes..).unwrap_or_default())?;
+            self.buffer.truncate(head.bytes);
+            self.buffer.extend_from_slice(&body);
+        }
+        let body = self.buffer.get(head.bytes..end.min(self.buffer.len()));
+        body.context("read the body")
     }
 }
 
-async fn read_more(stream: &mut Box<dyn Stream>, buffer: &mut Vec<u8>) -> Result<()> {
-    let read = stream.read_buf(buffer).await.context("read an answer")?;
-    if read == 0 {
-        bail!("the connection ended before the answer");
-    }
-    Ok(())
+/// Whether there was more.
+async fn read_more(stream: &mut Box<dyn Stream>, buffer: &mut Vec<u8>) -> Result<bool> {
+    Ok(stream.read_buf(buffer).await.context("read an answer")? > 0)
 }
 
-/// Length of the head, and of the body that it announces.
-fn head(bytes: &[u8]) -> Result<Option<(usize, usize)>> {
+/// The head of an answer.
+struct Head {
+    bytes: usize,
+    body: Body,
+}
+
+/// Where a body ends.
+enum Body {
+    Length(usize),
+    /// In pieces, each with its length; only on connections that are not used again.
+    Pieces,
+    ToTheEnd,
+}
+
+fn head(bytes: &[u8]) -> Result<Option<Head>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
     let text = std::str::from_utf8(&bytes[..end]).context("read the head")?;
-    let length = text.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length")
-            .then(|| value.trim().parse())
-    });
-    let length = length.context("find the length of the body")?;
-    Ok(Some((
-        end + 4,
-        length.context("read the length of the body")?,
-    )))
+    let mut body = Body::ToTheEnd;
+    for (name, value) in text.lines().filter_map(|line| line.split_once(':')) {
+        if name.eq_ignore_ascii_case("content-length") {
+            body = Body::Length(
+                value
+                    .trim()
+                    .parse()
+                    .context("read the length of the body")?,
+            );
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            body = Body::Pieces;
+        }
+    }
+    Ok(Some(Head {
+        bytes: end + 4,
+        body,
+    }))
+}
+
+/// A body that came in pieces.
+fn joined(mut bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = bytes.iter().position(|byte| *byte == b'\n');
+        let line = line.context("find the length of a piece")?;
+        let length = std::str::from_utf8(&bytes[..line]).context("read the length of a piece")?;
+        let length =
+            usize::from_str_radix(length.trim(), 16).context("read the length of a piece")?;
+        if length == 0 {
+            return Ok(body);
+        }
+        let begin = line + 1;
+        body.extend_from_slice(bytes.get(begin..begin + length).context("read a piece")?);
+        bytes = bytes.get(begin + length + 2..).context("read a piece")?;
+    }
 }
 
 impl HttpCaller {
