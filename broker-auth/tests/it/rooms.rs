@@ -446,7 +446,10 @@ fn a_node_that_leaks_subscriptions_is_stopped() {
 #[test]
 fn a_flood_of_nodes_fills_its_own_account_only() {
     let cell = Cell::of_accounts(
-        |keys| keys.cell_config(VETTED).replace("max_connections: 25000", "max_connections: 5"),
+        |keys| {
+            keys.cell_config(VETTED)
+                .replace("max_connections: 25000", "max_connections: 5")
+        },
         "",
     );
     let organisation = &cell.parts.organisation;
