@@ -27,8 +27,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 const TICK: Duration = Duration::from_secs(1);
 /// How often the stream is looked after.
 const LOOK: Duration = Duration::from_secs(60);
-/// After the shutdown this long without news ends the chain.
-const QUIET: Duration = Duration::from_secs(1);
+/// After the shutdown the chain ends when nobody can ask any more, or after this long without news.
+const QUIET: Duration = Duration::from_secs(3);
 /// After the shutdown this is how long what cannot be stored is tried.
 const LAST_TRIES: Duration = Duration::from_secs(3);
 /// How soon a batch is sent again of which it is not known whether it is stored.
