@@ -158,7 +158,7 @@ fn a_syntax_error_has_a_line_in_the_dialect_that_it_is_written_in() {
     for (text, line) in [
         (
             "package io.choria.aaasvc\ndefault allow = false\nallow { input.agent == \n",
-            4,
+            3,
         ),
         (
             "package io.choria.aaasvc\nallow if {\n  input.agent = = 1\n}\n",
@@ -166,7 +166,7 @@ fn a_syntax_error_has_a_line_in_the_dialect_that_it_is_written_in() {
         ),
         (
             "package io.choria.aaasvc\nallow {\n  input.agent == 1\n  ) \n}\n",
-            3,
+            4,
         ),
     ] {
         let fault = patient().check(text).unwrap_err();
