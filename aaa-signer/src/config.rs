@@ -21,11 +21,11 @@ use overlay_tokens::Issuers;
 pub use audit::{Audit, AuditSpool, AuditStream, Checkpoints, Link, OnOutage, OriginalForm};
 pub(crate) use http::{Http, HttpLimits, TlsFiles};
 pub use keys::{Delegator, Keys, KeysError, ServerIdentity};
-pub(crate) use login::{IssuerFiles, Login};
 pub(crate) use login::{
     AskUserinfo, ClientAuthentication, Find, FlowKind, GroupSearch, Ldap, Oidc, Users,
     is_confidential,
 };
+pub(crate) use login::{IssuerFiles, Login};
 pub use policy::Authorizer;
 pub(crate) use policy::Policy;
 pub use raw::RawConfig;

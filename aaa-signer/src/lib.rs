@@ -32,7 +32,10 @@ mod sign;
 mod signer;
 mod via;
 
-pub use config::{Authorizer, Config, Delegator, Keys, KeysError, MAX_REQUEST_BYTES, RawConfig, ServerIdentity, Tenants};
+pub use config::{
+    Authorizer, Config, Delegator, Keys, KeysError, MAX_REQUEST_BYTES, RawConfig, ServerIdentity,
+    Tenants,
+};
 pub use error::StartError;
 pub use http::{SignBody, read_sign_body};
 pub use rpc::{Answer, Asked, Dropped, Face, Question};

@@ -72,9 +72,11 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
         drop(held);
         Ok(())
     });
-    let replicas = config.login.as_ref().map_or(REPLICAS, |login| login.replicas);
-    let memory =
-        Memory::open(records.as_ref(), replicas, cx.clock.clone(), &cx.registry).await?;
+    let replicas = config
+        .login
+        .as_ref()
+        .map_or(REPLICAS, |login| login.replicas);
+    let memory = Memory::open(records.as_ref(), replicas, cx.clock.clone(), &cx.registry).await?;
     let revocations = Revocations::start(&memory, &cx.tasks, cx.shutdown.clone());
 
     let signer = config.signer.as_ref().map(|settings| {
@@ -142,14 +144,20 @@ fn start_audit(
     let keys = keyring.current();
     let chain = match &keys.server {
         Some(server) => server.identity.clone(),
-        None => config.audit.name.clone().context("the record has no name")?,
+        None => config
+            .audit
+            .name
+            .clone()
+            .context("the record has no name")?,
     };
     let parts = audit::Parts {
         settings: config.audit.clone(),
         chain,
         seals: Arc::new(move || {
             let keys = seals.current();
-            keys.server.as_ref().map(|server| Arc::clone(&server.sealer))
+            keys.server
+                .as_ref()
+                .map(|server| Arc::clone(&server.sealer))
         }),
         issuers: config.issuers.clone(),
         site: config.site.clone(),

@@ -136,9 +136,7 @@ impl Answer {
 
     pub(crate) fn is_denied(&self) -> bool {
         let code = serde_json::to_value(self.body.statuscode).unwrap();
-        code == 1
-            && self.body.statusmsg == "Request Denied"
-            && self.secure_request().is_empty()
+        code == 1 && self.body.statusmsg == "Request Denied" && self.secure_request().is_empty()
     }
 }
 

@@ -13,8 +13,8 @@ pub(super) mod validity;
 pub(super) mod view;
 
 pub(crate) use self::material::now;
-pub(super) use self::people::{Described, State, client as describe_client, instant};
 pub(crate) use self::people::span;
+pub(super) use self::people::{Described, State, client as describe_client, instant};
 
 use std::path::PathBuf;
 

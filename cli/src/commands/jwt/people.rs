@@ -217,7 +217,10 @@ pub(in crate::commands) fn client(claims: &ClientClaims) -> Described {
         "log in as the provisioner of new nodes",
     );
     told.may(granted.events_viewer, "see lifecycle and machine events");
-    told.may(granted.audit_viewer, "read the audit of logins and signatures");
+    told.may(
+        granted.audit_viewer,
+        "read the audit of logins and signatures",
+    );
     told.may(granted.streams_admin, "administer all streams");
     told.may(
         granted.streams_user,
