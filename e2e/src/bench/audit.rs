@@ -58,6 +58,10 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
 }
 
 /// Records into a file, or into the stream.
+#[expect(
+    clippy::field_reassign_with_default,
+    reason = "the settings have members that are not for others"
+)]
 async fn kept(
     options: &Options,
     world: &World,
