@@ -38,7 +38,10 @@ pub fn policy(data: &[u8]) {
         let verdict = REGO.decide(&text, &question);
         let is_usable = REGO.check(&text).is_ok();
         assert_eq!(is_usable, REGO.faults(&text).is_ok());
-        assert!(is_usable || !verdict.is_allowed(), "an unusable policy allows");
+        assert!(
+            is_usable || !verdict.is_allowed(),
+            "an unusable policy allows"
+        );
         assert!(!(verdict.is_error() && verdict.is_allowed()));
 
         // What takes too long may end in time the next time.
@@ -48,7 +51,10 @@ pub fn policy(data: &[u8]) {
             && !is_slow(&explanation.verdict.why().message)
             && !is_random(&text)
         {
-            assert_eq!(verdict, explanation.verdict, "the same question, another answer");
+            assert_eq!(
+                verdict, explanation.verdict,
+                "the same question, another answer"
+            );
         }
         assert!(verdict.why().rule.len() < 200 && verdict.why().message.len() < 1_000);
     }

@@ -183,6 +183,11 @@ fn ours(packages: &[Value], faults: &mut Vec<String>) {
     for package in packages
         .iter()
         .filter(|package| package["source"].is_null())
+        // What is mended of others is not ours (docs/adr/0016).
+        .filter(|package| {
+            let manifest = package["manifest_path"].as_str();
+            manifest.is_some_and(|path| !path.contains("/vendor/"))
+        })
     {
         let name = package["name"].as_str().unwrap_or_default();
         let Some(normal) = allowed(TABLE, name) else {

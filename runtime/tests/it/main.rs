@@ -3,6 +3,7 @@
 
 mod connection;
 mod election;
+mod headers;
 mod launch;
 
 use std::time::Duration;
