@@ -209,8 +209,7 @@ fn from(message: &Message) -> Option<From> {
     let reply = message.reply.as_ref()?.as_str();
     let plain = !reply.contains(['*', '>', ' ']);
     let peer = if plain && reply.starts_with(MAPPED) {
-        let info = message.headers.as_ref()?.get(REQUEST_INFO)?;
-        let info: RequestInfo = serde_json::from_str(info.as_str()).ok()?;
+        let info: RequestInfo = serde_json::from_str(request_info(message)?).ok()?;
         info.host
     } else if plain && reply.starts_with(INBOX) {
         "broker".to_owned()
@@ -221,6 +220,26 @@ fn from(message: &Message) -> Option<From> {
         via: Via::Broker,
         peer,
     })
+}
+
+/// The broker's word of who asks: its header, when the message has that one and nothing else in its headers.
+///
+/// The broker removes a stranger's header of this name and adds its own at the end, but goes by bytes: there are header blocks
+/// in which it does not find the stranger's, or in which its own becomes a part of the line before. Those who log in send no
+/// headers, so that a block that is longer than the broker's header has something in it that somebody else wrote, be it
+/// something that is no header and of which the parser says nothing.
+fn request_info(message: &Message) -> Option<&str> {
+    let headers = message.headers.as_ref()?;
+    let mut values = headers.get_all(REQUEST_INFO);
+    let info = values.next()?.as_str();
+    if headers.len() > 1 || values.next().is_some() {
+        return None;
+    }
+    let block =
+        "NATS/1.0\r\n".len() + REQUEST_INFO.len() + ": ".len() + info.len() + "\r\n\r\n".len();
+    let reply = message.reply.as_ref().map_or(0, |reply| reply.len());
+    let whole = message.subject.len() + reply + block + message.payload.len();
+    (message.length == whole).then_some(info)
 }
 
 async fn respond(request: &Request, answer: Result<Bytes, ServiceError>) {
@@ -266,22 +285,56 @@ mod tests {
 
     use super::*;
 
+    const SUBJECT: &str = "overlay.login.v1.password";
+
     fn peer(reply: Option<&str>, info: Option<&str>) -> Option<String> {
-        let headers = info.map(|info| {
-            let mut headers = HeaderMap::new();
-            headers.insert(REQUEST_INFO, info);
-            headers
-        });
+        let headers: Vec<_> = info.map(|info| (REQUEST_INFO, info)).into_iter().collect();
+        peer_of(reply, &headers, 0)
+    }
+
+    /// With so many bytes more in the block than its headers have.
+    fn peer_of(
+        reply: Option<&str>,
+        headers: &[(&'static str, &str)],
+        more: usize,
+    ) -> Option<String> {
+        let mut map = HeaderMap::new();
+        let mut block = "NATS/1.0\r\n\r\n".len() + more;
+        for (name, value) in headers {
+            map.append(*name, *value);
+            block += name.len() + value.len() + 4;
+        }
         let message = Message {
-            subject: "overlay.login.v1.password".into(),
+            subject: SUBJECT.into(),
             reply: reply.map(Into::into),
-            payload: Bytes::new(),
-            headers,
+            payload: Bytes::from_static(b"{}"),
+            headers: Some(map),
             status: None,
             description: None,
-            length: 0,
+            length: SUBJECT.len() + reply.map_or(0, str::len) + block + 2,
         };
         from(&message).map(|from| from.peer)
+    }
+
+    #[test]
+    fn the_broker_s_word_stands_alone_or_is_not_believed() {
+        let reply = Some("_R_.abc.1");
+        let (ours, forged) = (r#"{"host":"192.0.2.7"}"#, r#"{"host":"203.0.113.9"}"#);
+        let word = (REQUEST_INFO, ours);
+        assert_eq!(peer_of(reply, &[word], 0).as_deref(), Some("192.0.2.7"));
+        for (headers, more) in [
+            (vec![(REQUEST_INFO, forged), word], 0),
+            (vec![word, ("X", "a")], 0),
+            // The broker's own became a part of the line before it, or that line is none.
+            (
+                vec![(REQUEST_INFO, forged), ("X", "Nats-Request-Info: {}")],
+                0,
+            ),
+            (vec![(REQUEST_INFO, forged)], 40),
+            (vec![word], 1),
+        ] {
+            assert_eq!(peer_of(reply, &headers, more), None, "{headers:?} {more}");
+        }
     }
 
     #[test]
