@@ -120,10 +120,10 @@ impl Authenticator for LdapAuthenticator {
         async {
             let begun = Instant::now();
             let verdict = self.ask(&attempt.username, &attempt.password).await;
-            if verdict
-                .as_ref()
-                .is_err_and(|refusal| refusal.reason.is_guess())
-            {
+            // A right password that is refused for want of a rule is not told by its time either.
+            let answered =
+                |refusal: &Refusal| !matches!(refusal.reason, Reason::Unavailable | Reason::Busy);
+            if verdict.as_ref().is_err_and(answered) {
                 wait_for_step(begun).await;
             }
             verdict
