@@ -179,10 +179,9 @@ impl Directory {
                 "the search for groups",
             )
             .await?;
-        let names = found.iter().flat_map(|group| {
-            let names = group.values(&search.name_attribute).iter();
-            names.map(String::as_str).chain([group.dn()])
-        });
+        let names = found
+            .iter()
+            .flat_map(|group| names(group.values(&search.name_attribute), group.dn()));
         Ok(names.map(spelled).collect())
     }
 
@@ -291,6 +290,13 @@ fn wanted(settings: &Ldap) -> Vec<String> {
     wanted
 }
 
+/// How rules may name a group: by a name of it, or by its distinguished name. The distinguished name alone has a `=`, or whoever
+/// may make a group would call it by the distinguished name of another.
+fn names<'a>(names: &'a [String], dn: &'a str) -> impl Iterator<Item = &'a str> {
+    let plain = names.iter().map(String::as_str);
+    plain.filter(|name| !name.contains('=')).chain([dn])
+}
+
 /// Puts escaped values into a filter, in one pass: a value is never looked at for further places.
 fn substitute(filter: &str, values: &[(&str, &str)]) -> String {
     let mut made = String::new();
@@ -356,6 +362,13 @@ fn told(result: &LdapResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_group_is_called_by_the_distinguished_name_of_another() {
+        let called = ["web", "cn=admins,ou=groups,dc=x"].map(str::to_owned);
+        let found: Vec<_> = names(&called, "cn=web,ou=groups,dc=x").collect();
+        assert_eq!(found, ["web", "cn=web,ou=groups,dc=x"]);
+    }
 
     #[test]
     fn values_are_escaped_and_never_looked_at_for_places() {
