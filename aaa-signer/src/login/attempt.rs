@@ -143,6 +143,13 @@ impl Inner {
             &password_text(&login.timestamp, &login.username, login.password.expose()),
             known,
         )?;
+        // Before anything is counted: nobody has such a name, and what is counted by it must not be another's.
+        if login.username.trim() != login.username || login.username.chars().any(char::is_control) {
+            return Err(Refusal::new(
+                Reason::UnknownUser,
+                "the name has spaces around it, or control characters in it",
+            ));
+        }
         if !self.names.take(&login.username, self.elapsed_ms()) {
             return Err(Reason::Rate.into());
         }
@@ -345,7 +352,7 @@ impl Inner {
 }
 
 /// What counts as one source: an address, or the network of one where hosts choose theirs (IPv6, RFC 4291).
-fn source(peer: &str) -> String {
+pub(crate) fn source(peer: &str) -> String {
     match peer.parse::<IpAddr>().map(|address| address.to_canonical()) {
         Ok(IpAddr::V6(address)) => {
             let [a, b, c, d, ..] = address.segments();

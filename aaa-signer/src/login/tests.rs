@@ -338,6 +338,30 @@ async fn guesses_from_elsewhere_do_not_lock_out_who_has_logged_in_before() {
 }
 
 #[tokio::test]
+async fn a_name_that_nobody_can_have_locks_nobody_out() {
+    let desk = Desk::new(OPEN).await;
+    token(desk.log_in("bob", "secret").await);
+    for name in ["bob\n192.0.2.7", "bob ", "\tbob"] {
+        for _ in 0..10 {
+            assert_answer!(desk.log_in(name, "guess").await, LoginAnswer::Failed);
+        }
+    }
+    token(desk.log_in("bob", "secret").await);
+    let reasons = desk.reasons();
+    assert_eq!(reasons.len(), 32, "each is recorded");
+    assert!(
+        reasons[1..31].iter().all(|reason| reason == "unknown_user"),
+        "{reasons:?}"
+    );
+    desk.log_in(&"x".repeat(2000), "secret").await;
+    let login = desk.records().pop().unwrap().data.login.unwrap();
+    assert!(
+        login.user.len() <= 256,
+        "what is recorded of a name is bounded"
+    );
+}
+
+#[tokio::test]
 async fn who_asks_too_often_hears_that_and_others_do_not() {
     let desk = Desk::new("per_source = 3\nper_name = 0").await;
     for _ in 0..3 {
