@@ -56,11 +56,13 @@ use flow::{Flow, Flows};
 use gate::Gates;
 use issuer::Defaults;
 use keeper::Keeper;
-use limits::{Lockout, Rates};
+use limits::Lockout;
 use proof::Window;
 
+pub(crate) use attempt::source;
 pub(crate) use keeper::IssuerError;
 pub(crate) use keeper::check as check_issuer;
+pub(crate) use limits::Rates;
 pub(crate) use memory::Memory;
 pub(crate) use metrics::Metrics;
 pub(crate) use reason::Reason;

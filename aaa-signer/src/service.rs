@@ -28,7 +28,7 @@ use crate::login::{LoginService, Memory, Revocations, Setup};
 use crate::metrics::Metrics;
 use crate::rpc::Face;
 use crate::sign::{Judge, Rules};
-use crate::signer::{Parts, Signer};
+use crate::signer::{Parts, Signer, Unproved};
 
 use agent::Agent;
 use lifecycle::Teller;
@@ -89,6 +89,7 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
             clock: cx.clock.clone(),
             metrics: metrics.clone(),
             in_flight: settings.in_flight.get(),
+            unproved: Unproved::new(settings.unproved_per_second, settings.unproved_burst),
         }))
     });
     let login = match &config.login {

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use overlay_protocol::audit::Kind;
+use overlay_protocol::audit::{Data, Kind};
 use overlay_protocol::envelope::v2::SecureRequest;
 use overlay_runtime::{Clock, err_chain};
 use overlay_tokens::UnixTime;
@@ -16,9 +16,10 @@ use tokio::time::Instant;
 use crate::audit::{Audit, Entry};
 use crate::config::Delegator;
 use crate::keyring::Keyring;
-use crate::login::Revocations;
+use crate::login::{Rates, Revocations, source};
 use crate::metrics::Metrics;
 use crate::sign::{Decision, Judge, Reason, Submission};
+use crate::via::Via;
 
 /// Decides, records and signs.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct Signer {
     clock: Clock,
     metrics: Metrics,
     places: Arc<Semaphore>,
+    unproved: Unproved,
 }
 
 /// What a signer works with.
@@ -49,6 +51,37 @@ pub(crate) struct Parts {
     pub(crate) metrics: Metrics,
     /// Requests that are worked on at a time.
     pub(crate) in_flight: usize,
+    /// How many of strangers are recorded.
+    pub(crate) unproved: Unproved,
+}
+
+/// How many requests are recorded of those whose token is not good: strangers must not fill the record, without which nothing
+/// is signed.
+#[derive(Debug)]
+pub(crate) struct Unproved {
+    rates: Rates,
+    epoch: Instant,
+}
+
+impl Unproved {
+    /// `per_second` from each source, `burst` at once; 0 a second: no limit.
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
+        Self {
+            rates: Rates::with_burst(per_second.saturating_mul(60), burst),
+            epoch: Instant::now(),
+        }
+    }
+
+    /// Whether one more is recorded.
+    fn admits(&self, submission: &Submission) -> bool {
+        let elapsed = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Over the broker senders call themselves as they like: all of them are one source.
+        let source = match submission.via {
+            Via::Http => source(&submission.peer),
+            Via::Rpc | Via::Broker => String::new(),
+        };
+        self.rates.take((submission.via.label(), source), elapsed)
+    }
 }
 
 /// A request was not signed.
@@ -88,6 +121,7 @@ impl Signer {
             clock: parts.clock,
             metrics: parts.metrics,
             places: Arc::new(Semaphore::new(parts.in_flight)),
+            unproved: parts.unproved,
         }
     }
 
@@ -148,9 +182,13 @@ impl Signer {
             .as_ref()
             .filter(|delegator| delegator.is_good_at(now));
         let decision = self.decide(submission, delegator.is_some(), now);
+        if decision.caller.is_none() && !self.unproved.admits(submission) {
+            // The counter is the record of it.
+            return Err(Reason::Rate);
+        }
         self.metrics.decided(&decision);
         let data = decision.data(submission, &self.judge.rules().site, now.secs);
-        tell(&decision, &data.callerid, submission);
+        tell(&decision, &data, submission.via);
         let entry = Entry {
             kind: Kind::Signature,
             data,
@@ -214,13 +252,14 @@ fn chain_issuer(iss: &str) -> Option<&str> {
     Some(id)
 }
 
-fn tell(decision: &Decision, callerid: &str, submission: &Submission) {
+fn tell(decision: &Decision, data: &Data, via: Via) {
     let agent = decision.target.as_ref().map(|target| target.agent.as_str());
     let action = decision
         .target
         .as_ref()
         .map(|target| target.action.as_str());
-    let (via, peer) = (submission.via.label(), submission.peer.as_str());
+    let (via, callerid, peer) = (via.label(), data.callerid.as_str(), data.peer.as_str());
+    let why = data.decision.as_ref().map(|told| told.message.as_str());
     match &decision.verdict {
         Ok(approved) => tracing::debug!(
             request = approved.id,
@@ -232,7 +271,7 @@ fn tell(decision: &Decision, callerid: &str, submission: &Submission) {
         ),
         Err(reason) => tracing::info!(
             reason = reason.label(),
-            why = decision.message,
+            why,
             caller = callerid,
             proved = decision.caller.is_some(),
             agent,
@@ -241,5 +280,51 @@ fn tell(decision: &Decision, callerid: &str, submission: &Submission) {
             peer,
             "request denied"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn from(via: Via, peer: &str) -> Submission {
+        Submission {
+            token: "x".to_owned(),
+            request: Bytes::from_static(b"{}"),
+            signature: None,
+            via,
+            peer: peer.to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_strangers_so_many_are_recorded_and_no_more() {
+        let unproved = Unproved::new(2, 3);
+        let http = from(Via::Http, "192.0.2.1");
+        let taken = [0; 5].map(|_| unproved.admits(&http));
+        assert_eq!(taken, [true, true, true, false, false]);
+        assert!(unproved.admits(&from(Via::Http, "192.0.2.2")));
+        tokio::time::advance(std::time::Duration::from_millis(501)).await;
+        assert!(unproved.admits(&http));
+        assert!(!unproved.admits(&http));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_senders_choose_are_one_source() {
+        let unproved = Unproved::new(1, 2);
+        let taken = ["a", "b", "c"].map(|sender| unproved.admits(&from(Via::Rpc, sender)));
+        assert_eq!(taken, [true, true, false]);
+        // HTTP has its own, and so do addresses of one network together.
+        let taken = ["2001:db8::1", "2001:db8::2", "2001:db8::3"]
+            .map(|peer| unproved.admits(&from(Via::Http, peer)));
+        assert_eq!(taken, [true, true, false]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_limit_all_are_recorded() {
+        let unproved = Unproved::new(0, 0);
+        assert!((0..1000).all(|_| unproved.admits(&from(Via::Http, "192.0.2.1"))));
     }
 }

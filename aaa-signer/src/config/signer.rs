@@ -26,6 +26,12 @@ pub const MAX_REQUEST_BYTES: usize = 384 * 1024;
 /// Verified tokens that are remembered.
 const TOKENS: usize = 10_000;
 
+/// Requests a second from one source whose token is not good that are recorded, and how many at once.
+const UNPROVED_PER_SECOND: u32 = 30;
+const UNPROVED_BURST: u32 = 100;
+/// The highest of both.
+const MAX_UNPROVED: u32 = 100_000;
+
 pub(super) const REFERENCE: &str = r#"# What is signed, and by whom. Without this table nothing is.
 [signer]
 # The delegator: a client token with the permission `authentication_delegator` and nothing else.
@@ -50,6 +56,10 @@ seed_file = "/etc/overlay/aaa-signer/delegator.seed"
 # max_request_bytes = 393216
 # Verified tokens that are remembered.
 # tokens = 10000
+# Requests a second from one address (over the broker: from all together) whose token is not good, and how many at once; further
+# ones are denied and counted without a record of their own. 0: no limit.
+# unproved_per_second = 30
+# unproved_burst = 100
 "#;
 
 /// The table as files hold it.
@@ -67,6 +77,8 @@ pub(super) struct RawSigner {
     in_flight: Option<usize>,
     max_request_bytes: Option<usize>,
     tokens: Option<usize>,
+    unproved_per_second: Option<u32>,
+    unproved_burst: Option<u32>,
 }
 
 /// Who signs, and what.
@@ -92,6 +104,10 @@ pub struct Signer {
     pub max_request_bytes: usize,
     /// Verified tokens that are remembered.
     pub tokens: usize,
+    /// Requests a second from one source whose token is not good that are recorded; 0: all.
+    pub unproved_per_second: u32,
+    /// So many of them at once.
+    pub unproved_burst: u32,
 }
 
 impl RawSigner {
@@ -123,6 +139,19 @@ impl RawSigner {
             let fault = Fault::new(key("max_request_bytes"), "is more than a record holds");
             faults.push(fault.remedy(format!("write {MAX_REQUEST_BYTES} or less")));
         }
+        let unproved_per_second = self.unproved_per_second.unwrap_or(UNPROVED_PER_SECOND);
+        let unproved_burst = self.unproved_burst.unwrap_or(UNPROVED_BURST);
+        for (member, value) in [
+            ("unproved_per_second", unproved_per_second),
+            ("unproved_burst", unproved_burst),
+        ] {
+            if value > MAX_UNPROVED {
+                faults.push(Fault::new(
+                    key(member),
+                    format!("is more than {MAX_UNPROVED}"),
+                ));
+            }
+        }
         Some(Signer {
             delegator: files?,
             max_validity,
@@ -134,6 +163,8 @@ impl RawSigner {
             in_flight: in_flight?,
             max_request_bytes,
             tokens: self.tokens.unwrap_or(TOKENS),
+            unproved_per_second,
+            unproved_burst,
         })
     }
 }

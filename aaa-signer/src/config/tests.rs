@@ -75,6 +75,10 @@ fn the_reference_is_a_configuration_and_shows_the_defaults() {
         )
     );
     assert_eq!(written_out.tokens, default.tokens);
+    assert_eq!(
+        (written_out.unproved_per_second, written_out.unproved_burst),
+        (default.unproved_per_second, default.unproved_burst)
+    );
     assert_eq!(written_out.collectives, default.collectives);
 }
 

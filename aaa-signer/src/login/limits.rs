@@ -80,6 +80,7 @@ const SLOTS: usize = 1 << 14;
 #[derive(Debug)]
 pub(crate) struct Rates {
     per_minute: u32,
+    burst: u32,
     slots: Mutex<HashMap<usize, Slot>>,
     key: RandomState,
 }
@@ -98,8 +99,14 @@ struct Slot {
 impl Rates {
     /// `per_minute` attempts for each, as many of them at once; 0: no limit.
     pub(crate) fn new(per_minute: u32) -> Self {
+        Self::with_burst(per_minute, per_minute)
+    }
+
+    /// `per_minute` attempts for each, `burst` of them at once; 0 a minute: no limit.
+    pub(crate) fn with_burst(per_minute: u32, burst: u32) -> Self {
         Self {
             per_minute,
+            burst,
             slots: Mutex::default(),
             key: RandomState::new(),
         }
@@ -110,7 +117,7 @@ impl Rates {
         if self.per_minute == 0 {
             return true;
         }
-        let full = u64::from(self.per_minute) * ATTEMPT;
+        let full = u64::from(self.burst) * ATTEMPT;
         let mask = u64::try_from(SLOTS - 1).unwrap_or_default();
         let index = usize::try_from(self.key.hash_one(who) & mask).unwrap_or_default();
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,6 +179,12 @@ mod tests {
         assert!(!taken(20_002));
         assert!(rates.take("192.0.2.2", 20_002));
         assert!(Rates::new(0).take("x", 0));
+        let burst = Rates::with_burst(60, 2);
+        let taken = |now: u64| burst.take("x", now);
+        assert_eq!(
+            [0, 0, 0, 999, 1000, 1000].map(taken),
+            [true, true, false, false, true, false]
+        );
     }
 
     proptest! {

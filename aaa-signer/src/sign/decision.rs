@@ -17,6 +17,9 @@ use super::{Reason, Submission};
 /// The longest request that a record holds beside everything else.
 const MAX_RECORDED_BYTES: usize = audit::MAX_LINE_BYTES - (64 << 10);
 
+/// The longest text of somebody who has proved nothing that a record repeats, in bytes.
+const MAX_CLAIM_BYTES: usize = 256;
+
 /// What was decided about a request.
 #[derive(Debug)]
 pub struct Decision {
@@ -86,16 +89,23 @@ impl Decision {
             return caller.delegated_callerid();
         }
         let claimed: Claimed = serde_json::from_slice(&submission.request).unwrap_or_default();
-        claimed.caller.unwrap_or_default()
+        cut(claimed.caller.unwrap_or_default())
     }
 
-    /// What the record says.
+    /// What the record says. Of somebody whose token was not found good it repeats little: length and hash of the request, and
+    /// the beginning of what is claimed, so that strangers do not fill the record.
     pub fn data(&self, submission: &Submission, site: &str, now_secs: i64) -> Data {
         let (action, request) = match &self.verdict {
             Ok(approved) => (audit::Decision::Allow, as_object(&approved.request)),
-            Err(_) => (audit::Decision::Deny, as_object(&submission.request)),
+            Err(_) if self.caller.is_some() => {
+                (audit::Decision::Deny, as_object(&submission.request))
+            }
+            Err(_) => (audit::Decision::Deny, None),
         };
         let mut message = self.message.clone();
+        if self.caller.is_none() {
+            message = cut(message);
+        }
         if request.is_none() {
             let bytes = submission.request.len();
             let hash = hex::encode(Sha256::digest(&submission.request));
@@ -121,7 +131,7 @@ impl Decision {
             token: token_facts(self.caller.as_deref(), submission),
             rpc: self.target.clone(),
             via: submission.via.label().to_owned(),
-            peer: submission.peer.clone(),
+            peer: cut(submission.peer.clone()),
             ..Data::default()
         }
     }
@@ -136,7 +146,15 @@ fn token_facts(
         return Some(facts(token, true));
     }
     let token = Unverified::<ClientClaims>::decode(submission.token.trim()).ok()?;
-    Some(facts(token.claims_unverified(), false))
+    let claimed = facts(token.claims_unverified(), false);
+    Some(TokenFacts {
+        jti: cut(claimed.jti),
+        issuer: cut(claimed.issuer),
+        organisation: cut(claimed.organisation),
+        callerid: cut(claimed.callerid),
+        public_key: cut(claimed.public_key),
+        ..claimed
+    })
 }
 
 fn facts(claims: &ClientClaims, verified: bool) -> TokenFacts {
@@ -155,6 +173,15 @@ fn facts(claims: &ClientClaims, verified: bool) -> TokenFacts {
             .collect(),
         public_key: claims.standard.public_key.clone(),
     }
+}
+
+/// The beginning of a text that nobody vouches for.
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_CLAIM_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_CLAIM_BYTES));
+        text.push('…');
+    }
+    text
 }
 
 /// The bytes as an object on one line, if they are one and not too long for a record.

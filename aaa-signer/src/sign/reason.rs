@@ -5,6 +5,8 @@
 pub enum Reason {
     /// As much is worked on as may be.
     Busy,
+    /// Too many whose token was not good came from there before: it leaves no record.
+    Rate,
     /// It is too long.
     TooLong,
     /// The token is not to be trusted.
@@ -45,8 +47,9 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Busy,
+        Self::Rate,
         Self::TooLong,
         Self::Token,
         Self::Validity,
@@ -71,6 +74,7 @@ impl Reason {
     pub fn label(self) -> &'static str {
         match self {
             Self::Busy => "busy",
+            Self::Rate => "rate",
             Self::TooLong => "too_long",
             Self::Token => "token",
             Self::Validity => "validity",

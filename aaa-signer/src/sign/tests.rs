@@ -13,6 +13,7 @@ use overlay_tokens::issue::{self, ClientToken, ServerToken};
 use overlay_tokens::request::{RequestPolicy, verify_request};
 use overlay_tokens::{Issuers, Key, UnixTime};
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 use super::{Decision, Judge, Reason, Rules, Submission};
 use crate::config::{Authorizer, Delegator, Tenants};
@@ -640,7 +641,41 @@ fn the_record_marks_names_that_nobody_vouches_for() {
     let token = data.token.unwrap();
     assert!(!token.verified);
     assert_eq!(token.callerid, "up=admin");
-    assert!(data.request.is_some());
+}
+
+#[test]
+fn strangers_write_little_into_the_record() {
+    let world = World::new();
+    let long = "é".repeat(100_000);
+    let forged = Organisation::new().client(ClientToken::new("up=admin"));
+    let mut asked = request(world.now);
+    asked.caller.clone_from(&long);
+    let mut stranger = submission(&forged, asked.encode());
+    stranger.peer.clone_from(&long);
+    let unread = Submission {
+        token: long,
+        ..stranger.clone()
+    };
+    for submission in [&stranger, &unread] {
+        let mut world = World::new();
+        world.rules.max_request_bytes = 1 << 20;
+        let decision = world.decide(submission);
+        assert_eq!(decision.verdict.as_ref().err(), Some(&Reason::Token));
+        let data = decision.data(submission, "london", world.now.secs);
+        assert!(data.request.is_none());
+        let message = data.decision.as_ref().unwrap().message.clone();
+        let hash = hex::encode(Sha256::digest(&submission.request));
+        assert!(message.contains(&hash), "{message}");
+        assert!(data.callerid.starts_with('é') && data.callerid.ends_with('…'));
+        assert!(data.to_json().len() < 4096);
+    }
+    // Who is known and denied: the request is the evidence, and stays whole.
+    let user = world.user();
+    let bytes = request(world.now).encode();
+    let mut known = submission(&user, bytes.clone());
+    known.signature = None;
+    let data = world.decide(&known).data(&known, "london", world.now.secs);
+    assert_eq!(data.request.unwrap().get().as_bytes(), bytes);
 }
 
 #[test]

@@ -249,6 +249,7 @@ impl Case<'_> {
             Reason::TooLong => self.submission.request.len() > MAX_REQUEST_BYTES,
             Reason::Time => true,
             Reason::Busy
+            | Reason::Rate
             | Reason::Validity
             | Reason::Revoked
             | Reason::Caller
