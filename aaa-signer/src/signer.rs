@@ -182,7 +182,7 @@ impl Signer {
             .as_ref()
             .filter(|delegator| delegator.is_good_at(now));
         let decision = self.decide(submission, delegator.is_some(), now);
-        if decision.caller.is_none() && !self.unproved.admits(submission) {
+        if !decision.is_proved() && !self.unproved.admits(submission) {
             // The counter is the record of it.
             return Err(Reason::Rate);
         }
@@ -273,7 +273,7 @@ fn tell(decision: &Decision, data: &Data, via: Via) {
             reason = reason.label(),
             why,
             caller = callerid,
-            proved = decision.caller.is_some(),
+            proved = decision.is_proved(),
             agent,
             action,
             via,

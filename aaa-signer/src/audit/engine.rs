@@ -122,6 +122,7 @@ impl Engine {
                 issuers: &self.parts.issuers,
                 client: self.parts.client.as_ref(),
                 metrics: &self.metrics,
+                signs: (self.parts.seals)().is_some(),
                 now: self.now().secs,
             };
             let opened = tokio::select! {

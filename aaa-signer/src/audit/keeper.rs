@@ -1,4 +1,4 @@
-//! Makes the stream of records, and keeps it in order.
+//! Makes the stream of records, and tells when it is not as it must be.
 
 use std::time::Duration;
 
@@ -40,55 +40,41 @@ pub(super) fn wanted(settings: &Settings) -> Config {
     }
 }
 
-/// Changes what is there into what is wanted; replicas are never taken away. Returns what is to be changed.
-pub(super) fn mend(current: &mut Config, wanted: &Config) -> Vec<&'static str> {
-    let mut changes = Vec::new();
-    macro_rules! mend {
-        ($($field:ident),+ $(,)?) => {
-            $(if current.$field != wanted.$field {
-                current.$field = wanted.$field.clone();
-                changes.push(stringify!($field));
-            })+
-        };
-    }
-    mend!(
-        subjects,
-        discard,
-        max_age,
-        max_bytes,
-        duplicate_window,
-        allow_direct,
-    );
-    // what would drop or refuse records in another way
-    if current.max_messages > 0 || current.max_messages_per_subject > 0 {
-        current.max_messages = -1;
-        current.max_messages_per_subject = -1;
-        changes.push("max_messages");
-    }
-    if current.num_replicas < wanted.num_replicas {
-        current.num_replicas = wanted.num_replicas;
-        changes.push("num_replicas");
-    }
-    for (flag, name) in [
-        (&mut current.deny_delete, "deny_delete"),
-        (&mut current.deny_purge, "deny_purge"),
-    ] {
-        if !*flag {
-            *flag = true;
-            changes.push(name);
-        }
-    }
-    changes
+/// What is otherwise than wanted; more replicas than that are not.
+pub(super) fn differences(current: &Config, wanted: &Config) -> Vec<&'static str> {
+    [
+        (current.subjects != wanted.subjects, "subjects"),
+        (current.discard != wanted.discard, "discard"),
+        (current.max_age != wanted.max_age, "max_age"),
+        (current.max_bytes != wanted.max_bytes, "max_bytes"),
+        (
+            current.duplicate_window != wanted.duplicate_window,
+            "duplicate_window",
+        ),
+        (current.allow_direct != wanted.allow_direct, "allow_direct"),
+        // what would drop or refuse records in another way
+        (
+            current.max_messages > 0 || current.max_messages_per_subject > 0,
+            "max_messages",
+        ),
+        (current.num_replicas < wanted.num_replicas, "num_replicas"),
+        (!current.deny_delete, "deny_delete"),
+        (!current.deny_purge, "deny_purge"),
+    ]
+    .into_iter()
+    .filter_map(|(differs, name)| differs.then_some(name))
+    .collect()
 }
 
-/// Makes the stream if it is not there, and mends it if it is not as it must be.
+/// Makes the stream if it is not there. Where it is not as it must be, an administrator is told: whoever may change it
+/// may empty it by its limits.
 pub(super) async fn ensure(
     jetstream: &Context,
     settings: &Settings,
     metrics: &Metrics,
 ) -> Result<(), String> {
     let wanted = wanted(settings);
-    let mut current = match jetstream.get_stream(AAA_AUDIT).await {
+    let current = match jetstream.get_stream(AAA_AUDIT).await {
         Ok(stream) => {
             let info = stream.cached_info();
             tell_fill(info.state.bytes, info.config.max_bytes, metrics);
@@ -100,23 +86,35 @@ pub(super) async fn ensure(
                     tracing::info!(stream = AAA_AUDIT, "stream made");
                     Ok(())
                 }
-                // another instance was faster, and is of another mind: the next look mends it
+                // another instance was faster, and is of another mind: the next look tells it
                 Err(error) if is_taken(error.kind()) => Ok(()),
                 Err(error) => Err(err_chain(&error)),
             };
         }
         Err(error) => return Err(err_chain(&error)),
     };
-    let changes = mend(&mut current, &wanted);
-    if changes.is_empty() {
-        return Ok(());
-    }
-    jetstream
-        .update_stream(&current)
-        .await
-        .map_err(|error| err_chain(&error))?;
-    tracing::info!(stream = AAA_AUDIT, ?changes, "stream changed");
+    tell_differences(&differences(&current, &wanted), &wanted, metrics);
     Ok(())
+}
+
+fn tell_differences(differs: &[&str], wanted: &Config, metrics: &Metrics) {
+    let count = i64::try_from(differs.len()).unwrap_or(i64::MAX);
+    // once, not at each look
+    if count > 0 && metrics.differs.get() != count {
+        tracing::warn!(
+            stream = AAA_AUDIT,
+            ?differs,
+            "the stream of records is not as configured, and only an administrator may change it: `nats stream edit \
+             AAA_AUDIT --subjects '{}' --discard new --max-age {}s --max-bytes {} --max-msgs=-1 \
+             --max-msgs-per-subject=-1 --dupe-window {}s --replicas {} --allow-direct`",
+            AAA_AUDIT_SUBJECTS,
+            wanted.max_age.as_secs(),
+            wanted.max_bytes,
+            wanted.duplicate_window.as_secs(),
+            wanted.num_replicas,
+        );
+    }
+    metrics.differs.set(count);
 }
 
 fn tell_fill(bytes: u64, most: i64, metrics: &Metrics) {
@@ -168,24 +166,26 @@ mod tests {
     }
 
     #[test]
-    fn replicas_grow_and_never_shrink() {
-        let mut current = wanted(&settings(3));
-        assert!(mend(&mut current, &wanted(&settings(1))).is_empty());
-        assert_eq!(current.num_replicas, 3);
-        assert_eq!(mend(&mut current, &wanted(&settings(5))), ["num_replicas"]);
+    fn more_replicas_than_configured_are_as_they_should_be() {
+        let current = wanted(&settings(3));
+        assert!(differences(&current, &wanted(&settings(1))).is_empty());
+        assert_eq!(
+            differences(&current, &wanted(&settings(5))),
+            ["num_replicas"]
+        );
     }
 
     #[test]
-    fn what_would_lose_records_is_mended() {
+    fn what_would_lose_records_is_told() {
         let wanted = wanted(&settings(1));
-        let mut current = Config {
+        let current = Config {
             discard: DiscardPolicy::Old,
             max_messages: 10,
             deny_purge: false,
             ..wanted.clone()
         };
-        let changes = mend(&mut current, &wanted);
-        assert_eq!(changes, ["discard", "max_messages", "deny_purge"]);
-        assert!(mend(&mut current, &wanted).is_empty());
+        let differs = differences(&current, &wanted);
+        assert_eq!(differs, ["discard", "max_messages", "deny_purge"]);
+        assert!(differences(&wanted, &wanted).is_empty());
     }
 }

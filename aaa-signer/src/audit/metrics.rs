@@ -63,6 +63,8 @@ pub(super) struct Metrics {
     pub(super) undelivered: IntCounter,
     pub(super) spooled: IntGauge,
     pub(super) fill: Gauge,
+    /// Settings of the stream that are otherwise than configured.
+    pub(super) differs: IntGauge,
     site: String,
 }
 
@@ -149,6 +151,10 @@ impl Metrics {
                 "Bytes of lines that wait for the stream to come back",
             )?,
             fill,
+            differs: gauge(
+                "overlay_aaa_audit_stream_differences",
+                "Settings of the stream of records that are otherwise than configured; an administrator changes them",
+            )?,
             site: site.to_owned(),
         };
         for outcome in ["stored", "refused", "timed_out", "taken", "closed"] {

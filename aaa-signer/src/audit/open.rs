@@ -42,6 +42,8 @@ pub(super) struct Opening<'a> {
     pub(super) issuers: &'a Issuers,
     pub(super) client: Option<&'a async_nats::Client>,
     pub(super) metrics: &'a Metrics,
+    /// Whether there is somebody to sign the chain.
+    pub(super) signs: bool,
     /// Unix seconds.
     pub(super) now: i64,
 }
@@ -144,6 +146,14 @@ impl Opening<'_> {
                 "stream_unreadable",
                 "the last message of this chain in the stream is no record of it".to_owned(),
             ),
+        }
+        if self.signs
+            && let Some((from, to)) = sink.unsealed(self.issuers).await?
+        {
+            let message = format!(
+                "records {from} to {to} were not signed when the writer began again: as after a sudden end, or somebody else wrote them"
+            );
+            remarks.add("unsealed_tail", message);
         }
         Ok((Some(sink), Some(standing)))
     }

@@ -13,6 +13,8 @@ use overlay_protocol::id::Identity;
 use overlay_protocol::subject;
 use overlay_protocol::subject::stream::AAA_AUDIT;
 use overlay_runtime::err_chain;
+use overlay_tokens::Issuers;
+use overlay_tokens::audit::{Place, Verifier};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -28,6 +30,9 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 const TRIES: usize = 4;
 /// Room for headers and framing in a message.
 const FRAME_BYTES: usize = 4096;
+
+/// So many messages before the last one of the chain are searched for a seal, then more.
+const LOOK_BACK: [u64; 3] = [16, 256, 4096];
 
 // What the broker answers when the last sequence is not the expected one.
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
@@ -119,7 +124,7 @@ impl StreamSink {
         max_payload.saturating_sub(FRAME_BYTES)
     }
 
-    /// Makes or mends the stream.
+    /// Makes the stream if it is not there.
     pub(super) async fn ensure(&mut self) -> Result<(), String> {
         self.looked = Some(Instant::now());
         keeper::ensure(&self.jetstream, &self.settings, &self.metrics).await
@@ -157,6 +162,52 @@ impl StreamSink {
             }),
             Ok(_) | Err(_) => Standing::Unreadable,
         })
+    }
+
+    /// Looks for the lines of the chain that come after its last good seal: the first and the last of them.
+    pub(super) async fn unsealed(&self, issuers: &Issuers) -> Result<Option<(u64, u64)>, String> {
+        if self.expected == 0 {
+            return Ok(None);
+        }
+        let stream = self
+            .jetstream
+            .get_stream_no_info(AAA_AUDIT)
+            .await
+            .map_err(|error| err_chain(&error))?;
+        let mut found = None;
+        for back in LOOK_BACK {
+            let mut at = self.expected.saturating_sub(back).max(1);
+            let begins = at == 1;
+            let mut verifier = Verifier::new(Some(issuers.clone()));
+            while at <= self.expected {
+                let message = stream
+                    .get_first_raw_message_by_subject(&self.subject, at)
+                    .await
+                    .map_err(|error| err_chain(&error))?;
+                let lines = message.payload.split(|byte| *byte == b'\n');
+                for (line, number) in lines.zip(1..) {
+                    let sequence = message.sequence;
+                    let place = Place::Stream {
+                        sequence,
+                        line: number,
+                    };
+                    verifier.line(place, line);
+                }
+                at = message.sequence + 1;
+            }
+            let chains = verifier.finish().chains;
+            let chain = chains
+                .into_iter()
+                .find(|chain| chain.name == self.chain.as_str());
+            found = chain.and_then(|chain| {
+                let from = chain.sealed.map_or(chain.first, |sealed| sealed + 1);
+                (from <= chain.last).then_some((from, chain.last, chain.sealed.is_some()))
+            });
+            if begins || found.is_none_or(|(_from, _last, is_after_seal)| is_after_seal) {
+                break;
+            }
+        }
+        Ok(found.map(|(from, last, _is_after_seal)| (from, last)))
     }
 
     /// Sends lines that lead from one head of the chain to another. The same lines can be sent again: what the stream has

@@ -83,6 +83,12 @@ impl Decision {
         }
     }
 
+    /// Whether the caller has proved to be who the token names. A token alone proves nothing: every node sees those of callers.
+    pub fn is_proved(&self) -> bool {
+        let unsigned = matches!(self.verdict, Err(Reason::Signature | Reason::NoSignature));
+        self.caller.is_some() && !unsigned
+    }
+
     /// Who called, as the request names callers: proved, or only claimed.
     pub fn callerid(&self, submission: &Submission) -> String {
         if let Some(caller) = &self.caller {
@@ -97,9 +103,7 @@ impl Decision {
     pub fn data(&self, submission: &Submission, site: &str, now_secs: i64) -> Data {
         let (action, request) = match &self.verdict {
             Ok(approved) => (audit::Decision::Allow, as_object(&approved.request)),
-            Err(_) if self.caller.is_some() => {
-                (audit::Decision::Deny, as_object(&submission.request))
-            }
+            Err(_) if self.is_proved() => (audit::Decision::Deny, as_object(&submission.request)),
             Err(_) => (audit::Decision::Deny, None),
         };
         let mut message = self.message.clone();

@@ -669,13 +669,17 @@ fn strangers_write_little_into_the_record() {
         assert!(data.callerid.starts_with('é') && data.callerid.ends_with('…'));
         assert!(data.to_json().len() < 4096);
     }
-    // Who is known and denied: the request is the evidence, and stays whole.
+    // Who is known and denied: the request is the evidence, and stays whole. A token alone makes nobody known.
     let user = world.user();
-    let bytes = request(world.now).encode();
+    let mut endless = request(world.now);
+    endless.ttl = Duration::from_secs(10 * 365 * 86_400);
+    let bytes = endless.encode();
     let mut known = submission(&user, bytes.clone());
-    known.signature = None;
     let data = world.decide(&known).data(&known, "london", world.now.secs);
     assert_eq!(data.request.unwrap().get().as_bytes(), bytes);
+    known.signature = None;
+    let data = world.decide(&known).data(&known, "london", world.now.secs);
+    assert!(data.request.is_none());
 }
 
 #[test]

@@ -273,8 +273,20 @@ async fn the_signer_can_neither_remove_nor_empty_its_record() {
             .await
             .unwrap();
     }
+    // other limits would drop records as well as a purge
+    let sent = jetstream.publish("overlay.audit.aaa.aaa-1", "two".into());
+    sent.await.unwrap().await.unwrap();
+    let mut config = audit.cached_info().config.clone();
+    config.max_messages = 1;
+    config.discard = stream::DiscardPolicy::Old;
+    let payload = serde_json::to_vec(&config).unwrap();
+    signer
+        .publish("$JS.API.STREAM.UPDATE.AAA_AUDIT", payload.into())
+        .await
+        .unwrap();
     signer.flush().await.unwrap();
-    assert_eq!(audit.info().await.unwrap().state.messages, 1);
+    assert_eq!(audit.info().await.unwrap().state.messages, 2);
+    assert!(audit.cached_info().config.max_messages <= 0);
 }
 
 /// However many strangers come, the signer and the fleet find their place.

@@ -536,3 +536,49 @@ async fn the_stream_is_read_followed_and_verified() {
         .collect();
     assert_eq!(kinds, ["truncated", "missing"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_whose_beginning_was_removed_before_its_time_is_not_whole() {
+    let broker = broker();
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let record = Record::at(&broker.url()).with_a_day();
+    let config = async_nats::jetstream::stream::Config {
+        name: "AAA_AUDIT".to_owned(),
+        subjects: vec!["overlay.audit.aaa.>".to_owned()],
+        allow_direct: true,
+        max_age: Duration::from_secs(86_400),
+        ..Default::default()
+    };
+    jetstream.create_stream(&config).await.unwrap();
+    for batch in record.lines.chunks(2) {
+        publish(&jetstream, batch).await;
+    }
+    record.run(&["audit", "verify"]).ok();
+    let emptied = async_nats::jetstream::stream::Config {
+        max_messages: 2,
+        ..config.clone()
+    };
+    jetstream.update_stream(&emptied).await.unwrap();
+    jetstream.update_stream(&config).await.unwrap();
+    let run = record.run(&["audit", "verify"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(
+        run.stdout
+            .contains("missing: messages before 4 were removed"),
+        "{run:?}"
+    );
+    record.run(&["audit", "verify", "--partial"]).ok();
+
+    // the same in a stream that was made anew
+    jetstream.delete_stream("AAA_AUDIT").await.unwrap();
+    jetstream.create_stream(&config).await.unwrap();
+    publish(&jetstream, &record.lines[4..]).await;
+    let run = record.run(&["audit", "verify"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(
+        run.stdout.contains("records before 5 of aaa-1.lhr"),
+        "{run:?}"
+    );
+    record.run(&["audit", "verify", "--partial"]).ok();
+}

@@ -1,8 +1,9 @@
 //! The record in a stream, and whatever may happen to the stream.
 
 use overlay_aaa_signer::audit::OriginalForm;
-use overlay_protocol::audit::Record;
-use overlay_tokens::audit::FaultKind;
+use overlay_protocol::audit::{Head, LineHash, Record};
+use overlay_tokens::UnixTime;
+use overlay_tokens::audit::{Chain, FaultKind};
 
 use super::*;
 
@@ -116,17 +117,41 @@ async fn a_full_stream_takes_nothing_and_nothing_is_lost_when_it_has_room_again(
     );
     assert!(!writer.audit.is_ready());
     assert!(writer.count("choria_aaa_auditor_errors", "jetstream") > 0);
-    let more = Writer::start(settings(8 << 20), Some(client.clone()));
-    // the other one makes room; who of the two writes on is not the question here
-    eventually(LONG, PERIOD, || async {
-        more.audit.is_ready() || writer.audit.is_ready()
-    })
-    .await;
+    // the writer itself may not: an administrator makes room
+    let jetstream = async_nats::jetstream::new(client.clone());
+    let stream = jetstream.get_stream("AAA_AUDIT").await.unwrap();
+    let mut config = stream.cached_info().config.clone();
+    config.max_bytes = 8 << 20;
+    jetstream.update_stream(&config).await.unwrap();
+    eventually(LONG, PERIOD, || async { writer.audit.is_ready() }).await;
     let lines = stream_lines(&client).await;
     assert_whole(&lines);
     assert_has(&lines, &durable);
-    more.close().await;
     writer.close().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_as_configured_is_told_and_left_and_the_chain_goes_on() {
+    let broker = broker();
+    let client = client(&broker).await;
+    Writer::ready(in_stream(), Some(client.clone()))
+        .await
+        .close()
+        .await;
+    let other = Settings {
+        stream: Some(AuditStream {
+            max_bytes: 32 << 20,
+            ..AuditStream::default()
+        }),
+        ..Settings::default()
+    };
+    let writer = Writer::ready(other, Some(client.clone())).await;
+    writer.record(Decision::Allow).await.unwrap();
+    assert_eq!(writer.count("overlay_aaa_audit_stream_differences", ""), 1);
+    writer.close().await;
+    let jetstream = async_nats::jetstream::new(client.clone());
+    let stream = jetstream.get_stream("AAA_AUDIT").await.unwrap();
+    assert_eq!(stream.cached_info().config.max_bytes, 64 << 20);
 }
 
 #[tokio::test]
@@ -180,6 +205,47 @@ async fn a_writer_whose_chain_was_taken_over_records_nothing_more_and_ends() {
     let lines = stream_lines(&client).await;
     assert_whole(&lines);
     assert_has(&lines, &[stored, next]);
+}
+
+#[tokio::test]
+async fn records_that_somebody_else_wrote_into_the_chain_are_named_when_the_writer_begins_again() {
+    let broker = broker();
+    let client = client(&broker).await;
+    let writer = Writer::ready(in_stream(), Some(client.clone())).await;
+    writer.record(Decision::Deny).await.unwrap();
+    writer.close().await;
+    // with the key of the account, and without the one of the chain
+    let lines = stream_lines(&client).await;
+    let (_, last) = lines.last().unwrap();
+    let sequence = Record::decode(last).unwrap().sequence;
+    let head = Head {
+        sequence,
+        hash: LineHash::of(last),
+    };
+    let mut forged = Chain::new(CHAIN, head);
+    let data = entry(Decision::Allow).data.to_json();
+    let mut batch = Vec::new();
+    for kind in [Kind::Signature, Kind::Checkpoint] {
+        batch.push(forged.append(kind, "", UnixTime::from(Clock::system().now()), &data));
+    }
+    let jetstream = async_nats::jetstream::new(client.clone());
+    let subject = format!("overlay.audit.aaa.{CHAIN}");
+    let sent = jetstream.publish(subject, batch.join(&b'\n').into());
+    sent.await.unwrap().await.unwrap();
+    let again = Writer::ready(in_stream(), Some(client.clone())).await;
+    again.record(Decision::Deny).await.unwrap();
+    again.close().await;
+    let verdict = verify(&stream_lines(&client).await);
+    let [notice] = &verdict.notices[..] else {
+        panic!("{:?}", verdict.notices);
+    };
+    assert_eq!(notice.what, "unsealed_tail");
+    let said = format!(
+        "records {} to {} were not signed",
+        sequence + 1,
+        sequence + 2
+    );
+    assert!(notice.message.starts_with(&said), "{}", notice.message);
 }
 
 #[tokio::test]

@@ -8,8 +8,10 @@ use overlay_client::Connection;
 use overlay_client::connection::Objection;
 use overlay_protocol::subject;
 use overlay_protocol::subject::stream::AAA_AUDIT;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::app::App;
 use crate::error::Failure;
@@ -41,6 +43,30 @@ pub(super) struct State {
     /// Sequence of the last that ever was.
     #[serde(rename = "last_seq")]
     pub(super) last: u64,
+    /// When the first of them was stored, in Unix seconds.
+    #[serde(rename = "first_ts", deserialize_with = "seconds")]
+    pub(super) first_time: Option<i64>,
+    /// When the last that ever was was stored, in Unix seconds.
+    #[serde(rename = "last_ts", deserialize_with = "seconds")]
+    pub(super) last_time: Option<i64>,
+    /// How many seconds a message is kept; 0 is for ever.
+    #[serde(skip)]
+    pub(super) max_age: i64,
+}
+
+/// The only setting of the stream that its readers look at.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Settings {
+    /// Nanoseconds.
+    max_age: i64,
+}
+
+/// Reads a time; what is none is not known.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let time = OffsetDateTime::parse(&text, &Rfc3339).ok();
+    Ok(time.map(OffsetDateTime::unix_timestamp))
 }
 
 /// One message: lines of records.
@@ -56,6 +82,8 @@ pub(super) struct Lines {
 struct Info {
     #[serde(default)]
     state: State,
+    #[serde(default)]
+    config: Settings,
     error: Option<Problem>,
 }
 
@@ -105,7 +133,10 @@ impl Stream {
         };
         let info: Info = serde_json::from_slice(&message.payload)?;
         match info.error {
-            None => Ok(info.state),
+            None => Ok(State {
+                max_age: info.config.max_age / 1_000_000_000,
+                ..info.state
+            }),
             Some(problem) => Err(Failure::new(format!(
                 "no stream of records: {}",
                 problem.description

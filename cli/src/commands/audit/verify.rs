@@ -4,16 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use overlay_protocol::audit::Head;
-use overlay_tokens::audit::{ChainVerdict, Place, SignedHead, Verdict, Verifier};
+use overlay_tokens::audit::{ChainVerdict, Fault, FaultKind, Place, SignedHead, Verdict, Verifier};
 use overlay_tokens::{Issuers, PublicKey, file};
 use serde::Serialize;
 use serde_json::json;
 
 use super::source::{From, Read};
+use super::stream::State;
 use crate::app::App;
 use crate::error::{Failure, Hint};
 use crate::output::Color;
 use crate::text::visible;
+
+/// A service without work signs its chain each hour; twice that long, in seconds, nothing may have been recorded.
+const PAUSE: i64 = 7200;
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -24,7 +28,7 @@ Examples:
   overlay audit verify --expect aaa-1.lhr:120:5f2c…     what was noted earlier must be there
 
 Each record names the hash of the one before, and the service signs the chain from time to time. A changed, removed or
-moved record is found by that, and named. A cut end is found by what lies elsewhere: the head that the service or an
+moved record is found by that, and named. A beginning of the stream that is gone before its time is told. A cut end is found by what lies elsewhere: the head that the service or an
 export keeps beside a file (FILE.head), the last sequence of the stream, or --expect. Exit code 1 when anything is wrong.")]
 pub(super) struct Args {
     /// Files, in the order in which they were written; without any, the stream
@@ -39,6 +43,9 @@ pub(super) struct Args {
     /// Each chain must be there from its first record on
     #[arg(long)]
     complete: bool,
+    /// The stream may begin later than its age explains: after a long pause, or when the record was kept elsewhere before
+    #[arg(long, conflicts_with_all = ["files", "complete"])]
+    partial: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -97,8 +104,16 @@ pub(super) async fn run(args: Args, app: &App) -> Result<(), Failure> {
             Ok(())
         })
         .await?;
-    look_at_end(read, &mut verifier, app);
-    let verdict = verifier.finish();
+    let state = read.stream.as_ref().map(|(state, _last)| *state);
+    let is_emptied = look_at_end(read, &mut verifier, app);
+    let mut verdict = verifier.finish();
+    if let Some(state) = state
+        && !args.complete
+        && !args.partial
+        && !is_emptied
+    {
+        look_at_beginning(state, crate::commands::now().secs, &mut verdict);
+    }
     if app.output.is_json() {
         let mut value = serde_json::to_value(&verdict)?;
         if let Some(members) = value.as_object_mut() {
@@ -258,19 +273,30 @@ fn show_chain(
     }
 }
 
-fn look_at_end(read: Read, verifier: &mut Verifier, app: &App) {
+/// Looks at the end of what was read; returns whether the stream is empty although it was not.
+fn look_at_end(read: Read, verifier: &mut Verifier, app: &App) -> bool {
     for place in read.torn {
         verifier.cut(place, "the last line has no end");
     }
     let Some((state, last)) = read.stream else {
-        return;
+        return false;
     };
     if state.messages == 0 && state.last > 0 {
-        app.output.warn(format_args!(
-            "the stream is empty: all of its {} messages have expired, or were removed",
-            state.last
-        ));
-    } else if last < state.last {
+        if is_young(state.last_time, state.max_age, crate::commands::now().secs) {
+            let message = format!(
+                "the stream is empty, and its last message, {}, was not old enough to expire",
+                state.last
+            );
+            verifier.cut(Place::Nowhere, message);
+        } else {
+            app.output.warn(format_args!(
+                "the stream is empty: all of its {} messages have expired, or were removed",
+                state.last
+            ));
+        }
+        return true;
+    }
+    if last < state.last {
         let place = Place::Stream {
             sequence: last,
             line: 1,
@@ -281,6 +307,44 @@ fn look_at_end(read: Read, verifier: &mut Verifier, app: &App) {
         );
         verifier.cut(place, message);
     }
+    false
+}
+
+/// Tells when the beginning of the stream is not there and has not expired either.
+fn look_at_beginning(state: State, now: i64, verdict: &mut Verdict) {
+    let place = Place::Stream {
+        sequence: state.first,
+        line: 1,
+    };
+    let missing = |chain: Option<String>, message| Fault {
+        kind: FaultKind::Missing,
+        sequence: chain.is_some().then_some(1),
+        chain,
+        place: place.clone(),
+        message,
+    };
+    if state.first > 1 && is_young(state.first_time, state.max_age, now) {
+        let message = format!(
+            "messages before {} were removed: it is not old enough for them to have expired (see --partial)",
+            state.first
+        );
+        verdict.faults.push(missing(None, message));
+    } else if state.first == 1 {
+        for chain in verdict.chains.iter().filter(|chain| chain.first > 1) {
+            let message = format!(
+                "records before {} of {} are not in this stream, which has lost none: another one was removed (see --partial)",
+                chain.first, chain.name
+            );
+            verdict
+                .faults
+                .push(missing(Some(chain.name.clone()), message));
+        }
+    }
+}
+
+/// Tells whether the message before one of this time cannot have expired yet.
+fn is_young(time: Option<i64>, max_age: i64, now: i64) -> bool {
+    max_age == 0 || time.is_some_and(|time| now - time < max_age - PAUSE.min(max_age / 2))
 }
 
 /// Shows what was found; `heads` is what is known of the ends of chains in files.
@@ -317,4 +381,30 @@ fn show(verdict: &Verdict, heads: Option<&Heads>, app: &App) -> Result<(), Failu
             .note("Signatures were not checked: give --issuer, or a configuration with `issuers`");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_that_has_not_expired_was_removed() {
+        let day = 86_400;
+        for (time, max_age, is_removed) in [
+            (Some(0), 0, true),
+            (None, 0, true),
+            (None, day, false),
+            // two messages an hour apart, the older of which has just expired
+            (Some(3600), day, false),
+            (Some(7200), day, false),
+            (Some(7201), day, true),
+            (Some(day), day, true),
+        ] {
+            assert_eq!(
+                is_young(time, max_age, day),
+                is_removed,
+                "{time:?} {max_age}"
+            );
+        }
+    }
 }
