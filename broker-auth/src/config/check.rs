@@ -325,6 +325,6 @@ pub(super) fn check_limits(raw: &RawLimits, faults: &mut Vec<Fault>) -> Limits {
         workers: NonZeroUsize::new(raw.workers.unwrap_or(0).into()),
         queue,
         max_age,
-        token_memory: u64::from(raw.token_memory_mib.unwrap_or(64)) << 20,
+        token_memory: u64::from(raw.token_memory_mib.unwrap_or(72)) << 20,
     }
 }

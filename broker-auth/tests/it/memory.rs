@@ -5,7 +5,7 @@ use overlay_testkit::mint::{Organisation, now};
 use overlay_tokens::issue::{ClientToken, ServerToken};
 
 /// What `[limits] token_memory_mib` is unless it is set.
-const DEFAULT: u64 = 64 << 20;
+const DEFAULT: u64 = 72 << 20;
 
 /// A twentieth of it for a twentieth of a cell of 20,000 nodes, whose tokens a provisioner issued.
 #[test]
