@@ -21,6 +21,7 @@ pub mod id;
 pub mod json;
 pub mod lifecycle;
 pub mod provisioning;
+pub mod replication;
 pub mod rpc;
 pub mod signing;
 pub mod subject;

@@ -34,6 +34,10 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "overlay-stream-replicator",
+        &["overlay-protocol", "overlay-tokens", "overlay-runtime"],
+    ),
+    (
         "overlay-server",
         &[
             "overlay-protocol",
@@ -64,6 +68,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "overlay-broker-auth",
             "overlay-provisioner",
             "overlay-aaa-signer",
+            "overlay-stream-replicator",
             "overlay-server",
             "overlay-testkit",
         ],
@@ -81,6 +86,7 @@ const DEV_TABLE: &[(&str, &[&str])] = &[
     ("overlay-broker-auth", &["overlay-testkit"]),
     ("overlay-provisioner", &["overlay-testkit"]),
     ("overlay-aaa-signer", &["overlay-testkit"]),
+    ("overlay-stream-replicator", &["overlay-testkit"]),
     ("overlay-server", &["overlay-testkit"]),
     ("overlay-cli", &["overlay-testkit"]),
 ];

@@ -1,0 +1,307 @@
+//! The configuration: checked values.
+
+mod check;
+mod raw;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use overlay_runtime::{BrokerUrl, Settings};
+
+use crate::mapping::Mapping;
+
+pub use raw::RawConfig;
+
+/// The checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Site: names the cell in headers, metrics and advisories; one word.
+    pub name: String,
+    /// Where what is known of values is kept between starts; without it, it is rebuilt from the target.
+    pub state_dir: Option<PathBuf>,
+    /// One worker each.
+    pub streams: Vec<StreamConfig>,
+    /// Beats into streams, for whoever measures how far behind copies are.
+    pub heartbeats: Option<Heartbeats>,
+    /// What was odd in a file of the original's.
+    pub notices: Vec<String>,
+    pub(crate) runtime: Settings,
+}
+
+/// One worker: a stream, and where it goes.
+#[derive(Debug, Clone)]
+pub struct StreamConfig {
+    /// Name of the worker; one word, valid in a consumer's name. Unique together with the source stream.
+    pub name: String,
+    /// Where messages come from.
+    pub source: Side,
+    /// Where they go.
+    pub target: Side,
+    /// Subjects that are copied; none: all.
+    pub filters: Vec<String>,
+    /// Source subject to target subject.
+    pub mapping: Mapping,
+    /// Whether a missing target stream is made.
+    pub create_target: bool,
+    /// Copies everything anew at each start.
+    pub ephemeral: bool,
+    /// Whether nothing is written at the source: no durable consumer, no bookmark. The position is the target's alone.
+    pub target_initiated: bool,
+    /// Where to begin when there is no position yet.
+    pub start: Start,
+    /// Older messages are passed over.
+    pub max_age: Option<Duration>,
+    /// What is copied of messages that come again and again; without it, all.
+    pub sampling: Option<Sampling>,
+    /// How values that appear, fall silent and return are told of; only with sampling.
+    pub advisory: Option<Advisory>,
+    /// Name of this replica in the election; without it, there is none and this replica always works.
+    pub candidate: Option<String>,
+    /// Who else writes into the target stream.
+    pub writers: Writers,
+    /// What order is kept.
+    pub order: Order,
+    /// How much is under way to the target.
+    pub window: Window,
+    /// What becomes of messages that the target refuses for good.
+    pub poison: Poison,
+    /// When messages are gone from the source before they were copied.
+    pub on_gap: Reaction,
+    /// When the source stream was deleted and made anew.
+    pub on_recreated: Reaction,
+    /// Hops of replication after which a message goes no further.
+    pub max_hops: usize,
+}
+
+/// One end of a copy.
+#[derive(Debug, Clone)]
+pub struct Side {
+    /// The stream.
+    pub stream: String,
+    /// The brokers.
+    pub endpoint: Endpoint,
+}
+
+/// Brokers, and how to log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Any of them will do.
+    pub servers: Vec<BrokerUrl>,
+    /// Certificates.
+    pub tls: Tls,
+    /// How to log in; files are read again at every login.
+    pub login: Login,
+    /// Prefix of the JetStream API, such as `$JS.cell.API` of a domain, where it is not `$JS.API`.
+    pub api_prefix: Option<String>,
+    /// How long one attempt to connect may take.
+    pub attempt_limit: Duration,
+}
+
+/// Certificates of a connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file of the authorities that sign brokers' certificates; without it, the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Own certificate and its key.
+    pub own: Option<(PathBuf, PathBuf)>,
+    /// Begins with TLS instead of waiting for the broker's greeting.
+    pub first: bool,
+    /// Believes any certificate. Only where the original did and the user says so by name.
+    pub insecure: bool,
+}
+
+/// How to log in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Login {
+    /// Not at all.
+    #[default]
+    None,
+    /// With an nkey.
+    Nkey {
+        /// File with the user's seed.
+        seed_file: PathBuf,
+    },
+    /// With user name and password.
+    Password {
+        /// The user.
+        user: String,
+        /// File with the password.
+        password_file: PathBuf,
+    },
+    /// With a NATS credentials file, or a JWT and its seed.
+    Credentials {
+        /// File with the user JWT; the seed stands in it unless `seed_file` is given.
+        file: PathBuf,
+        /// File with the seed.
+        seed_file: Option<PathBuf>,
+    },
+    /// With a Choria client or server token, whose key signs the broker's nonce.
+    Choria {
+        /// The token.
+        token_file: PathBuf,
+        /// Seed of its key.
+        seed_file: PathBuf,
+        /// Collective of the reply subjects.
+        collective: String,
+    },
+}
+
+/// Where to begin without a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// With the first message.
+    #[default]
+    All,
+    /// With the next message.
+    End,
+    /// With this one.
+    Sequence(u64),
+    /// With the first that is so old at most.
+    Ago(Duration),
+    /// With the first since then.
+    Time(SystemTime),
+}
+
+/// What is copied of messages that come again and again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// What a message is about.
+    pub inspect: Inspect,
+    /// A body that has this (gjson path) is copied in any case.
+    pub force: Option<String>,
+    /// Whether the forcing field must be true instead of merely there.
+    pub force_is_strict: bool,
+    /// A value is copied once in this time, and is gone after so long a silence.
+    pub interval: Duration,
+    /// A silence that is told of.
+    pub warn: Duration,
+    /// A change of size, in bytes, since the last copy that makes a copy; 0: none does.
+    pub size_trigger: f64,
+    /// Follows lifecycle events of the source: who shut down cleanly has not crashed.
+    pub lifecycle: bool,
+}
+
+/// What a message is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inspect {
+    /// A field of its JSON body (gjson path).
+    Field(String),
+    /// A header.
+    Header(String),
+    /// A token of its subject, from 1; nothing: the whole subject.
+    Token(Option<NonZeroUsize>),
+}
+
+/// How values are told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advisory {
+    /// `%s` stands for the event, `%v` for the value.
+    pub subject: String,
+    /// Whether a stream must have taken it.
+    pub reliable: bool,
+}
+
+/// Who else writes into the target stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Writers {
+    /// Found out: as `One` until another's message is seen.
+    #[default]
+    Auto,
+    /// Nobody: each message names the one before it, and whoever comes between is found out.
+    One,
+    /// Others.
+    Many,
+}
+
+/// What order is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Order {
+    /// That of the source.
+    #[default]
+    Strict,
+    /// That of the source among messages of one key, over so many lanes.
+    PerKey {
+        /// What the key is.
+        key: Key,
+        /// Lanes.
+        lanes: NonZeroUsize,
+    },
+}
+
+/// What orders messages among each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// The whole subject.
+    Subject,
+    /// A token of the subject, from 1.
+    Token(NonZeroUsize),
+    /// A header.
+    Header(String),
+}
+
+/// How much is under way to the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Messages.
+    pub messages: usize,
+    /// Bytes of bodies and headers.
+    pub bytes: usize,
+}
+
+/// What becomes of messages that the target refuses for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Poison {
+    /// Refusals after which a message counts as poison.
+    pub tries: usize,
+    /// What is done then.
+    pub action: PoisonAction,
+    /// Stream at the source that keeps them.
+    pub stream: String,
+    /// How many in a row stop the worker: then it is the target that is wrong.
+    pub limit: usize,
+}
+
+/// What is done with poison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PoisonAction {
+    /// It is kept aside, and the stream goes on.
+    #[default]
+    DeadLetter,
+    /// It is counted, and the stream goes on.
+    Skip,
+    /// The worker waits for an operator.
+    Stop,
+}
+
+/// What is done when the source is not what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reaction {
+    /// It is told, counted, and the worker goes on.
+    #[default]
+    Continue,
+    /// The worker waits for an operator.
+    Stop,
+}
+
+/// Beats into streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeats {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Whether one of the replicas beats.
+    pub election: bool,
+    /// What is sent.
+    pub beats: Vec<Beat>,
+}
+
+/// One subject of heartbeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beat {
+    /// The subject.
+    pub subject: String,
+    /// How often.
+    pub interval: Duration,
+    /// Headers, in the order in which they are sent.
+    pub headers: Vec<(String, String)>,
+}

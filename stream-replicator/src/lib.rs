@@ -1,0 +1,22 @@
+//! Copies streams from one broker to another: in order, effectively once, in full or sampled, with word of which values
+//! (nodes, mostly) appeared, fell silent and returned.
+
+pub mod compat;
+mod config;
+mod copy;
+mod error;
+mod mapping;
+mod metrics;
+mod sample;
+mod service;
+mod state;
+mod status;
+mod track;
+
+pub use config::{
+    Advisory, Beat, Config, Endpoint, Heartbeats, Inspect, Key, Login, Order, Poison, PoisonAction,
+    RawConfig, Reaction, Sampling, Side, Start, StreamConfig, Tls, Window, Writers,
+};
+pub use error::StartError;
+pub use mapping::Mapping;
+pub use service::run;

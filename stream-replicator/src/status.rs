@@ -1,0 +1,73 @@
+//! What a worker tells of itself: read by the admin listener, by operators' requests and by readiness.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+/// Where a worker is; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Status {
+    inner: Arc<Mutex<Report>>,
+}
+
+/// What holds of a worker now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) phase: Phase,
+    /// Last source sequence that is dealt with: copied, passed over or kept aside.
+    pub(crate) handled: u64,
+    /// Time of that message at the source.
+    pub(crate) handled_at: Option<SystemTime>,
+    /// Last sequence of the source stream that was heard of.
+    pub(crate) source_last: u64,
+    /// Messages that wait at the source, as far as it is known.
+    pub(crate) waiting: u64,
+    /// Last sequence in the target that this worker wrote.
+    pub(crate) target_sequence: u64,
+    /// Messages under way to the target.
+    pub(crate) under_way: usize,
+    /// The last fault, for people, with its time.
+    pub(crate) fault: Option<(SystemTime, String)>,
+}
+
+/// Where a worker is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It looks for its brokers, streams and position.
+    #[default]
+    Starting,
+    /// Something that it needs is not there; what.
+    Waiting(String),
+    /// Another replica leads.
+    Standby,
+    /// An operator paused it; why.
+    Paused(String),
+    /// It copies.
+    Copying,
+    /// It needs an operator; why.
+    Stopped(String),
+}
+
+impl Status {
+    /// What holds now.
+    pub(crate) fn report(&self) -> Report {
+        self.lock().clone()
+    }
+
+    /// Changes what holds.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Report)) {
+        change(&mut self.lock());
+    }
+
+    /// Sets the phase, and says so in the log when it is another.
+    pub(crate) fn enter(&self, phase: Phase) {
+        let mut report = self.lock();
+        if report.phase != phase {
+            tracing::info!(?phase, "worker");
+            report.phase = phase;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Report> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
