@@ -30,7 +30,7 @@ pub use http::{get as http_get, put as http_put};
 pub use logs::{Capture, Logs};
 pub use openid::{Browser, OpenidProvider, Page};
 pub use process::{Process, ProcessBuilder};
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Way};
 pub use pty::Pty;
 pub use skip::skip;
 pub use slapd::Slapd;

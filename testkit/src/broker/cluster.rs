@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::eventually::poll_blocking;
 
 use super::Broker;
@@ -55,7 +57,21 @@ impl Cluster {
         urls.join(",")
     }
 
-    /// Waits until the brokers have a JetStream leader.
+    /// The broker of this name, such as `testkit-2`: streams name their leader so.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[track_caller]
+    pub fn named(&mut self, name: &str) -> &mut Broker {
+        match self.brokers.iter_mut().find(|it| it.settings.name == name) {
+            Some(broker) => broker,
+            None => panic!("no broker of the cluster is named {name:?}"),
+        }
+    }
+
+    /// Waits until the brokers have a JetStream leader that all the others follow: then a stream of three replicas
+    /// finds its places.
     ///
     /// # Panics
     ///
@@ -63,16 +79,25 @@ impl Cluster {
     #[track_caller]
     pub fn wait_for_jetstream(&self) {
         let waited = poll_blocking(ROUTES_LIMIT, POLL, || {
-            self.brokers.iter().all(|broker| {
-                let page = crate::http::get_ok(broker.monitoring_port(), "/jsz");
-                page.is_ok_and(|body| {
-                    let page: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
-                    let leader = page.pointer("/meta_cluster/leader");
-                    leader
-                        .and_then(|leader| leader.as_str())
-                        .is_some_and(|name| !name.is_empty())
+            let pages: Vec<Value> = self.brokers.iter().map(meta_group).collect();
+            let leaders: Vec<&str> = pages
+                .iter()
+                .filter_map(|it| it["leader"].as_str())
+                .collect();
+            let first = leaders.first().copied().unwrap_or_default();
+            let agreed = !first.is_empty()
+                && leaders.len() == self.brokers.len()
+                && leaders.iter().all(|leader| *leader == first);
+            let followed = pages.iter().any(|page| {
+                let replicas = page["replicas"].as_array();
+                replicas.is_some_and(|all| {
+                    all.len() + 1 == self.brokers.len()
+                        && all
+                            .iter()
+                            .all(|it| it["current"] == true && it["offline"] != true)
                 })
-            })
+            });
+            agreed && followed
         });
         assert!(
             waited.is_ok(),
@@ -98,6 +123,16 @@ impl Cluster {
         })
         .map_err(|status| format!("no cluster within {ROUTES_LIMIT:?}: {status}"))
     }
+}
+
+/// What a broker knows of the group that places streams; null when it says nothing.
+fn meta_group(broker: &Broker) -> Value {
+    let page = crate::http::get_ok(broker.monitoring_port(), "/jsz");
+    let page: Value = page
+        .ok()
+        .and_then(|body| serde_json::from_str(&body).ok())
+        .unwrap_or_default();
+    page["meta_cluster"].clone()
 }
 
 fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {

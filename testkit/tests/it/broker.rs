@@ -85,6 +85,40 @@ fn three_brokers_form_a_cluster_and_a_jetstream() {
     assert_eq!(cluster.urls().split(',').count(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_three_replicas_survives_its_leader() {
+    let mut cluster = Broker::builder().jetstream().start_cluster();
+    cluster.wait_for_jetstream();
+    let client = async_nats::connect(cluster.urls().split(',').collect::<Vec<_>>())
+        .await
+        .unwrap();
+    let ask = async |subject: &str, body: &str| {
+        let reply = client.request(subject.to_owned(), body.to_owned().into());
+        let reply = reply.await.map_err(|error| error.to_string())?;
+        serde_json::from_slice::<serde_json::Value>(&reply.payload).map_err(|it| it.to_string())
+    };
+    let made = ask(
+        "$JS.API.STREAM.CREATE.R3",
+        r#"{"name":"R3","subjects":["r3"],"num_replicas":3,"storage":"file"}"#,
+    );
+    let made = made.await.unwrap();
+    assert_eq!(made["config"]["num_replicas"], 3, "{made}");
+    let leader = eventually(LIMIT, PERIOD, async || {
+        let info = ask("$JS.API.STREAM.INFO.R3", "").await.ok()?;
+        info["cluster"]["leader"].as_str().map(str::to_owned)
+    });
+    let leader = leader.await;
+    assert_eq!(ask("r3", "one").await.unwrap()["seq"], 1);
+    cluster.named(&leader).kill();
+    eventually(LIMIT, PERIOD, async || {
+        let info = ask("$JS.API.STREAM.INFO.R3", "").await.ok()?;
+        (info["state"]["messages"] == 1 && info["cluster"]["leader"] != *leader).then_some(())
+    })
+    .await;
+    cluster.named(&leader).start_again();
+    cluster.wait_for_jetstream();
+}
+
 #[test]
 fn a_line_of_versions_can_be_chosen() {
     // The newest is always there; which lines are installed is the machine's business.

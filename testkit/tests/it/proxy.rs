@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use overlay_testkit::{Broker, Proxy, eventually};
+use futures_util::StreamExt as _;
+use overlay_testkit::{Broker, Proxy, Way, eventually};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::{LIMIT, PERIOD};
@@ -21,6 +24,103 @@ async fn a_delay_holds_both_directions_back() {
     round_trip(&client).await;
     proxy.delay(Duration::from_millis(100));
     assert!(round_trip(&client).await >= Duration::from_millis(200));
+}
+
+#[tokio::test]
+async fn a_delay_may_hold_one_direction_back() {
+    let broker = Broker::plain();
+    let proxy = Proxy::start(broker.port()).await;
+    let client = async_nats::connect(proxy.url()).await.unwrap();
+    round_trip(&client).await;
+    proxy.delay_on(Way::ToClient, Duration::from_millis(150));
+    let trip = round_trip(&client).await;
+    assert!(trip >= Duration::from_millis(150), "{trip:?}");
+    assert!(trip < Duration::from_millis(600), "{trip:?}");
+}
+
+#[tokio::test]
+async fn a_limit_of_bytes_makes_a_message_take_its_time() {
+    let broker = Broker::plain();
+    let proxy = Proxy::start(broker.port()).await;
+    let client = async_nats::connect(proxy.url()).await.unwrap();
+    let far = async_nats::connect(broker.url()).await.unwrap();
+    let mut inbox = far.subscribe("big").await.unwrap();
+    far.flush().await.unwrap();
+    proxy.limit(1_000_000);
+    let started = Instant::now();
+    client
+        .publish("big", vec![0; 500_000].into())
+        .await
+        .unwrap();
+    tokio::time::timeout(LIMIT, inbox.next()).await.unwrap();
+    // The last chunk is on its way when the line is busy with it, so a little less than half a second.
+    assert!(started.elapsed() >= Duration::from_millis(400));
+    proxy.limit(0);
+    let started = Instant::now();
+    client
+        .publish("big", vec![0; 500_000].into())
+        .await
+        .unwrap();
+    tokio::time::timeout(LIMIT, inbox.next()).await.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(400));
+}
+
+#[tokio::test]
+async fn a_half_open_link_loses_answers_while_the_broker_goes_on() {
+    let broker = Broker::plain();
+    let proxy = Proxy::start(broker.port()).await;
+    let client = async_nats::connect(proxy.url()).await.unwrap();
+    let far = async_nats::connect(broker.url()).await.unwrap();
+    let mut heard = far.subscribe("one.way").await.unwrap();
+    far.flush().await.unwrap();
+    round_trip(&client).await;
+
+    proxy.swallow(Way::ToClient);
+    client.publish("one.way", "still".into()).await.unwrap();
+    tokio::time::timeout(LIMIT, heard.next()).await.unwrap();
+    let mut raw = TcpStream::connect(("127.0.0.1", proxy.port()))
+        .await
+        .unwrap();
+    let mut byte = [0];
+    let silence = tokio::time::timeout(Duration::from_millis(200), raw.read(&mut byte)).await;
+    assert!(
+        silence.is_err(),
+        "a new connection is taken and told nothing"
+    );
+
+    // What has lost something stays dead; what comes later lives.
+    proxy.flow();
+    let silence = tokio::time::timeout(Duration::from_millis(200), raw.read(&mut byte)).await;
+    assert!(silence.is_err(), "a hole was bridged");
+    let mut fresh = TcpStream::connect(("127.0.0.1", proxy.port()))
+        .await
+        .unwrap();
+    tokio::time::timeout(LIMIT, fresh.read(&mut byte))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&byte, b"I");
+    proxy.cut();
+    let end = tokio::time::timeout(LIMIT, raw.read(&mut byte))
+        .await
+        .unwrap();
+    assert_eq!(end.unwrap_or_default(), 0);
+}
+
+#[tokio::test]
+async fn a_broker_does_not_hear_the_end_of_a_client_that_is_gone() {
+    let broker = Broker::plain();
+    let proxy = Proxy::start(broker.port()).await;
+    let client = async_nats::connect(proxy.url()).await.unwrap();
+    round_trip(&client).await;
+    let connections = || broker.monitoring("/connz")["num_connections"].as_u64();
+    assert_eq!(connections(), Some(1));
+    proxy.swallow(Way::Both);
+    drop(client);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(connections(), Some(1));
+    proxy.cut();
+    eventually(LIMIT, PERIOD, || async { connections() == Some(0) }).await;
 }
 
 #[tokio::test]
