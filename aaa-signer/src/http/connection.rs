@@ -80,6 +80,8 @@ impl Entrance {
                 .header_read_timeout(self.limits.header_timeout)
                 .max_header_size(MAX_HEAD)
                 .max_buf_size(MAX_HEAD * 2)
+                // Who asks and goes at once is dealt with all the same: a guess is counted and recorded.
+                .half_close(true)
                 .serve_connection(stream, service)
         );
         let ended = tokio::select! {
