@@ -10,5 +10,6 @@ mod settings;
 mod url;
 
 pub use connect::{ConnectError, Connector, SettleError, drain, request, settled};
+pub use events::LinkState;
 pub use settings::{Auth, Reconnect, Settings};
 pub use url::{BrokerUrl, BrokerUrlError};

@@ -103,6 +103,20 @@ impl Secrets {
         })
     }
 
+    /// Where a configured file is that is no secret but comes with one, such as a token: a credential with the same file
+    /// name, else the path itself.
+    pub fn locate(&self, path: &Path) -> PathBuf {
+        self.credential(path).unwrap_or_else(|| path.to_owned())
+    }
+
+    fn credential(&self, path: &Path) -> Option<PathBuf> {
+        self.credentials
+            .as_ref()
+            .zip(path.file_name())
+            .map(|(dir, name)| dir.join(name))
+            .filter(|credential| credential.is_file())
+    }
+
     /// Reads the secret of a configured path.
     ///
     /// A credential with the same file name comes first; systemd guards its directory. Else the
@@ -112,13 +126,7 @@ impl Secrets {
     ///
     /// When the file cannot be read, others may read it, or it is empty or far too large.
     pub fn read(&self, path: &Path) -> Result<Secret, SecretError> {
-        let credential = self
-            .credentials
-            .as_ref()
-            .zip(path.file_name())
-            .map(|(dir, name)| dir.join(name))
-            .filter(|credential| credential.is_file());
-        match credential {
+        match self.credential(path) {
             Some(credential) => read(&credential, Mode::Guarded),
             None => read(path, Mode::OwnerOnly),
         }
@@ -205,6 +213,8 @@ mod tests {
         let secrets = Secrets::new(Some(credentials.path().to_owned()));
         assert_eq!(secrets.read(&path).unwrap().expose(), b"from systemd");
         assert_eq!(secrets.read(&other).unwrap().expose(), b"from the file");
+        assert_eq!(secrets.locate(&path), credentials.path().join("seed"));
+        assert_eq!(secrets.locate(&other), other);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use overlay_protocol::id::{Collective, Identity};
 use overlay_runtime::{BrokerUrl, Settings};
+use overlay_tokens::Issuers;
 
 use crate::mapping::Mapping;
 
@@ -24,9 +26,28 @@ pub struct Config {
     pub streams: Vec<StreamConfig>,
     /// Beats into streams, for whoever measures how far behind copies are.
     pub heartbeats: Option<Heartbeats>,
+    /// Where operators' requests are answered.
+    pub control: Option<Control>,
+    /// Whether metrics have the original's names beside ours.
+    pub original_metrics: bool,
     /// What was odd in a file of the original's.
     pub notices: Vec<String>,
     pub(crate) runtime: Settings,
+}
+
+/// Where operators' requests are answered, and how.
+#[derive(Debug, Clone)]
+pub struct Control {
+    /// The home broker. When it is away, copying goes on.
+    pub endpoint: Endpoint,
+    /// Collective of the requests.
+    pub collective: Collective,
+    /// Whose tokens may ask.
+    pub issuers: Issuers,
+    /// Sender of the replies.
+    pub identity: Identity,
+    /// Server token and the seed of its key: replies are signed with it. Without it they are not.
+    pub token: Option<(PathBuf, PathBuf)>,
 }
 
 /// One worker: a stream, and where it goes.
@@ -143,7 +164,7 @@ pub enum Login {
         /// Seed of its key.
         seed_file: PathBuf,
         /// Collective of the reply subjects.
-        collective: String,
+        collective: Collective,
     },
 }
 

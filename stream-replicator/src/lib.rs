@@ -7,6 +7,7 @@ mod copy;
 mod error;
 mod mapping;
 mod metrics;
+mod percent;
 mod sample;
 mod service;
 mod state;
@@ -14,7 +15,7 @@ mod status;
 mod track;
 
 pub use config::{
-    Advisory, Beat, Config, Endpoint, Heartbeats, Inspect, Key, Login, Order, Poison, PoisonAction,
+    Advisory, Beat, Config, Control, Endpoint, Heartbeats, Inspect, Key, Login, Order, Poison, PoisonAction,
     RawConfig, Reaction, Sampling, Side, Start, StreamConfig, Tls, Window, Writers,
 };
 pub use error::StartError;

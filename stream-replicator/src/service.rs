@@ -1,5 +1,7 @@
 //! Puts the parts together: everything that touches a broker is below here.
 
+mod connect;
+
 use overlay_runtime::Context;
 
 use crate::config::Config;

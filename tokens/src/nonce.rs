@@ -70,6 +70,11 @@ impl<'a> Nonce<'a> {
         }
     }
 
+    /// The nonce as it was offered, for keys that are not of this crate.
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
     /// Signs the nonce.
     pub fn sign(self, key: &Key) -> [u8; 64] {
         key.sign(self.0.as_bytes())

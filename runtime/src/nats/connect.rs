@@ -7,6 +7,7 @@ use async_nats::{Client, ConnectOptions, Message, Request, RequestError, ServerA
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use prometheus::Registry;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -15,13 +16,14 @@ use crate::exit::err_chain;
 use crate::readiness::Readiness;
 use crate::secret::{Secret, SecretError, Secrets};
 
-use super::events::{Metrics, Observer};
+use super::events::{Latest, LinkState, Metrics, Observer};
 use super::settings::{Auth, Settings};
 
 /// Makes connections that are observed; one per process.
 #[derive(Clone, Debug)]
 pub struct Connector {
     metrics: Metrics,
+    latest: Latest,
     readiness: Readiness,
     secrets: Secrets,
     shutdown: CancellationToken,
@@ -82,6 +84,7 @@ impl Connector {
     ) -> Result<Self, prometheus::Error> {
         Ok(Self {
             metrics: Metrics::register(registry)?,
+            latest: Latest::default(),
             readiness,
             secrets,
             shutdown,
@@ -115,15 +118,41 @@ impl Connector {
         settings: &Settings,
         login: impl Fn() -> ConnectOptions,
     ) -> Result<Client, ConnectError> {
+        let (client, _state) = self.open(settings, login, || None).await?;
+        Ok(client)
+    }
+
+    /// Connects as [`Self::connect_with`] does, and yields what becomes of the connection as well.
+    ///
+    /// `why` is what the login knows of its failures, such as the file that has expired: it goes into the log and into
+    /// readiness with each failure. A connection of the same name that was made before is still told of in logs and counted,
+    /// but readiness follows this one.
+    ///
+    /// # Errors
+    ///
+    /// When the limit is over or the process stops.
+    pub async fn open(
+        &self,
+        settings: &Settings,
+        login: impl Fn() -> ConnectOptions,
+        why: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) -> Result<(Client, watch::Receiver<LinkState>), ConnectError> {
         let part = self.readiness.part(format!("broker:{}", settings.name));
-        let observer = Observer::new(settings.name.clone(), part, self.metrics.clone());
+        let observer = Observer::new(
+            settings.name.clone(),
+            part,
+            self.metrics.clone(),
+            &self.latest,
+            Box::new(why),
+        );
         let observer = Arc::new(observer);
         let addresses: Vec<ServerAddr> = settings
             .servers
             .iter()
             .map(|url| url.address().clone())
             .collect();
-        let deadline = Instant::now() + settings.connect_limit;
+        // None is for ever.
+        let deadline = Instant::now().checked_add(settings.connect_limit);
         for attempt in 0.. {
             let options = observed(login(), settings, &observer);
             let connecting = options.connect(addresses.as_slice());
@@ -133,14 +162,14 @@ impl Connector {
                 connected = connecting => match connected {
                     Ok(client) => {
                         observer.connected();
-                        return Ok(client);
+                        return Ok((client, observer.state()));
                     }
                     Err(error) => error,
                 },
             };
             observer.failure(&err_chain(&error));
             let wait = Backoff::CONNECT.jittered(attempt);
-            if Instant::now() + wait >= deadline {
+            if deadline.is_some_and(|deadline| Instant::now() + wait >= deadline) {
                 return Err(ConnectError::Limit {
                     name: settings.name.clone(),
                     limit: settings.connect_limit,

@@ -1,10 +1,11 @@
 //! Client events: logged once, counted, followed by readiness.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_nats::{ClientError, Event};
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use tokio::sync::watch;
 
 use crate::readiness::Part;
 
@@ -15,15 +16,61 @@ pub(super) struct Metrics {
     connected: IntGaugeVec,
 }
 
+/// What a connection is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// It is up, for the so-manieth time; the first is 1. What was under way in an earlier one may be lost.
+    Connected(u64),
+    /// It is down, and tried again.
+    Disconnected,
+}
+
+/// Which connection of each name is the last one that was made; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Latest(Arc<Mutex<HashMap<String, u64>>>);
+
+/// What a login knows of its failures.
+pub(super) type Why = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// Watches the events of one connection.
-#[derive(Debug)]
 pub(super) struct Observer {
     connection: String,
     part: Part,
     metrics: Metrics,
-    was_connected: AtomicBool,
+    latest: Latest,
+    number: u64,
+    state: watch::Sender<LinkState>,
+    seen: Mutex<Seen>,
+    why: Why,
+}
+
+/// What was seen of a connection.
+#[derive(Debug, Default)]
+struct Seen {
+    /// How often it was up.
+    connects: u64,
+    /// Whether the event of the first connect came, which is told by the connect itself as well.
+    first_event: bool,
     /// The last failure told, so that a broker that stays away is not told again and again.
-    last_failure: Mutex<Option<String>>,
+    last_failure: Option<String>,
+}
+
+impl Latest {
+    /// Makes the next connection of a name the last one.
+    fn next(&self, name: &str) -> u64 {
+        let mut latest = self.lock();
+        let number = latest.entry(name.to_owned()).or_default();
+        *number += 1;
+        *number
+    }
+
+    fn is(&self, name: &str, number: u64) -> bool {
+        self.lock().get(name) == Some(&number)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Metrics {
@@ -47,25 +94,39 @@ impl Metrics {
 }
 
 impl Observer {
-    pub(super) fn new(connection: String, part: Part, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        connection: String,
+        part: Part,
+        metrics: Metrics,
+        latest: &Latest,
+        why: Why,
+    ) -> Self {
         Self {
+            number: latest.next(&connection),
             connection,
             part,
             metrics,
-            was_connected: AtomicBool::new(false),
-            last_failure: Mutex::default(),
+            latest: latest.clone(),
+            state: watch::Sender::new(LinkState::Disconnected),
+            seen: Mutex::default(),
+            why,
         }
     }
 
-    pub(super) fn has_been_connected(&self) -> bool {
-        self.was_connected.load(Ordering::Relaxed)
+    pub(super) fn state(&self) -> watch::Receiver<LinkState> {
+        self.state.subscribe()
     }
 
+    pub(super) fn has_been_connected(&self) -> bool {
+        self.seen().connects > 0
+    }
+
+    /// The first connect is through; its event may have come before, and others after that.
     pub(super) fn connected(&self) {
-        self.was_connected.store(true, Ordering::Relaxed);
-        self.set_connected(true);
-        self.part.up();
-        *self.lock_last_failure() = None;
+        let mut seen = self.seen();
+        if seen.connects == 0 {
+            self.up(&mut seen);
+        }
     }
 
     pub(super) fn observe(&self, event: &Event) {
@@ -74,17 +135,19 @@ impl Observer {
         match event {
             Event::Connected => {
                 tracing::info!(connection, "connected to the broker");
-                self.connected();
+                let mut seen = self.seen();
+                let is_first = !std::mem::replace(&mut seen.first_event, true);
+                if !(is_first && seen.connects > 0) {
+                    self.up(&mut seen);
+                }
             }
             Event::Disconnected => {
                 tracing::warn!(connection, "connection to the broker lost");
-                self.set_connected(false);
-                self.part.down("connection to the broker lost");
+                self.down("connection to the broker lost");
             }
             Event::Closed => {
                 tracing::info!(connection, "connection to the broker closed");
-                self.set_connected(false);
-                self.part.down("connection to the broker closed");
+                self.down("connection to the broker closed");
             }
             Event::LameDuckMode => {
                 tracing::info!(connection, "the broker is about to leave");
@@ -105,13 +168,44 @@ impl Observer {
     /// Tells a failure once; the same one again is only for those who debug.
     pub(super) fn failure(&self, error: &str) {
         let connection = self.connection.as_str();
-        let mut last = self.lock_last_failure();
-        if last.as_deref() == Some(error) {
+        let error = match (self.why)() {
+            Some(why) => format!("{error}: {why}"),
+            None => error.to_owned(),
+        };
+        let error = error.as_str();
+        if *self.state.borrow() == LinkState::Disconnected && self.is_latest() {
+            self.part.down(error);
+        }
+        let mut seen = self.seen();
+        if seen.last_failure.as_deref() == Some(error) {
             tracing::debug!(connection, error, "broker or connection reports again");
         } else {
             tracing::warn!(connection, error, "broker or connection reports");
-            *last = Some(error.to_owned());
+            seen.last_failure = Some(error.to_owned());
         }
+    }
+
+    fn up(&self, seen: &mut Seen) {
+        seen.connects += 1;
+        seen.last_failure = None;
+        self.state.send_replace(LinkState::Connected(seen.connects));
+        self.set_connected(true);
+        if self.is_latest() {
+            self.part.up();
+        }
+    }
+
+    fn down(&self, reason: &str) {
+        self.state.send_replace(LinkState::Disconnected);
+        self.set_connected(false);
+        if self.is_latest() {
+            self.part.down(reason);
+        }
+    }
+
+    /// Whether no other connection of this name was made since: readiness and gauge are that one's then.
+    fn is_latest(&self) -> bool {
+        self.latest.is(&self.connection, self.number)
     }
 
     fn count(&self, event: &str) {
@@ -120,16 +214,16 @@ impl Observer {
     }
 
     fn set_connected(&self, connected: bool) {
-        self.metrics
-            .connected
-            .with_label_values(&[self.connection.as_str()])
-            .set(i64::from(connected));
+        if self.is_latest() {
+            self.metrics
+                .connected
+                .with_label_values(&[self.connection.as_str()])
+                .set(i64::from(connected));
+        }
     }
 
-    fn lock_last_failure(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Settings {
     pub auth: Auth,
     /// Prefix of reply subjects; without it, `_INBOX`.
     pub inbox_prefix: Option<String>,
-    /// How long the first connection is tried in all.
+    /// How long the first connection is tried in all; [`Duration::MAX`] is for ever.
     pub connect_limit: Duration,
     /// How long one attempt may take.
     pub attempt_limit: Duration,
