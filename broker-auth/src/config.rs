@@ -17,7 +17,7 @@ use overlay_tokens::claims::DEFAULT_OU;
 
 use crate::hosts::HostList;
 use crate::policy::{Accounts, Certificates, Denied, LoginRoom, NodeExpiry, ProvisioningCompat};
-use crate::streams::Plan;
+use crate::streams::{CopyStream, Plan};
 
 pub use raw::RawConfig;
 pub use secrets::{Keys, KeysError};
@@ -120,6 +120,8 @@ pub struct Streams {
     pub interval: Duration,
     /// How they must be.
     pub plan: Plan,
+    /// Streams that take what other cells' replicators copy.
+    pub copies: Vec<CopyStream>,
 }
 
 /// How refusals are told.

@@ -5,7 +5,6 @@ use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec,
 
 use crate::decide::Role;
 use crate::reason::Reason;
-use crate::streams::SystemStream;
 
 /// Decisions take from 0.05 ms, with a token that is known, to a few ms on a busy machine.
 const SECONDS: [f64; 10] = [
@@ -167,7 +166,7 @@ impl Metrics {
         let stream_ok = IntGaugeVec::new(
             Opts::new(
                 "overlay_broker_auth_stream_ok",
-                "Whether a system stream is as it must be",
+                "Whether a stream that is kept here is as it must be",
             ),
             &["stream"],
         )?;
@@ -276,8 +275,8 @@ impl Metrics {
 
     /// Whether one stream is as it must be.
     #[must_use]
-    pub(crate) fn stream_ok(&self, stream: SystemStream) -> IntGauge {
-        self.stream_ok.with_label_values(&[stream.name()])
+    pub(crate) fn stream_ok(&self, stream: &str) -> IntGauge {
+        self.stream_ok.with_label_values(&[stream])
     }
 }
 

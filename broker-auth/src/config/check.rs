@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use overlay_protocol::id::Collective;
+use overlay_protocol::id::{AgentName, Collective};
+use overlay_protocol::subject::is_valid_permission;
 use overlay_runtime::nats::{self, Auth, Reconnect};
 use overlay_runtime::{Fault, Period};
 use overlay_tokens::{Issuers, PublicKey};
@@ -16,10 +17,14 @@ use super::raw::{
 use super::{Callout, Limits, ProvisioningFiles, Refusals, Streams, SystemFiles};
 use crate::hosts::HostList;
 use crate::policy::{Accounts, Denied, LOGIN, LoginRoom, PROVISIONER, ProvisioningCompat};
-use crate::streams::{self, Plan};
+use crate::streams::{self, CopyStream, Plan, Replication, SystemStream};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const GIB: u64 = 1 << 30;
+/// What could not be copied, and word of nodes: seldom, and small.
+const ASIDE_BYTES: u64 = 256 << 20;
+/// One small value for each copied stream.
+const POSITIONS_BYTES: u64 = 16 << 20;
 /// Long enough to log in by a browser, and no place to stay.
 const LOGIN_DURATION: Duration = Duration::from_secs(15 * 60);
 /// Whoever restarts must be back before those who wait for it: short, and not growing.
@@ -237,7 +242,7 @@ pub(super) fn check_streams(
         faults
             .push(fault.remedy("leave it out: the bucket holds one small value for each election"));
     }
-    let mut settings = |key: &str, raw: RawStream, retention: Duration| {
+    let mut settings_of = |key: &str, raw: RawStream, retention: Duration, max_bytes: u64| {
         let replicas = raw.replicas.unwrap_or(replicas);
         if !(1..=MOST_REPLICAS).contains(&replicas) {
             let fault = Fault::new(format!("streams.{key}.replicas"), "is no number of servers");
@@ -256,13 +261,45 @@ pub(super) fn check_streams(
             max_bytes: raw.max_bytes.unwrap_or(max_bytes),
         }
     };
+    let replication = raw.replication.then(|| Replication {
+        positions: settings_of(
+            "positions",
+            RawStream::default(),
+            Duration::ZERO,
+            POSITIONS_BYTES,
+        ),
+        dead_letters: settings_of("dead_letters", raw.dead_letters, 30 * DAY, ASIDE_BYTES),
+        age_advisories: settings_of("age_advisories", raw.age_advisories, 7 * DAY, ASIDE_BYTES),
+    });
+    let copied: Vec<_> = raw
+        .copies
+        .into_iter()
+        .map(|(name, copy)| {
+            let raw = RawStream {
+                retention: copy.retention,
+                replicas: copy.replicas,
+                max_bytes: copy.max_bytes,
+            };
+            let settings = settings_of(&format!("copies.{name}"), raw, 30 * DAY, max_bytes);
+            CopyStream {
+                name,
+                subjects: copy.subjects,
+                settings,
+            }
+        })
+        .collect();
+    let mut settings = |key: &str, raw: RawStream, retention: Duration| {
+        settings_of(key, raw, retention, max_bytes)
+    };
     let plan = Plan {
         events: settings("events", raw.events, DAY),
         machine: settings("machine", raw.machine, DAY),
         advisories: settings("advisories", raw.advisories, 7 * DAY),
         executor: settings("executor", raw.executor, DAY),
         election: settings("election", raw.election, Duration::from_secs(60)),
+        replication,
     };
+    check_copies(&copied, faults);
     // A shorter one would end the reign of leaders that renew it in time.
     if plan.election.retention < Duration::from_secs(5) {
         faults.push(Fault::new("streams.election.retention", "is below 5s"));
@@ -294,7 +331,43 @@ pub(super) fn check_streams(
         manage: raw.manage.unwrap_or(true),
         interval,
         plan,
+        copies: copied,
     })
+}
+
+fn check_copies(copies: &[CopyStream], faults: &mut Vec<Fault>) {
+    for copy in copies {
+        let at = format!("streams.copies.{}", copy.name);
+        let is_system = SystemStream::ALL
+            .iter()
+            .any(|stream| stream.name() == copy.name);
+        if is_system || AgentName::new(copy.name.as_str()).is_err() {
+            faults.push(Fault::new(
+                &at,
+                "is no name that a stream for copies can have",
+            ));
+        }
+        if copy.settings.retention.is_zero() {
+            faults.push(
+                Fault::new(format!("{at}.retention"), "would keep copies for ever")
+                    .remedy("write how long, or leave the table out"),
+            );
+        }
+        if copy.subjects.is_empty() {
+            faults.push(
+                Fault::new(format!("{at}.subjects"), "is empty")
+                    .remedy("write what its writer may publish, such as \"replica.site1.>\""),
+            );
+        }
+        for subject in copy
+            .subjects
+            .iter()
+            .filter(|subject| !is_valid_permission(subject))
+        {
+            faults
+                .push(Fault::new(format!("{at}.subjects"), "has one that is none").value(subject));
+        }
+    }
 }
 
 pub(super) fn check_refusals(raw: &RawRefusals, faults: &mut Vec<Fault>) -> Refusals {

@@ -141,6 +141,19 @@ pub(super) struct RawStreams {
     pub(super) advisories: RawStream,
     pub(super) executor: RawStream,
     pub(super) election: RawStream,
+    pub(super) replication: bool,
+    pub(super) dead_letters: RawStream,
+    pub(super) age_advisories: RawStream,
+    pub(super) copies: BTreeMap<String, RawCopy>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawCopy {
+    pub(super) subjects: Vec<String>,
+    pub(super) retention: Option<Period>,
+    pub(super) replicas: Option<u8>,
+    pub(super) max_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

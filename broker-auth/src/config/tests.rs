@@ -124,6 +124,22 @@ fn everything_that_can_be_set_is_set() {
         ),
         (3, Duration::ZERO)
     );
+    let replication = streams.plan.replication.unwrap();
+    assert_eq!(
+        (
+            replication.positions.replicas,
+            replication.dead_letters.retention,
+            replication.age_advisories.max_bytes
+        ),
+        (3, Duration::from_secs(24 * 3600), 1 << 20)
+    );
+    let [copy] = streams.copies.as_slice() else {
+        panic!("one stream for copies");
+    };
+    assert_eq!(
+        (copy.name.as_str(), copy.settings.retention),
+        ("lon_CHORIA_EVENTS", Duration::from_secs(48 * 3600))
+    );
     assert_eq!(streams.broker.name, "auth-1-streams");
     assert_eq!(config.limits.token_memory, 8 << 20);
     assert_eq!(config.runtime().admin, None);

@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::supervise::Helper;
 use crate::config::Streams;
 use crate::metrics::{Metrics, StreamChange};
-use crate::streams::{Action, Settings, SystemStream};
+use crate::streams::{Action, Kept, SystemStream};
 
 /// How long the broker may take to answer one request about a stream.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ pub(super) struct Reconciler {
     settings: Streams,
     candidacy: Candidacy,
     metrics: Metrics,
-    parts: Vec<(SystemStream, Settings, Part)>,
+    parts: Vec<(Kept, Part)>,
 }
 
 /// Keeps the system streams in order.
@@ -47,8 +47,8 @@ pub(super) struct Reconciling {
     settings: Streams,
     client: Client,
     metrics: Metrics,
-    parts: Vec<(SystemStream, Settings, Part)>,
-    troubles: BTreeMap<SystemStream, Trouble>,
+    parts: Vec<(Kept, Part)>,
+    troubles: BTreeMap<String, Trouble>,
     candidacy: Candidacy,
     /// From the first look on: an instance takes part once only.
     leadership: Option<Leadership>,
@@ -118,15 +118,15 @@ impl Reconciler {
         metrics: Metrics,
         readiness: &Readiness,
     ) -> Self {
-        let parts = SystemStream::ALL
+        let system = SystemStream::ALL
             .into_iter()
-            .filter_map(|stream| {
-                let settings = settings.plan.of(stream)?;
-                Some((
-                    stream,
-                    settings,
-                    readiness.part(format!("stream:{}", stream.name())),
-                ))
+            .filter_map(|stream| Some(Kept::System(stream, settings.plan.of(stream)?)));
+        let copies = settings.copies.iter().cloned().map(Kept::Copy);
+        let parts = system
+            .chain(copies)
+            .map(|stream| {
+                let part = readiness.part(format!("stream:{}", stream.name()));
+                (stream, part)
             })
             .collect();
         Self {
@@ -206,58 +206,53 @@ impl Reconciling {
     /// Looks at each stream; one that fails keeps none of the others from being looked at.
     async fn look(&mut self, mode: Mode) -> bool {
         let mut all_well = true;
-        for (stream, settings, part) in &self.parts {
-            let outcome = self.reconcile(*stream, *settings, mode).await;
-            self.metrics.stream_ok(*stream).set(outcome.is_ok().into());
+        for (stream, part) in &self.parts {
+            let outcome = self.reconcile(stream, mode).await;
+            let name = stream.name();
+            self.metrics.stream_ok(name).set(outcome.is_ok().into());
             match outcome {
                 Ok(()) => {
                     part.up();
-                    self.troubles.remove(stream);
+                    self.troubles.remove(name);
                 }
                 Err(error) => {
                     all_well = false;
                     part.down(err_chain(&error));
-                    let trouble = self.troubles.entry(*stream).or_insert_with(Trouble::new);
-                    trouble.tell(*stream, &error);
+                    let trouble = self
+                        .troubles
+                        .entry(name.to_owned())
+                        .or_insert_with(Trouble::new);
+                    trouble.tell(name, &error);
                 }
             }
         }
         all_well
     }
 
-    async fn reconcile(
-        &self,
-        stream: SystemStream,
-        settings: Settings,
-        mode: Mode,
-    ) -> Result<(), StreamError> {
-        let outcome = self.act(stream, settings, mode).await;
+    async fn reconcile(&self, stream: &Kept, mode: Mode) -> Result<(), StreamError> {
+        let outcome = self.act(stream, mode).await;
         if outcome.as_ref().is_err_and(|error| !error.is_for_another()) {
             self.metrics.stream_change(StreamChange::Failed).inc();
         }
         outcome
     }
 
-    async fn act(
-        &self,
-        stream: SystemStream,
-        settings: Settings,
-        mode: Mode,
-    ) -> Result<(), StreamError> {
-        let current = self.current(stream).await?;
-        let may_create = mode == Mode::Act || stream == SystemStream::Election;
-        match stream.reconcile(settings, current.as_ref()) {
+    async fn act(&self, stream: &Kept, mode: Mode) -> Result<(), StreamError> {
+        let name = stream.name();
+        let current = self.current(name).await?;
+        let may_create = mode == Mode::Act || stream.is_for_elections();
+        match stream.reconcile(current.as_ref()) {
             Action::Keep => Ok(()),
             Action::Create(config) if may_create => {
-                self.ask("CREATE", stream, &config).await?;
-                tracing::info!(stream = stream.name(), "stream made");
+                self.ask("CREATE", name, &config).await?;
+                tracing::info!(stream = name, "stream made");
                 self.metrics.stream_change(StreamChange::Created).inc();
                 Ok(())
             }
             Action::Create(_) => Err(StreamError::Absent),
             Action::Update { config, changes } if mode == Mode::Act => {
-                self.ask("UPDATE", stream, &config).await?;
-                tracing::info!(stream = stream.name(), ?changes, "stream changed");
+                self.ask("UPDATE", name, &config).await?;
+                tracing::info!(stream = name, ?changes, "stream changed");
                 self.metrics.stream_change(StreamChange::Updated).inc();
                 Ok(())
             }
@@ -268,10 +263,7 @@ impl Reconciling {
         }
     }
 
-    async fn current(
-        &self,
-        stream: SystemStream,
-    ) -> Result<Option<Map<String, Value>>, StreamError> {
+    async fn current(&self, stream: &str) -> Result<Option<Map<String, Value>>, StreamError> {
         match self.ask("INFO", stream, &json!({})).await {
             Ok(reply) => Ok(reply.config),
             Err(StreamError::Refused {
@@ -281,13 +273,8 @@ impl Reconciling {
         }
     }
 
-    async fn ask(
-        &self,
-        verb: &str,
-        stream: SystemStream,
-        body: &Value,
-    ) -> Result<Reply, StreamError> {
-        let subject = stream::api_request(verb, stream.name());
+    async fn ask(&self, verb: &str, stream: &str, body: &Value) -> Result<Reply, StreamError> {
+        let subject = stream::api_request(verb, stream);
         let reply = nats::request(&self.client, subject, serde_json::to_vec(body)?, LIMIT).await?;
         let reply: Reply = serde_json::from_slice(&reply.payload)?;
         match reply.error {
@@ -340,23 +327,15 @@ impl Trouble {
     }
 
     /// Tells of a trouble once, and of what is another's to mend only when that takes long.
-    fn tell(&mut self, stream: SystemStream, error: &StreamError) {
+    fn tell(&mut self, stream: &str, error: &StreamError) {
         let text = err_chain(error);
         if self.told.as_ref() == Some(&text)
             || (error.is_for_another() && self.since.elapsed() < PATIENCE)
         {
-            tracing::debug!(
-                stream = stream.name(),
-                error = text,
-                "a stream is not as it must be"
-            );
+            tracing::debug!(stream, error = text, "a stream is not as it must be");
             return;
         }
-        tracing::warn!(
-            stream = stream.name(),
-            error = text,
-            "a stream is not as it must be"
-        );
+        tracing::warn!(stream, error = text, "a stream is not as it must be");
         self.told = Some(text);
     }
 }

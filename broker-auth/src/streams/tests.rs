@@ -32,9 +32,13 @@ fn every_stream_that_tokens_can_write_to_is_bounded_in_bytes_and_message_size() 
         let (bytes, message) = match stream {
             SystemStream::Election => (-1, 1024),
             SystemStream::Executor => (1 << 30, 1 << 20),
-            SystemStream::Events | SystemStream::Machine | SystemStream::Advisories => {
-                (1 << 30, 64 << 10)
-            }
+            SystemStream::Positions => (1 << 30, 4 << 10),
+            // As large as what the target refused.
+            SystemStream::DeadLetters => (1 << 30, -1),
+            SystemStream::Events
+            | SystemStream::Machine
+            | SystemStream::Advisories
+            | SystemStream::AgeAdvisories => (1 << 30, 64 << 10),
         };
         assert_eq!(
             (&config["max_bytes"], &config["max_msg_size"]),
@@ -190,10 +194,72 @@ fn streams_without_retention_are_not_looked_after_but_elections_are() {
         advisories: none,
         executor: none,
         election: none,
+        replication: None,
     };
-    let looked_after: Vec<_> = SystemStream::ALL
-        .into_iter()
-        .filter(|stream| plan.of(*stream).is_some())
-        .collect();
-    assert_eq!(looked_after, [SystemStream::Election]);
+    let looked_after = |plan: &Plan| -> Vec<_> {
+        let all = SystemStream::ALL.into_iter();
+        all.filter(|stream| plan.of(*stream).is_some()).collect()
+    };
+    assert_eq!(looked_after(&plan), [SystemStream::Election]);
+    let replication = Some(Replication {
+        positions: none,
+        dead_letters: none,
+        age_advisories: EVENTS,
+    });
+    let plan = Plan {
+        replication,
+        ..plan
+    };
+    assert_eq!(
+        looked_after(&plan),
+        [
+            SystemStream::Election,
+            SystemStream::Positions,
+            SystemStream::AgeAdvisories
+        ]
+    );
+}
+
+#[test]
+fn positions_are_a_bucket_that_forgets_nothing() {
+    let forever = Settings {
+        retention: Duration::ZERO,
+        replicas: 3,
+        max_bytes: 1 << 24,
+    };
+    let config = created(SystemStream::Positions, forever);
+    let wanted = json!({
+        "name": "KV_OVERLAY_REPLICATION", "subjects": ["$KV.OVERLAY_REPLICATION.>"], "retention": "limits",
+        "storage": "file", "max_age": 0, "discard": "new", "num_replicas": 3,
+        "description": "How far streams were copied", "max_msg_size": 4096, "max_msgs_per_subject": 1,
+        "deny_delete": true, "allow_rollup_hdrs": true, "allow_direct": true, "max_consumers": -1,
+        "max_msgs": -1, "max_bytes": 16_777_216,
+    });
+    assert_eq!(Value::Object(config), wanted);
+}
+
+#[test]
+fn a_stream_for_copies_is_made_and_kept_like_the_others() {
+    let copy = Kept::Copy(CopyStream {
+        name: "lon_CHORIA_EVENTS".into(),
+        subjects: vec!["replica.lon.CHORIA_EVENTS.>".into()],
+        settings: EVENTS,
+    });
+    let Action::Create(Value::Object(mut config)) = copy.reconcile(None) else {
+        panic!("a stream that does not exist is made");
+    };
+    let wanted = json!({
+        "name": "lon_CHORIA_EVENTS", "subjects": ["replica.lon.CHORIA_EVENTS.>"], "retention": "limits",
+        "storage": "file", "max_age": 86_400_000_000_000_u64, "discard": "old", "allow_direct": true,
+        "num_replicas": 1, "max_consumers": -1, "max_msgs": -1, "max_bytes": 1_073_741_824,
+        "max_msgs_per_subject": -1, "max_msg_size": -1,
+    });
+    assert_eq!(Value::Object(config.clone()), wanted);
+    config.insert("max_bytes".into(), json!(5));
+    assert_eq!(copy.reconcile(Some(&config)), Action::Keep);
+    config.insert("subjects".into(), json!([">"]));
+    let Action::Update { changes, .. } = copy.reconcile(Some(&config)) else {
+        panic!("a stream that differs is changed");
+    };
+    assert_eq!(changes, ["subjects"]);
 }

@@ -121,6 +121,81 @@ async fn all_streams_are_made_as_choria_makes_them() {
 }
 
 #[tokio::test]
+async fn replication_has_its_streams_and_copies_theirs_where_they_are_wanted() {
+    let parts = Parts::new();
+    let broker = Broker::builder()
+        .tls(&parts.tls)
+        .callout(&parts.keys)
+        .start();
+    let client =
+        async_nats::ConnectOptions::with_nkey(parts.keys.streams.seed().unwrap().to_string())
+            .add_root_certificates(parts.authority.ca_file())
+            .connect(format!("tls://127.0.0.1:{}", broker.port()))
+            .await
+            .unwrap();
+    let seed = parts.streams_seed();
+    let streams = format!(
+        "[streams]\nseed_file = {seed}\ninterval = \"1s\"\nreplication = true\n\
+         copies.lon_CHORIA_EVENTS = {{ subjects = [\"replica.lon.CHORIA_EVENTS.>\"] }}\n"
+    );
+    let service = parts.start_service(&[broker.port()], &streams);
+    let day = 86_400_000_000_000_u64;
+    for (name, subject, age, bytes) in [
+        (
+            "KV_OVERLAY_REPLICATION",
+            "$KV.OVERLAY_REPLICATION.>",
+            0,
+            16 << 20,
+        ),
+        (
+            "OVERLAY_REPLICATION_DEAD",
+            "choria.stream-replicator.dead.>",
+            30 * day,
+            256 << 20,
+        ),
+        (
+            "OVERLAY_REPLICATION_ADVISORIES",
+            "choria.stream-replicator.advisory.>",
+            7 * day,
+            256 << 20,
+        ),
+        (
+            "lon_CHORIA_EVENTS",
+            "replica.lon.CHORIA_EVENTS.>",
+            30 * day,
+            1 << 30,
+        ),
+    ] {
+        let config = wait_for(&client, name, |_| true).await;
+        assert_eq!(
+            (
+                &config["subjects"],
+                &config["max_age"],
+                &config["max_bytes"]
+            ),
+            (&json!([subject]), &json!(age), &json!(bytes)),
+            "{name}"
+        );
+        service
+            .wait_for_metric(
+                &format!("overlay_broker_auth_stream_ok{{stream=\"{name}\"}}"),
+                1.0,
+            )
+            .await;
+    }
+    // The bucket is one that any client takes for one.
+    let context = jetstream::new(client.clone());
+    let bucket = context.get_key_value("OVERLAY_REPLICATION").await.unwrap();
+    let revision = bucket.create("position.A.B", "1".into()).await.unwrap();
+    bucket
+        .update("position.A.B", "2".into(), revision)
+        .await
+        .unwrap();
+    context.delete_stream("lon_CHORIA_EVENTS").await.unwrap();
+    wait_for(&client, "lon_CHORIA_EVENTS", |_| true).await;
+}
+
+#[tokio::test]
 async fn what_an_operator_changes_or_deletes_is_put_right_and_what_he_adds_is_kept() {
     let cell = Cell::start();
     let client = cell.streams().await;

@@ -40,6 +40,21 @@ pub const ELECTION_SUBJECTS: &str = "$KV.CHORIA_LEADER_ELECTION.>";
 /// Request for the state of [`ELECTION`].
 pub const ELECTION_INFO: &str = "$JS.API.STREAM.INFO.KV_CHORIA_LEADER_ELECTION";
 
+/// Bucket of the positions of stream replication, at the source.
+pub const REPLICATION_BUCKET: &str = "OVERLAY_REPLICATION";
+/// Stream under [`REPLICATION_BUCKET`].
+pub const REPLICATION_POSITIONS: &str = "KV_OVERLAY_REPLICATION";
+/// Subjects of [`REPLICATION_POSITIONS`].
+pub const REPLICATION_POSITIONS_SUBJECTS: &str = "$KV.OVERLAY_REPLICATION.>";
+/// Stream, at the source, of messages that a target refused for good.
+pub const REPLICATION_DEAD: &str = "OVERLAY_REPLICATION_DEAD";
+/// Subjects of [`REPLICATION_DEAD`].
+pub const REPLICATION_DEAD_SUBJECTS: &str = "choria.stream-replicator.dead.>";
+/// Stream, at the source, of word about nodes that appeared, fell silent and returned.
+pub const REPLICATION_ADVISORIES: &str = "OVERLAY_REPLICATION_ADVISORIES";
+/// Subjects of [`REPLICATION_ADVISORIES`].
+pub const REPLICATION_ADVISORIES_SUBJECTS: &str = "choria.stream-replicator.advisory.>";
+
 /// Stream of the events of nodes that are not enrolled, in their account.
 pub const PROVISIONING_EVENTS: &str = "PROVISIONING_EVENTS";
 /// Subjects of [`PROVISIONING_EVENTS`].
