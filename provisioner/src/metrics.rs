@@ -1,7 +1,6 @@
 //! What the provisioner counts: under our names, and under the original's for dashboards that exist.
 
 mod original;
-mod summary;
 
 use std::time::Duration;
 
@@ -345,7 +344,7 @@ impl Metrics {
             .with_label_values(&[action.name()])
             .observe(took.as_secs_f64());
         if let Some(original) = &self.original {
-            original.rpc_time.observe(&action.to_string(), took);
+            original.rpc_time.times(&[&action.to_string()]).observe(took);
         }
     }
 
@@ -363,7 +362,7 @@ impl Metrics {
             .with_label_values(&[action.name(), label])
             .inc();
         if let Some(original) = &self.original {
-            original.rpc_time.observe(&action.to_string(), took);
+            original.rpc_time.times(&[&action.to_string()]).observe(took);
             original.rpc_error(&action.to_string()).inc();
         }
     }
@@ -375,7 +374,7 @@ impl Metrics {
             self.helper_faults.with_label_values(&[label]).inc();
         }
         if let Some(original) = &self.original {
-            original.helper_time.observe("", took);
+            original.helper_time.times(&[]).observe(took);
             if fault.is_some() {
                 original.helper_errors.inc();
             }

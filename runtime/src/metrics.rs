@@ -3,11 +3,15 @@
 //! A component registers its own into [`crate::Context::registry`], named
 //! `overlay_<component>_<what>_<unit>`.
 
+mod summary;
+
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder as _, Gauge, Opts, Registry, TextEncoder};
+
+pub use summary::{Summary, Times};
 
 /// The kernel's unit of process times; it is 100 on every platform that we support.
 const TICKS_PER_SECOND: f64 = 100.0;

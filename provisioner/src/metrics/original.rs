@@ -1,9 +1,9 @@
 //! Names, types and labels of Choria's provisioner.
 
+use overlay_runtime::metrics::Summary;
 use prometheus::core::{AtomicU64, GenericCounter};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use super::summary::Summary;
 use crate::enrol::Action;
 
 /// The original's metrics, with the label `site`.
@@ -43,10 +43,10 @@ impl Original {
         };
         let rpc_time = Summary::new(
             opts("rpc_time", "Time that calls of nodes took"),
-            Some("rpc"),
+            &["rpc"],
         )?;
         registry.register(Box::new(rpc_time.clone()))?;
-        let helper_time = Summary::new(opts("helper_time", "Time that the helper took"), None)?;
+        let helper_time = Summary::new(opts("helper_time", "Time that the helper took"), &[])?;
         registry.register(Box::new(helper_time.clone()))?;
         let rpc_errors =
             IntCounterVec::new(opts("rpc_errors", "Calls of nodes that failed"), &["rpc"])?;
