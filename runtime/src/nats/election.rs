@@ -11,9 +11,13 @@
 //! - One lost answer does not end a term: the leader asks again until the term ends.
 //! - A leader that stops gives the key back, marked as released, once nobody holds its
 //!   [`Leadership`] any more; a successor that sees the mark need not wait.
+//! - A leader may take a key again that somebody deleted, as Choria's candidates do when they stop
+//!   ([`Settings::retake`]).
+//! - A bucket that is missing or unfit is told ([`Standing::NoElection`]) and waited for, at any time.
 
 mod bucket;
 mod campaign;
+mod figures;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +34,8 @@ use crate::tasks::Tasks;
 
 use bucket::{Answer, Bucket};
 use campaign::{Campaign, Term};
+
+pub use figures::Figures;
 
 /// The bucket that Choria's components use.
 pub const BUCKET: &str = "CHORIA_LEADER_ELECTION";
@@ -49,6 +55,12 @@ pub struct Settings {
     pub caution: Caution,
     /// How often a candidate tries; without it, a quarter of the bucket's maximum age, at most 5 s.
     pub candidate_interval: Option<Duration>,
+    /// How often a leader renews its key; a quarter of the bucket's maximum age without it, and at most.
+    pub leader_interval: Option<Duration>,
+    /// Whether a leader whose key was deleted takes it again with its next renewal, unless another one was faster.
+    /// Candidates of Choria's delete the key when they stop, whether they lead or not; but so does whoever evicts a
+    /// leader, who then evicts nobody.
+    pub retake: bool,
 }
 
 /// When a new leader begins to act.
@@ -58,6 +70,9 @@ pub enum Caution {
     /// leader, Choria's too, has seen that it is none any more.
     #[default]
     Full,
+    /// At once, unless the key was deleted by somebody who did not say that it led: then so long after. Candidates of
+    /// Choria's delete the key when they stop, and its leader sees that with its next renewal.
+    AfterDeletion(Duration),
     /// At once, for work that two may do at the same time without harm.
     None,
 }
@@ -65,6 +80,8 @@ pub enum Caution {
 /// How a candidate stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
+    /// There is no election; why.
+    NoElection(String),
     /// Another one leads, or nobody yet.
     Candidate,
     /// It has the key, but does not act yet.
@@ -91,7 +108,13 @@ pub struct Metrics {
 #[derive(Clone, Debug)]
 pub struct Leadership {
     standing: watch::Receiver<Standing>,
+    figures: Figures,
 }
+
+/// A candidate that is to take part in an election; see [`candidate`].
+#[derive(Debug)]
+#[must_use = "nobody is elected who does not run"]
+pub struct Candidacy(Candidate);
 
 impl Settings {
     /// A cautious candidate in Choria's bucket.
@@ -103,6 +126,8 @@ impl Settings {
             api_prefix: None,
             caution: Caution::Full,
             candidate_interval: None,
+            leader_interval: None,
+            retake: false,
         }
     }
 }
@@ -139,8 +164,29 @@ impl Leadership {
     pub fn revision(&self) -> Option<u64> {
         match *self.standing.borrow() {
             Standing::Leader { revision, until } if Instant::now() < until => Some(revision),
+            Standing::Leader { .. }
+            | Standing::NoElection(_)
+            | Standing::Candidate
+            | Standing::Elected => None,
+        }
+    }
+
+    /// Why there is no election, if there is none.
+    pub fn trouble(&self) -> Option<String> {
+        match &*self.standing.borrow() {
+            Standing::NoElection(why) => Some(why.clone()),
             Standing::Leader { .. } | Standing::Candidate | Standing::Elected => None,
         }
+    }
+
+    /// Waits until the candidate stands differently; `false` when the election is over.
+    pub async fn changed(&mut self) -> bool {
+        self.standing.changed().await.is_ok()
+    }
+
+    /// How the election goes; to hold it does not hold the leadership.
+    pub fn figures(&self) -> Figures {
+        self.figures.clone()
     }
 
     /// Waits until this candidate leads. Dropping the future loses nothing.
@@ -162,7 +208,7 @@ impl Leadership {
         loop {
             let until = match *self.standing.borrow_and_update() {
                 Standing::Leader { until, .. } => until,
-                Standing::Candidate | Standing::Elected => return,
+                Standing::NoElection(_) | Standing::Candidate | Standing::Elected => return,
             };
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return,
@@ -182,41 +228,52 @@ pub fn start(
     tasks: &Tasks,
     shutdown: CancellationToken,
 ) -> Leadership {
+    let (leadership, candidacy) = candidate(client, settings, metrics);
+    tasks.spawn("election", async move {
+        candidacy.run(shutdown).await;
+        Ok(())
+    });
+    leadership
+}
+
+/// Makes a candidate that takes part in an election as long as [`Candidacy::run`] is polled, for a part of a process that
+/// may end before it.
+pub fn candidate(client: Client, settings: Settings, metrics: Metrics) -> (Leadership, Candidacy) {
     let (sender, standing) = watch::channel(Standing::Candidate);
+    let figures = Figures::default();
     let candidate = Candidate {
         bucket: Bucket::new(client, &settings),
         settings,
         metrics,
         standing: sender,
+        figures: figures.clone(),
         epoch: Instant::now(),
     };
-    tasks.spawn("election", async move {
-        candidate.run(shutdown).await;
-        Ok(())
-    });
-    Leadership { standing }
+    (Leadership { standing, figures }, Candidacy(candidate))
 }
 
+impl Candidacy {
+    /// Takes part in the election until `stop`; then gives the key back once no [`Leadership`] is left.
+    pub async fn run(self, stop: CancellationToken) {
+        self.0.run(stop).await;
+    }
+}
+
+#[derive(Debug)]
 struct Candidate {
     bucket: Bucket,
     settings: Settings,
     metrics: Metrics,
     standing: watch::Sender<Standing>,
+    figures: Figures,
     /// The campaign counts time from here.
     epoch: Instant,
 }
 
 impl Candidate {
     async fn run(self, shutdown: CancellationToken) {
-        let Some(mut campaign) = shutdown.run_until_cancelled(self.begin()).await else {
-            return;
-        };
-        while shutdown
-            .run_until_cancelled(self.attempt(&mut campaign))
-            .await
-            .is_some()
-        {}
-        let held = campaign.revision();
+        let mut held = None;
+        shutdown.run_until_cancelled(self.campaign(&mut held)).await;
         self.standing.send_replace(Standing::Candidate);
         self.set_leader(false);
         if let Some(revision) = held {
@@ -232,6 +289,28 @@ impl Candidate {
         }
     }
 
+    /// Campaigns for ever; `held` is the revision of the key while it is ours.
+    async fn campaign(&self, held: &mut Option<u64>) {
+        loop {
+            let mut campaign = self.begin().await;
+            let mut first = true;
+            loop {
+                let wait = campaign.wait(chance());
+                self.figures.waits(wait);
+                // The broker sorts out candidates that begin together.
+                if !std::mem::take(&mut first) {
+                    tokio::time::sleep(wait).await;
+                }
+                let is_clear = self.attempt(&mut campaign).await;
+                *held = campaign.revision();
+                if !is_clear && held.is_none() {
+                    // The bucket may be gone, or another one.
+                    break;
+                }
+            }
+        }
+    }
+
     /// Waits for the bucket, whose maximum age is the length of a term.
     async fn begin(&self) -> Campaign {
         let mut told = String::new();
@@ -240,32 +319,36 @@ impl Candidate {
                 Ok(term) => match Campaign::new(term, &self.settings) {
                     Ok(campaign) => {
                         tracing::info!(election = self.name(), ?term, "candidate");
+                        self.standing.send_replace(Standing::Candidate);
                         return campaign;
                     }
-                    Err(error) => error.to_string(),
+                    Err(error) => format!("bucket {}: {error}", self.settings.bucket),
                 },
                 Err(error) => error,
             };
             if problem != told {
                 tracing::warn!(election = self.name(), problem, "no election yet");
-                told = problem;
+                told.clone_from(&problem);
             }
+            self.standing.send_replace(Standing::NoElection(problem));
             tokio::time::sleep(Backoff::CONNECT.jittered(attempt)).await;
         }
         std::future::pending().await
     }
 
-    /// Waits for the next attempt and makes it; dropping the future in between is safe.
-    async fn attempt(&self, campaign: &mut Campaign) {
-        tokio::time::sleep(campaign.wait(chance())).await;
+    /// Makes an attempt, and says whether its outcome is known; dropping the future is safe.
+    async fn attempt(&self, campaign: &mut Campaign) -> bool {
         let sent = self.epoch.elapsed();
         let limit = campaign.answer_limit();
         let (outcome, before) = (self.ask(campaign, limit).await, campaign.is_leader(sent));
+        let is_clear = !matches!(outcome, Term::Unclear(_));
         let now = self.epoch.elapsed();
+        self.figures.attempted(before);
         let label = campaign.answered(outcome, sent, now);
         let labels = [self.name(), label];
         self.metrics.campaigns.with_label_values(&labels).inc();
         self.publish(campaign, now, before);
+        is_clear
     }
 
     async fn ask(&self, campaign: &Campaign, limit: Duration) -> Term {
@@ -300,6 +383,7 @@ impl Candidate {
     }
 
     fn set_leader(&self, leads: bool) {
+        self.figures.set_leader(leads);
         let labels = [self.name()];
         let gauge = self.metrics.leader.with_label_values(&labels);
         gauge.set(i64::from(leads));

@@ -20,14 +20,18 @@ struct Candidate {
 
 impl Candidate {
     async fn join(url: &str, name: &str, caution: Caution) -> Self {
-        let context = Context::new().unwrap();
-        let client = async_nats::connect(url).await.unwrap();
-        let metrics = Metrics::register(&context.registry).unwrap();
-        let (tasks, shutdown) = (context.tasks.clone(), context.shutdown.clone());
         let settings = Settings {
             caution,
             ..Settings::new("test", name)
         };
+        Self::join_with(url, settings).await
+    }
+
+    async fn join_with(url: &str, settings: Settings) -> Self {
+        let context = Context::new().unwrap();
+        let client = async_nats::connect(url).await.unwrap();
+        let metrics = Metrics::register(&context.registry).unwrap();
+        let (tasks, shutdown) = (context.tasks.clone(), context.shutdown.clone());
         let leadership = election::start(client, settings, metrics, &tasks, shutdown.clone());
         Self {
             leadership,
@@ -149,6 +153,93 @@ async fn an_evicted_leader_comes_back_over_the_marker() {
         .await
         .unwrap();
     won(&one).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_retakes_is_not_disturbed_by_a_candidate_of_choria_that_stops() {
+    let broker = Broker::builder().jetstream().start();
+    let store = bucket(&broker).await;
+    let settings = Settings {
+        caution: Caution::AfterDeletion(Duration::from_millis(200)),
+        leader_interval: Some(Duration::from_millis(100)),
+        retake: true,
+        ..Settings::new("test", "one")
+    };
+    let one = Candidate::join_with(&broker.url(), settings).await;
+    won(&one).await;
+    let before = one.leadership.revision().unwrap();
+    store.delete("test").await.unwrap();
+    eventually(LIMIT, PERIOD, || async {
+        assert!(one.leads());
+        // The deletion and a renewal over it.
+        one.leadership.revision() >= Some(before + 2) && store.get("test").await.unwrap().is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bucket_that_no_election_can_be_held_with_is_told_until_it_fits() {
+    let broker = Broker::builder().jetstream().start();
+    let one = Candidate::join(&broker.url(), "one", Caution::None).await;
+    let trouble = |part: &'static str| {
+        let leadership = &one.leadership;
+        eventually(LIMIT, PERIOD, move || async move {
+            leadership.trouble().filter(|why| why.contains(part))
+        })
+    };
+    trouble("stream not found").await;
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    let jetstream = jetstream::new(client);
+    let config = jetstream::kv::Config {
+        bucket: BUCKET.to_owned(),
+        ..jetstream::kv::Config::default()
+    };
+    jetstream.create_key_value(config).await.unwrap();
+    trouble("it must be from 1 s to 1 h").await;
+    jetstream.delete_key_value(BUCKET).await.unwrap();
+    let _store = bucket(&broker).await;
+    won(&one).await;
+    assert_eq!(one.leadership.trouble(), None);
+}
+
+#[tokio::test]
+async fn a_bucket_that_goes_away_is_told() {
+    let broker = Broker::builder().jetstream().start();
+    let store = bucket(&broker).await;
+    let one = Candidate::join(&broker.url(), "one", Caution::None).await;
+    won(&one).await;
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    let jetstream = jetstream::new(client);
+    jetstream.delete_key_value(BUCKET).await.unwrap();
+    drop(store);
+    eventually(LIMIT, PERIOD, || async { one.leadership.trouble() }).await;
+    assert!(!one.leads());
+}
+
+#[tokio::test]
+async fn a_part_of_a_process_takes_part_and_gives_the_key_back_when_it_ends() {
+    let broker = Broker::builder().jetstream().start();
+    let store = bucket(&broker).await;
+    let context = Context::new().unwrap();
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    let metrics = Metrics::register(&context.registry).unwrap();
+    let stop = CancellationToken::new();
+    let (mut leadership, candidacy) =
+        election::candidate(client, Settings::new("test", "one"), metrics);
+    let figures = leadership.figures();
+    context
+        .tasks
+        .spawn_job("candidacy", candidacy.run(stop.clone()));
+    tokio::time::timeout(LIMIT, leadership.won()).await.unwrap();
+    assert!(figures.leads() && figures.attempts_as_candidate() >= 1);
+    stop.cancel();
+    drop(leadership);
+    eventually(LIMIT, PERIOD, || async {
+        context.tasks.running().is_empty()
+    })
+    .await;
+    assert_eq!(store.get("test").await.unwrap(), None);
+    assert!(!figures.leads());
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use async_nats::{Client, HeaderMap};
 use crate::exit::err_chain;
 
 use super::Settings;
-use super::campaign::Term;
+use super::campaign::{Before, Term};
 
 /// Marks a deleted key (NATS key-value buckets).
 const OPERATION: &str = "KV-Operation";
@@ -31,6 +31,7 @@ pub(super) struct Bucket {
     read_subject: String,
     candidate: String,
     instance: String,
+    retake: bool,
 }
 
 /// What the broker says to a write.
@@ -70,6 +71,7 @@ impl Bucket {
             read_subject: key,
             candidate: settings.candidate.clone(),
             instance: instance(),
+            retake: settings.retake,
         }
     }
 
@@ -87,7 +89,7 @@ impl Bucket {
             Answer::Taken(revision) => {
                 return Term::Begun {
                     revision,
-                    after_release: false,
+                    before: Before::Nothing,
                 };
             }
             Answer::Refused => {}
@@ -97,7 +99,11 @@ impl Bucket {
             Found::Marker { revision, released } => match self.put(revision).await {
                 Answer::Taken(revision) => Term::Begun {
                     revision,
-                    after_release: released,
+                    before: if released {
+                        Before::Released
+                    } else {
+                        Before::Deleted
+                    },
                 },
                 Answer::Refused => Term::HeldByOther,
                 Answer::Unclear(error) => Term::Unclear(error),
@@ -123,6 +129,17 @@ impl Bucket {
         match self.find().await {
             Found::Ours(revision) => match self.put(revision).await {
                 Answer::Taken(revision) => Term::Renewed { revision },
+                Answer::Refused => Term::HeldByOther,
+                Answer::Unclear(error) => Term::Unclear(error),
+            },
+            Found::Marker {
+                revision,
+                released: false,
+            } if self.retake => match self.put(revision).await {
+                Answer::Taken(revision) => {
+                    tracing::info!("the key of the election was deleted and is taken again");
+                    Term::Renewed { revision }
+                }
                 Answer::Refused => Term::HeldByOther,
                 Answer::Unclear(error) => Term::Unclear(error),
             },

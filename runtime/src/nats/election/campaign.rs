@@ -15,6 +15,7 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(5);
 pub(super) struct Campaign {
     term: Duration,
     candidate_interval: Duration,
+    leader_interval: Duration,
     caution: Caution,
     held: Option<Held>,
 }
@@ -27,19 +28,25 @@ struct Held {
     since: Duration,
     /// When it was last renewed, by the time the request was sent.
     renewed: Duration,
-    /// Whether the former leader had said that it stopped.
-    after_release: bool,
+    before: Before,
+}
+
+/// What stood at the key before we took it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Nothing, or nothing that is known.
+    Nothing,
+    /// The mark of a leader that had said that it stopped.
+    Released,
+    /// The mark of a deletion by whoever it was.
+    Deleted,
 }
 
 /// What came of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Term {
     /// We hold the key since just now.
-    Begun {
-        revision: u64,
-        /// Whether the former leader had said that it stopped.
-        after_release: bool,
-    },
+    Begun { revision: u64, before: Before },
     /// We still hold the key.
     Renewed { revision: u64 },
     /// Another one holds the key, or somebody took it from us.
@@ -62,6 +69,7 @@ impl Campaign {
         Ok(Self {
             term,
             candidate_interval: settings.candidate_interval.unwrap_or(interval),
+            leader_interval: settings.leader_interval.unwrap_or(term / 4).min(term / 4),
             caution: settings.caution,
             held: None,
         })
@@ -70,7 +78,7 @@ impl Campaign {
     /// How long to wait before the next attempt; candidates spread theirs.
     pub(super) fn wait(&self, chance: f64) -> Duration {
         match self.held {
-            Some(_) => self.term / 4,
+            Some(_) => self.leader_interval,
             None => self
                 .candidate_interval
                 .mul_f64(0.5 + chance.clamp(0.0, 1.0)),
@@ -105,7 +113,10 @@ impl Campaign {
         let waited = held.renewed.saturating_sub(held.since);
         let may_act = match self.caution {
             Caution::None => true,
-            Caution::Full => held.after_release || waited >= self.term * 3 / 4,
+            Caution::AfterDeletion(wait) => {
+                held.before != Before::Deleted || waited >= wait.min(self.term * 3 / 4)
+            }
+            Caution::Full => held.before == Before::Released || waited >= self.term * 3 / 4,
         };
         may_act && now < self.until()
     }
@@ -118,18 +129,12 @@ impl Campaign {
         now: Duration,
     ) -> &'static str {
         match (outcome, &mut self.held) {
-            (
-                Term::Begun {
-                    revision,
-                    after_release,
-                },
-                held,
-            ) => {
+            (Term::Begun { revision, before }, held) => {
                 *held = Some(Held {
                     revision,
                     since: sent,
                     renewed: sent,
-                    after_release,
+                    before,
                 });
                 "won"
             }
@@ -144,7 +149,7 @@ impl Campaign {
                     revision,
                     since: sent,
                     renewed: sent,
-                    after_release: false,
+                    before: Before::Nothing,
                 });
                 "won"
             }

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::campaign::Before;
 use super::*;
 
 const TERM: Duration = Duration::from_secs(60);
@@ -17,10 +18,12 @@ fn campaign(caution: Caution) -> Campaign {
 }
 
 fn begun(revision: u64, after_release: bool) -> Term {
-    Term::Begun {
-        revision,
-        after_release,
-    }
+    let before = if after_release {
+        Before::Released
+    } else {
+        Before::Nothing
+    };
+    Term::Begun { revision, before }
 }
 
 #[test]
@@ -60,6 +63,46 @@ fn a_released_key_is_acted_on_at_once_as_is_any_without_caution() {
     let mut hasty = campaign(Caution::None);
     hasty.answered(begun(5, false), seconds(0), seconds(0));
     assert!(hasty.is_leader(seconds(0)));
+}
+
+#[test]
+fn caution_after_a_deletion_waits_only_after_a_deletion() {
+    let caution = Caution::AfterDeletion(Duration::from_millis(800));
+    for (before, at_once) in [
+        (Before::Nothing, true),
+        (Before::Released, true),
+        (Before::Deleted, false),
+    ] {
+        let mut campaign = campaign(caution);
+        let begun = Term::Begun {
+            revision: 5,
+            before,
+        };
+        campaign.answered(begun, seconds(0), seconds(0));
+        assert_eq!(campaign.is_leader(seconds(0)), at_once, "{before:?}");
+        let renewed = |revision| Term::Renewed { revision };
+        campaign.answered(renewed(6), Duration::from_millis(400), seconds(1));
+        assert_eq!(campaign.is_leader(seconds(1)), at_once, "{before:?}");
+        campaign.answered(renewed(7), Duration::from_millis(800), seconds(1));
+        assert!(campaign.is_leader(seconds(1)), "{before:?}");
+    }
+}
+
+#[test]
+fn a_leader_renews_as_often_as_it_is_told_but_never_too_late() {
+    for (interval, wait) in [
+        (None, seconds(15)),
+        (Some(Duration::from_millis(400)), Duration::from_millis(400)),
+        (Some(seconds(30)), seconds(15)),
+    ] {
+        let settings = Settings {
+            leader_interval: interval,
+            ..Settings::new("e", "c")
+        };
+        let mut campaign = Campaign::new(TERM, &settings).unwrap();
+        campaign.answered(begun(1, false), Duration::ZERO, Duration::ZERO);
+        assert_eq!(campaign.wait(0.7), wait);
+    }
 }
 
 #[test]
@@ -106,7 +149,11 @@ proptest! {
     #[test]
     fn nobody_leads_longer_than_the_key_lives(
         steps in prop::collection::vec((outcomes(), 0u64..40_000, 0u64..15_000, any::<bool>()), 1..60),
-        caution in prop_oneof![Just(Caution::Full), Just(Caution::None)],
+        caution in prop_oneof![
+            Just(Caution::Full),
+            Just(Caution::None),
+            Just(Caution::AfterDeletion(seconds(1))),
+        ],
     ) {
         let mut campaign = campaign(caution);
         let mut now = Duration::ZERO;
