@@ -29,6 +29,8 @@ pub enum Layer {
     AuditRecord,
     /// Question for a signature, or its answer.
     Signing,
+    /// Pause of a replicator's worker.
+    ReplicationPause,
 }
 
 /// Bytes that are no message of the kind they should be.
@@ -126,6 +128,7 @@ impl Layer {
             Self::NodeRecord => "record of a node",
             Self::AuditRecord => "audit record",
             Self::Signing => "question for a signature",
+            Self::ReplicationPause => "pause of a worker",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What replicators leave in messages and tell each other, in Choria's forms.
 
 mod advisory;
-mod control;
+pub mod control;
 mod gossip;
 mod heartbeat;
 mod mark;
