@@ -6,11 +6,13 @@ mod config;
 mod copy;
 mod error;
 mod mapping;
+#[allow(dead_code, reason = "those who count land next")]
 mod metrics;
 mod percent;
 mod sample;
 mod service;
 mod state;
+#[allow(dead_code, reason = "those who tell land next")]
 mod status;
 mod track;
 

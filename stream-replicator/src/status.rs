@@ -3,10 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use tokio::sync::watch;
+
 /// Where a worker is; clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Status {
     inner: Arc<Mutex<Report>>,
+    /// The phase alone, for whoever follows it.
+    phase: Arc<watch::Sender<Phase>>,
 }
 
 /// What holds of a worker now.
@@ -47,13 +51,22 @@ pub(crate) enum Phase {
     Stopped(String),
 }
 
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            inner: Arc::default(),
+            phase: Arc::new(watch::Sender::new(Phase::default())),
+        }
+    }
+}
+
 impl Status {
     /// What holds now.
     pub(crate) fn report(&self) -> Report {
         self.lock().clone()
     }
 
-    /// Changes what holds.
+    /// Changes what holds, but the phase: that is [`Self::enter`]'s.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Report)) {
         change(&mut self.lock());
     }
@@ -63,8 +76,19 @@ impl Status {
         let mut report = self.lock();
         if report.phase != phase {
             tracing::info!(?phase, "worker");
-            report.phase = phase;
+            report.phase = phase.clone();
+            self.phase.send_replace(phase);
         }
+    }
+
+    /// Notes a fault, for people.
+    pub(crate) fn fault(&self, at: SystemTime, fault: impl Into<String>) {
+        self.lock().fault = Some((at, fault.into()));
+    }
+
+    /// Follows the phase.
+    pub(crate) fn follow(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
     }
 
     fn lock(&self) -> MutexGuard<'_, Report> {
