@@ -17,8 +17,8 @@ mod status;
 mod track;
 
 pub use config::{
-    Advisory, Beat, Config, Control, Endpoint, Heartbeats, Inspect, Key, Login, Order, Poison, PoisonAction,
-    RawConfig, Reaction, Sampling, Side, Start, StreamConfig, Tls, Window, Writers,
+    Advisory, Beat, Config, Control, Endpoint, Heartbeats, Inspect, Key, Login, Order, Poison,
+    PoisonAction, RawConfig, Reaction, Sampling, Side, Start, StreamConfig, Tls, Window, Writers,
 };
 pub use error::StartError;
 pub use mapping::Mapping;

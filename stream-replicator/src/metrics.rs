@@ -68,18 +68,21 @@ impl Operation {
 }
 
 impl Metrics {
-    /// Registers everything; `replicator` is the name of the site.
+    /// Registers everything; `replicator` is the name of the site. Under the original's names only if they are wanted.
     pub(crate) fn register(
         registry: &Registry,
         replicator: &str,
+        original: bool,
     ) -> Result<Self, prometheus::Error> {
+        let unseen = Registry::new();
+        let original = if original { registry } else { &unseen };
         Ok(Self {
             replicator: replicator.to_owned(),
-            original: Original::register(registry)?,
+            original: Original::register(original)?,
             ours: Ours::register(registry)?,
-            elections: Elections::register(registry, replicator)?,
+            elections: Elections::register(original, replicator)?,
             runtime_elections: election::Metrics::register(registry)?,
-            beats: Heartbeats::register(registry, replicator)?,
+            beats: Heartbeats::register(original, replicator)?,
         })
     }
 

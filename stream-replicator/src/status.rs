@@ -49,6 +49,21 @@ pub(crate) enum Phase {
     Copying,
     /// It needs an operator; why.
     Stopped(String),
+    /// It ended with a fault and is about to be started anew; the fault.
+    Failed(String),
+}
+
+impl Phase {
+    /// Why the worker does not do what it should; nothing when it does, when another replica does, or when an operator
+    /// wanted it so.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Starting => Some("starting".to_owned()),
+            Self::Waiting(why) | Self::Failed(why) => Some(why.clone()),
+            Self::Stopped(why) => Some(format!("stopped: {why}")),
+            Self::Standby | Self::Paused(_) | Self::Copying => None,
+        }
+    }
 }
 
 impl Default for Status {

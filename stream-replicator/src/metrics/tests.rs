@@ -47,7 +47,7 @@ const E: &[&str] = &["election", "identity", "replicator"];
 /// One of everything.
 fn all() -> Registry {
     let registry = Registry::new();
-    let metrics = Metrics::register(&registry, "SITE").unwrap();
+    let metrics = Metrics::register(&registry, "SITE", true).unwrap();
     let worker = metrics.worker("S", "W");
     worker.received(10);
     worker.copied(10);
@@ -123,7 +123,7 @@ fn ours_tell_what_the_original_does_not() {
 #[test]
 fn a_new_candidacy_goes_on_counting() {
     let registry = Registry::new();
-    let metrics = Metrics::register(&registry, "SITE").unwrap();
+    let metrics = Metrics::register(&registry, "SITE", true).unwrap();
     let shown = |state: &str| {
         let start = format!(
             r#"choria_stream_replicator_election_campaigns{{election="k",identity="c",replicator="SITE",state="{state}"}} "#
@@ -136,4 +136,14 @@ fn a_new_candidacy_goes_on_counting() {
     assert_eq!(shown("candidate"), 0);
     metrics.follow_election("k", "c", election::Figures::default());
     assert_eq!((shown("candidate"), shown("leader")), (0, 0));
+}
+
+#[test]
+fn the_originals_names_can_be_left_out() {
+    let registry = Registry::new();
+    let metrics = Metrics::register(&registry, "SITE", false).unwrap();
+    metrics.worker("S", "W").received(1);
+    let text = text(&registry).unwrap();
+    assert!(text.contains("overlay_replicator_received_messages_total"));
+    assert!(!text.contains("choria_"), "{text}");
 }

@@ -16,9 +16,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, jetstream};
 use overlay_runtime::nats::{self, ConnectError, LinkState, Reconnect};
-use overlay_runtime::{
-    Backoff, CancellationToken, Clock, Context, Readiness, Secrets, err_chain,
-};
+use overlay_runtime::{Backoff, CancellationToken, Clock, Context, Readiness, Secrets, err_chain};
 use tokio::sync::watch;
 
 use crate::config::Endpoint;

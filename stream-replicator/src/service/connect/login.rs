@@ -115,9 +115,10 @@ impl Access {
                     inbox_prefix: holder.inbox_prefix(collective),
                 })
             }
-            Login::None | Login::Nkey { .. } | Login::Password { .. } | Login::Credentials { .. } => {
-                None
-            }
+            Login::None
+            | Login::Nkey { .. }
+            | Login::Password { .. }
+            | Login::Credentials { .. } => None,
         };
         let in_url = endpoint
             .servers

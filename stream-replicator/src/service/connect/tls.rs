@@ -20,7 +20,10 @@ pub(super) enum TlsError {
     },
     /// Certificate and key do not go together.
     #[error("use the own certificate {}", path.display())]
-    Own { path: PathBuf, source: rustls::Error },
+    Own {
+        path: PathBuf,
+        source: rustls::Error,
+    },
     /// This build cannot speak TLS.
     #[error("set up TLS")]
     Versions(#[source] rustls::Error),
