@@ -152,11 +152,14 @@ fn finish<C: FileConfig>(layers: Layers) -> Result<Loaded<C>, Vec<Fault>> {
         Some(Ok(config)) => Some(config),
         Some(Err(found)) => {
             // A key that was left out above because of its fault seems to be missing here.
-            faults.extend(
-                found
-                    .into_iter()
-                    .filter(|f| !told.contains(&f.key().to_owned())),
-            );
+            let is_told = |fault: &Fault| {
+                let inside = |key: &String| {
+                    let rest = key.strip_prefix(fault.key());
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+                };
+                told.iter().any(inside)
+            };
+            faults.extend(found.into_iter().filter(|fault| !is_told(fault)));
             None
         }
         None => None,
@@ -184,12 +187,12 @@ fn read_raw<R: DeserializeOwned>(values: &mut Dict, faults: &mut Vec<Fault>) -> 
                     if path.last() != Some(name) {
                         path.push(name.clone());
                     }
-                    Fault::new(path.join("."), "unknown key")
+                    Fault::new(layers::key_of(&path), "unknown key")
                         .remedy(fault::did_you_mean(name, known))
                 }
                 Kind::MissingField(name) => {
                     path.push(name.to_string());
-                    let key = path.join(".");
+                    let key = layers::key_of(&path);
                     let told = faults.iter().any(|fault| fault.key() == key);
                     if !told {
                         faults.push(Fault::new(key, "is missing").remedy("set it"));
@@ -205,7 +208,7 @@ fn read_raw<R: DeserializeOwned>(values: &mut Dict, faults: &mut Vec<Fault>) -> 
                 | Kind::ISizeOutOfRange(_)
                 | Kind::USizeOutOfRange(_)
                 | Kind::Unsupported(_)
-                | Kind::UnsupportedKey(..)) => Fault::new(path.join("."), kind.to_string()),
+                | Kind::UnsupportedKey(..)) => Fault::new(layers::key_of(&path), kind.to_string()),
             };
             let removed = layers::remove(values, &path);
             faults.push(fault);

@@ -1,19 +1,25 @@
 //! The configuration: checked values.
 
 mod check;
+mod inspect;
 mod raw;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use overlay_protocol::id::{Collective, Identity};
-use overlay_runtime::{BrokerUrl, Settings};
+use overlay_runtime::config::{RawAdmin, RawLog, RawProcess};
+use overlay_runtime::{BrokerUrl, Fault, FileConfig, Secrets, Settings};
 use overlay_tokens::Issuers;
 
 use crate::mapping::Mapping;
 
 pub use raw::RawConfig;
+
+/// Where metrics, readiness and workers are shown unless set.
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9841);
 
 /// The checked configuration.
 #[derive(Debug, Clone)]
@@ -312,6 +318,8 @@ pub struct Heartbeats {
     pub endpoint: Endpoint,
     /// Whether one of the replicas beats.
     pub election: bool,
+    /// Name of this replica in that election.
+    pub candidate: String,
     /// What is sent.
     pub beats: Vec<Beat>,
 }
@@ -326,3 +334,39 @@ pub struct Beat {
     /// Headers, in the order in which they are sent.
     pub headers: Vec<(String, String)>,
 }
+
+impl FileConfig for Config {
+    type Raw = RawConfig;
+
+    fn check(raw: RawConfig) -> Result<Self, Vec<Fault>> {
+        check::check(raw)
+    }
+
+    fn reference() -> String {
+        let admin = RawAdmin::reference(ADMIN);
+        [
+            include_str!("config/reference.toml"),
+            &admin,
+            "\n",
+            RawLog::REFERENCE,
+            "\n",
+            RawProcess::REFERENCE,
+        ]
+        .concat()
+    }
+
+    fn read_foreign(path: &Path) -> Option<Result<toml::Table, Vec<Fault>>> {
+        crate::compat::read_foreign(path)
+    }
+
+    fn runtime(&self) -> Settings {
+        self.runtime.clone()
+    }
+
+    fn inspect(&self, secrets: &Secrets) -> Vec<Fault> {
+        inspect::inspect(self, secrets)
+    }
+}
+
+#[cfg(test)]
+mod tests;

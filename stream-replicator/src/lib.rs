@@ -5,6 +5,8 @@ pub mod compat;
 mod config;
 mod copy;
 mod error;
+mod host;
+mod login;
 mod mapping;
 #[allow(dead_code, reason = "those who count land next")]
 mod metrics;
@@ -14,6 +16,7 @@ mod service;
 mod state;
 #[allow(dead_code, reason = "those who tell land next")]
 mod status;
+mod tls;
 mod track;
 
 pub use config::{
@@ -21,5 +24,5 @@ pub use config::{
     PoisonAction, RawConfig, Reaction, Sampling, Side, Start, StreamConfig, Tls, Window, Writers,
 };
 pub use error::StartError;
-pub use mapping::Mapping;
+pub use mapping::{Mapping, MappingError};
 pub use service::run;

@@ -113,7 +113,7 @@ impl Layers {
 /// Adds to a fault where its key came from, and what was there.
 pub(super) fn locate(fault: &mut Fault, figment: &Figment, merged: &Dict) {
     let key = fault.key().to_owned();
-    let path: Vec<&str> = key.split('.').collect();
+    let path = segments(&key);
     let value = find(merged, &path);
     fault.value_or(|| value.and_then(|value| mask::shown(&key, value)));
     fault.source_or(|| {
@@ -143,6 +143,30 @@ pub(super) fn remove(values: &mut Dict, path: &[String]) -> bool {
     }
 }
 
+/// The parts of a key: `streams[2].target.stream` is `streams`, `2`, `target`, `stream`.
+fn segments(key: &str) -> Vec<&str> {
+    key.split('.')
+        .flat_map(|part| part.split('['))
+        .map(|part| part.strip_suffix(']').unwrap_or(part))
+        .collect()
+}
+
+/// The key that a path leads to; elements of lists have their number in brackets.
+pub(super) fn key_of(path: &[String]) -> String {
+    let mut key = String::new();
+    for part in path {
+        if !key.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) {
+            key.push_str(&format!("[{part}]"));
+            continue;
+        }
+        if !key.is_empty() {
+            key.push('.');
+        }
+        key.push_str(part);
+    }
+    key
+}
+
 fn find<'a>(values: &'a Dict, path: &[&str]) -> Option<&'a Value> {
     let (key, rest) = path.split_first()?;
     let value = values.get(*key)?;
@@ -152,8 +176,18 @@ fn find<'a>(values: &'a Dict, path: &[&str]) -> Option<&'a Value> {
     match value {
         Value::Dict(_, inner) => find(inner, rest),
         Value::Array(_, elements) => {
-            let index: usize = rest.first()?.parse().ok()?;
-            elements.get(index)
+            let (index, rest) = rest.split_first()?;
+            let element = elements.get(index.parse::<usize>().ok()?)?;
+            match element {
+                _ if rest.is_empty() => Some(element),
+                Value::Dict(_, inner) => find(inner, rest),
+                Value::String(..)
+                | Value::Char(..)
+                | Value::Bool(..)
+                | Value::Num(..)
+                | Value::Empty(..)
+                | Value::Array(..) => None,
+            }
         }
         Value::String(..)
         | Value::Char(..)

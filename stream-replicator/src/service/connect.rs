@@ -5,8 +5,7 @@
 //!        ^ waits, told in readiness as `broker:<name>` ───────┘   lost: logs in anew with what the files hold by then
 //! ```
 
-mod login;
-mod tls;
+mod access;
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::config::Endpoint;
 
-use login::Access;
+use access::Access;
 
 /// The wait before a connection is tried again: few replicators share a broker, and what waits at the source grows meanwhile.
 const RECONNECT: Backoff = Backoff {
@@ -102,7 +101,8 @@ impl Links {
     async fn try_for_ever(&self, name: &str, endpoint: &Endpoint) -> Result<Link, LinkError> {
         let access = Arc::new(self.access(name, endpoint).await);
         let mut settings = nats::Settings::new(name, endpoint.servers.clone());
-        settings.ca_file.clone_from(&endpoint.tls.ca_file);
+        let authorities = endpoint.tls.ca_file.as_deref();
+        settings.ca_file = authorities.map(|path| self.secrets.locate(path));
         settings.inbox_prefix = access.inbox_prefix();
         settings.connect_limit = Duration::MAX;
         settings.attempt_limit = endpoint.attempt_limit;
@@ -110,7 +110,7 @@ impl Links {
         settings.ping_interval = PING;
         settings.subscription_capacity = SUBSCRIPTION;
         let why = Arc::clone(&access);
-        let options = || options(&access, endpoint);
+        let options = || options(&access, endpoint, &self.secrets);
         let opened = self.connector.open(&settings, options, move || why.why());
         let (client, events) = opened.await.map_err(|error| {
             // Without a limit, only the stop ends the attempts.
@@ -151,7 +151,7 @@ impl Links {
 }
 
 /// Options of one attempt to connect.
-fn options(access: &Arc<Access>, endpoint: &Endpoint) -> ConnectOptions {
+fn options(access: &Arc<Access>, endpoint: &Endpoint, secrets: &Secrets) -> ConnectOptions {
     let tls = &endpoint.tls;
     let mut options = access
         .options()
@@ -160,7 +160,7 @@ fn options(access: &Arc<Access>, endpoint: &Endpoint) -> ConnectOptions {
         // Else whoever stands between could just not offer TLS.
         .require_tls(access.needs_tls());
     if let Some((certificate, key)) = &tls.own {
-        options = options.add_client_certificate(certificate.clone(), key.clone());
+        options = options.add_client_certificate(secrets.locate(certificate), secrets.locate(key));
     }
     if tls.first {
         options = options.tls_first();

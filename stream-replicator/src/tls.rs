@@ -11,7 +11,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 /// Why the own certificate cannot be shown.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TlsError {
+pub(crate) enum TlsError {
     /// A PEM file cannot be read.
     #[error("read {}", path.display())]
     Pem {
@@ -30,7 +30,7 @@ pub(super) enum TlsError {
 }
 
 /// Makes TLS that encrypts and proves nothing about the broker.
-pub(super) fn insecure(own: Option<&(PathBuf, PathBuf)>) -> Result<ClientConfig, TlsError> {
+pub(crate) fn insecure(own: Option<&(PathBuf, PathBuf)>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

@@ -4,59 +4,32 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_nats::{Auth, AuthError, ConnectOptions};
-use nkeys::KeyPair;
-use overlay_runtime::{BrokerUrl, Clock, Secret, SecretError, Secrets, err_chain};
-use overlay_tokens::own::{Holder, OwnError, check_own};
-use overlay_tokens::{Key, Nonce, UnixTime};
+use overlay_runtime::{BrokerUrl, Clock, Secrets, err_chain};
+use overlay_tokens::own::{Holder, check_own};
+use overlay_tokens::{Nonce, OfferError, UnixTime};
 use rustls::ClientConfig;
-use zeroize::Zeroizing;
 
 use crate::config::{Endpoint, Login};
-use crate::percent;
-
-use super::tls::{self, TlsError};
-
-mod credentials;
+use crate::login::{self, LoginError};
+use crate::tls::TlsError;
+use crate::{percent, tls};
 
 /// Why nothing can be shown. Each names its file.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoginError {
+pub(super) enum AccessError {
     #[error(transparent)]
-    Secret(#[from] SecretError),
-    #[error("{}", path.display())]
-    NoText { path: PathBuf, source: SecretError },
-    #[error("read {}", path.display())]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("token file {}", path.display())]
-    Token { path: PathBuf, source: OwnError },
-    #[error("token file {}", path.display())]
-    TokenFile {
-        path: PathBuf,
-        source: overlay_tokens::file::FileError,
-    },
-    #[error("seed file {}", path.display())]
-    Seed {
-        path: PathBuf,
-        source: overlay_tokens::KeyError,
-    },
-    #[error("seed file {}", path.display())]
-    Nkey {
-        path: PathBuf,
-        source: nkeys::error::Error,
-    },
-    #[error("credentials file {} has no {what}", path.display())]
-    Credentials { path: PathBuf, what: &'static str },
-    #[error("token file {} is now of `{now}`, and this connection is of `{before}`: start the process anew", path.display())]
+    Login(#[from] LoginError),
+    #[error(
+        "token file {} is now of `{now}`, and this connection is of `{before}`: start the process anew",
+        path.display()
+    )]
     OtherCaller {
         path: PathBuf,
         now: String,
         before: String,
     },
     #[error(transparent)]
-    Nonce(#[from] overlay_tokens::OfferError),
+    Nonce(#[from] OfferError),
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
@@ -97,7 +70,7 @@ impl Access {
         endpoint: &Endpoint,
         secrets: &Secrets,
         clock: &Clock,
-    ) -> Result<Self, LoginError> {
+    ) -> Result<Self, AccessError> {
         let tls = &endpoint.tls;
         let insecure = tls
             .insecure
@@ -109,7 +82,7 @@ impl Access {
                 seed_file,
                 collective,
             } => {
-                let holder = holder(token_file, seed_file, secrets)?;
+                let holder = login::holder(token_file, seed_file, secrets)?;
                 Some(Caller {
                     name: holder.name().to_owned(),
                     inbox_prefix: holder.inbox_prefix(collective),
@@ -179,7 +152,7 @@ impl Access {
         })
     }
 
-    fn read(&self, nonce: &[u8]) -> Result<Auth, LoginError> {
+    fn read(&self, nonce: &[u8]) -> Result<Auth, AccessError> {
         let mut auth = Auth::new();
         match &self.login {
             Login::None => self.show_url(&mut auth),
@@ -187,29 +160,27 @@ impl Access {
                 user,
                 password_file,
             } => {
-                let password = self.secrets.read(password_file)?;
+                let password = login::secret(password_file, &self.secrets)?;
                 auth.username = Some(user.clone());
-                auth.password = Some(text(&password, password_file)?.to_owned());
+                auth.password = Some(login::text(&password, password_file)?.to_owned());
             }
             Login::Nkey { seed_file } => {
-                let seed = self.secrets.read(seed_file)?;
-                let pair = nkey(text(&seed, seed_file)?, seed_file)?;
+                let pair = login::nkey(seed_file, &self.secrets)?;
                 let nonce = Nonce::offered(nonce)?;
                 auth.nkey = Some(pair.public_key());
-                auth.signature = Some(sign(&pair, nonce, seed_file)?);
+                auth.signature = Some(login::sign(&pair, nonce, seed_file)?);
             }
             Login::Credentials { file, seed_file } => {
-                let found = credentials::read(file, seed_file.as_deref(), &self.secrets)?;
-                let pair = nkey(&found.seed, seed_file.as_ref().unwrap_or(file))?;
+                let found = login::user(file, seed_file.as_deref(), &self.secrets)?;
                 let nonce = Nonce::offered(nonce)?;
-                if let Some(expired) = credentials::expired(&found.jwt, self.now()) {
+                if let Some(expired) = login::expired(&found.jwt, self.now()) {
                     // The broker's clock decides; ours only explains its refusal.
                     *self.problem() = Some(format!(
                         "the user JWT in {} expired at {expired}",
                         file.display()
                     ));
                 }
-                auth.signature = Some(sign(&pair, nonce, file)?);
+                auth.signature = Some(login::sign(&found.key, nonce, file)?);
                 auth.jwt = Some(found.jwt);
             }
             Login::Choria {
@@ -217,7 +188,7 @@ impl Access {
                 seed_file,
                 collective: _,
             } => {
-                let holder = holder(token_file, seed_file, &self.secrets)?;
+                let holder = login::holder(token_file, seed_file, &self.secrets)?;
                 self.is_same(&holder, token_file)?;
                 check_own(holder.text(), self.now()).map_err(|source| LoginError::Token {
                     path: token_file.clone(),
@@ -249,9 +220,9 @@ impl Access {
     }
 
     /// Replies come to the inbox of whoever opened the connection.
-    fn is_same(&self, holder: &Holder, path: &Path) -> Result<(), LoginError> {
+    fn is_same(&self, holder: &Holder, path: &Path) -> Result<(), AccessError> {
         match &self.caller {
-            Some(caller) if caller.name != holder.name() => Err(LoginError::OtherCaller {
+            Some(caller) if caller.name != holder.name() => Err(AccessError::OtherCaller {
                 path: path.to_owned(),
                 now: holder.name().to_owned(),
                 before: caller.name.clone(),
@@ -267,50 +238,4 @@ impl Access {
     fn problem(&self) -> MutexGuard<'_, Option<String>> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Reads a Choria token and the seed of its key.
-pub(super) fn holder(
-    token_file: &Path,
-    seed_file: &Path,
-    secrets: &Secrets,
-) -> Result<Holder, LoginError> {
-    let place = secrets.locate(token_file);
-    let token =
-        overlay_tokens::file::read_token(&place).map_err(|source| LoginError::TokenFile {
-            path: place.clone(),
-            source,
-        })?;
-    let seed = secrets.read(seed_file)?;
-    let seed = Zeroizing::new(text(&seed, seed_file)?.to_owned());
-    let key = Key::from_seed_text(seed.as_bytes()).map_err(|source| LoginError::Seed {
-        path: seed_file.to_owned(),
-        source,
-    })?;
-    Holder::new(&token, key).map_err(|source| LoginError::Token {
-        path: place,
-        source,
-    })
-}
-
-fn text<'a>(secret: &'a Secret, path: &Path) -> Result<&'a str, LoginError> {
-    secret.expose_text().map_err(|source| LoginError::NoText {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn nkey(seed: &str, path: &Path) -> Result<KeyPair, LoginError> {
-    KeyPair::from_seed(seed).map_err(|source| LoginError::Nkey {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn sign(pair: &KeyPair, nonce: Nonce<'_>, path: &Path) -> Result<Vec<u8>, LoginError> {
-    pair.sign(nonce.as_str().as_bytes())
-        .map_err(|source| LoginError::Nkey {
-            path: path.to_owned(),
-            source,
-        })
 }
