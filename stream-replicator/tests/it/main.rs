@@ -1,0 +1,4 @@
+//! The replicator between real brokers.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+mod faults;
