@@ -12,6 +12,7 @@ mod logins;
 mod node;
 mod process;
 mod provision;
+mod replicate;
 mod report;
 mod sign;
 mod verify;
@@ -53,6 +54,11 @@ enum Bench {
     Node(node::Options),
     /// Nodes enrolled a minute, with the processor time of each part; or the hand-over between two provisioners
     Provision(provision::Options),
+    /// Messages copied a second between brokers, near and far, beside the machine's ceiling and the original; fail-over
+    Replicate(replicate::Options),
+    /// The ceiling of `replicate`, as a process of its own
+    #[command(hide = true)]
+    ReplicateCeiling(replicate::CeilingOptions),
     /// A fleet that is connected loses its broker: seconds until all are back
     Reconnect(fleet::Reconnect),
     /// Seconds in which a whole fleet answers a ping, by `overlay` and by another program
@@ -73,11 +79,21 @@ pub fn main() -> ExitCode {
         Bench::Verify(options) => verify::run(options),
         Bench::Node(options) => node::run(options),
         Bench::Provision(options) => provision::run(options),
+        Bench::Replicate(options) => replicate::run(options),
+        Bench::ReplicateCeiling(options) => {
+            return match replicate::ceiling(options) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    report::say(&format!("error: {error:#}"));
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Bench::Reconnect(options) => fleet::reconnect(options),
         Bench::Ping(options) => fleet::ping(options),
         Bench::List => {
             report::say(
-                "logins, sign, login, audit, verify, node, provision, reconnect, ping: `cargo xtask bench NAME --help` tells the flags",
+                "logins, sign, login, audit, verify, node, provision, replicate, reconnect, ping: `cargo xtask bench NAME --help` tells the flags",
             );
             return ExitCode::SUCCESS;
         }
