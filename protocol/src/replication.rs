@@ -5,3 +5,5 @@ pub mod control;
 mod gossip;
 mod heartbeat;
 mod mark;
+
+pub use mark::{MarkError, SOURCE_HEADER, SourceMark};
