@@ -1,0 +1,326 @@
+//! Reads the source: in order, from a place, as fast as it is taken off.
+//!
+//! An ephemeral consumer without acknowledgements is asked for messages ahead of time, several requests at once, bounded
+//! in messages and bytes. Whatever breaks the sequence of its deliveries makes it worthless: it is made again behind the
+//! last message that came.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use async_nats::{Message, Subscriber};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::config::{Start, StreamConfig};
+use crate::copy::incoming::Delivery;
+
+use super::api::{self, ApiError};
+use super::connect::Link;
+
+/// Messages of one request, and how many requests are open.
+const REQUEST_MESSAGES: usize = 2_048;
+const REQUESTS: usize = 8;
+/// Bytes of one request; more only for a message that is larger.
+const REQUEST_BYTES: usize = 2 * 1024 * 1024;
+const LARGEST_REQUEST: usize = 128 * 1024 * 1024;
+const EXPIRES: Duration = Duration::from_secs(30);
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Heartbeats that may be missing.
+const SILENCE: Duration = Duration::from_secs(7);
+/// The broker forgets the consumer of a reader that is gone.
+const INACTIVE: Duration = Duration::from_secs(60);
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// Behind this sequence.
+    Behind(u64),
+    /// Where the configuration says, at this time.
+    Start(Start, std::time::SystemTime),
+}
+
+/// What reading yields.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// A message, in order.
+    Message(Message, Delivery),
+    /// A message that does not say where it stands.
+    Unplaced,
+    /// Nothing more comes, for this reason: open it again.
+    Broken(String),
+}
+
+/// A consumer and what was asked of it.
+#[derive(Debug)]
+pub(super) struct Reader {
+    link: Link,
+    stream: String,
+    name: String,
+    inbox: String,
+    messages: Subscriber,
+    /// Subject of further requests.
+    next: String,
+    requests: VecDeque<Request>,
+    asked: u64,
+    request_bytes: usize,
+    /// Sequence of the last delivery.
+    deliveries: u64,
+    /// The connection it was made on.
+    generation: u64,
+    heard: Instant,
+    /// Source sequence behind which it began.
+    begins: u64,
+}
+
+#[derive(Debug)]
+struct Request {
+    id: u64,
+    left: usize,
+    served: bool,
+}
+
+impl Reader {
+    /// Makes a consumer and asks for the first messages.
+    pub(super) async fn open(
+        link: &Link,
+        config: &StreamConfig,
+        from: From,
+        api_prefix: &str,
+    ) -> Result<Self, ApiError> {
+        let stream = config.source.stream.as_str();
+        let name = format!("sr-{:016x}", random());
+        let mut wanted = json!({
+            "name": name,
+            "description": format!("Choria Stream Replicator {}", config.name),
+            "ack_policy": "none",
+            "replay_policy": "instant",
+            "mem_storage": true,
+            "num_replicas": 1,
+            "inactive_threshold": api::nanos(INACTIVE),
+            "max_waiting": 64,
+        });
+        deliver(&mut wanted, from);
+        filter(&mut wanted, &config.filters);
+        let generation = link.generation();
+        let made = api::create_consumer(&link.jetstream, stream, &name, &wanted).await?;
+        let inbox = link.client.new_inbox();
+        let messages = link
+            .client
+            .subscribe(format!("{inbox}.*"))
+            .await
+            .map_err(|error| ApiError::Silent(error.to_string()))?;
+        let begins = match from {
+            From::Behind(sequence) => sequence,
+            From::Start(..) => made.delivered.stream_seq.max(made.ack_floor.stream_seq),
+        };
+        let mut reader = Self {
+            next: format!("{api_prefix}.CONSUMER.MSG.NEXT.{stream}.{name}"),
+            stream: stream.to_owned(),
+            link: link.clone(),
+            name,
+            inbox,
+            messages,
+            requests: VecDeque::with_capacity(REQUESTS),
+            asked: 0,
+            request_bytes: REQUEST_BYTES,
+            deliveries: 0,
+            generation,
+            heard: Instant::now(),
+            begins,
+        };
+        reader.ask().await;
+        Ok(reader)
+    }
+
+    /// Source sequence behind which it began.
+    pub(super) fn begins(&self) -> u64 {
+        self.begins
+    }
+
+    /// The next message, or why there is none. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> Read {
+        loop {
+            let deadline = self.heard + SILENCE;
+            let message = tokio::select! {
+                biased;
+                message = self.messages.next() => message,
+                () = tokio::time::sleep_until(deadline) => {
+                    return Read::Broken("the source is silent".to_owned());
+                }
+            };
+            self.heard = Instant::now();
+            if let Some(read) = self.take(message) {
+                return read;
+            }
+            self.ask().await;
+        }
+    }
+
+    /// The next message if one is there already.
+    pub(super) fn ready(&mut self) -> Option<Read> {
+        loop {
+            let message = self.messages.next().now_or_never()?;
+            if let Some(read) = self.take(message) {
+                return Some(read);
+            }
+        }
+    }
+
+    /// Asks for as much as may be under way. To be called between calls of [`Self::ready`].
+    pub(super) async fn ask(&mut self) {
+        while self.requests.len() < REQUESTS {
+            self.asked += 1;
+            let question = json!({
+                "batch": REQUEST_MESSAGES,
+                "max_bytes": self.request_bytes,
+                "expires": api::nanos(EXPIRES),
+                "idle_heartbeat": api::nanos(HEARTBEAT),
+            });
+            let reply = format!("{}.{}", self.inbox, self.asked);
+            let sent = self
+                .link
+                .client
+                .publish_with_reply(
+                    self.next.clone(),
+                    reply,
+                    Bytes::from(question.to_string()),
+                )
+                .await;
+            if sent.is_err() {
+                // A closed connection: the silence tells.
+                return;
+            }
+            self.requests.push_back(Request {
+                id: self.asked,
+                left: REQUEST_MESSAGES,
+                served: false,
+            });
+        }
+    }
+
+    /// Takes the consumer away; the broker would do so later.
+    pub(super) async fn close(self) {
+        let gone = api::delete_consumer(&self.link.jetstream, &self.stream, &self.name).await;
+        if let Err(error) = gone {
+            tracing::debug!(%error, "consumer of the reader not deleted");
+        }
+    }
+
+    fn take(&mut self, message: Option<Message>) -> Option<Read> {
+        let Some(message) = message else {
+            return Some(Read::Broken("the connection is closed".to_owned()));
+        };
+        if self.link.generation() != self.generation {
+            return Some(Read::Broken("the connection to the source was lost".to_owned()));
+        }
+        if let Some(status) = message.status {
+            return self.status(status.as_u16(), &message);
+        }
+        if let Some(front) = self.requests.front_mut() {
+            front.served = true;
+            front.left -= 1;
+            if front.left == 0 {
+                self.requests.pop_front();
+                self.request_bytes = REQUEST_BYTES;
+            }
+        }
+        let delivery = message.reply.as_deref().and_then(Delivery::read);
+        let Some(delivery) = delivery else {
+            return Some(Read::Unplaced);
+        };
+        if delivery.consumer != self.deliveries + 1 {
+            return Some(Read::Broken(format!(
+                "delivery {} came after {}",
+                delivery.consumer, self.deliveries
+            )));
+        }
+        self.deliveries = delivery.consumer;
+        Some(Read::Message(message, delivery))
+    }
+
+    /// Something that the broker says of a request, or of the consumer.
+    fn status(&mut self, status: u16, message: &Message) -> Option<Read> {
+        let words = message.description.as_deref().unwrap_or_default();
+        let id = message
+            .subject
+            .rsplit('.')
+            .next()
+            .and_then(|id| id.parse::<u64>().ok());
+        match status {
+            // a heartbeat
+            100 => None,
+            // nothing there, over
+            404 | 408 => {
+                self.requests.retain(|request| Some(request.id) != id);
+                None
+            }
+            409 if words.contains("MaxBytes") => {
+                let request = self.requests.iter().find(|request| Some(request.id) == id);
+                if request.is_some_and(|request| !request.served) {
+                    self.request_bytes = (self.request_bytes * 2).min(LARGEST_REQUEST);
+                }
+                self.requests.retain(|request| Some(request.id) != id);
+                None
+            }
+            other => Some(Read::Broken(format!("the source says {other} {words}"))),
+        }
+    }
+}
+
+/// Sets where deliveries begin.
+pub(super) fn deliver(config: &mut Value, from: From) {
+    let (policy, extra) = match from {
+        From::Behind(0) | From::Start(Start::All, _) => ("all", None),
+        From::Behind(sequence) => (
+            "by_start_sequence",
+            Some(("opt_start_seq", json!(sequence + 1))),
+        ),
+        From::Start(Start::End, _) => ("new", None),
+        From::Start(Start::Sequence(sequence), _) => (
+            "by_start_sequence",
+            Some(("opt_start_seq", json!(sequence))),
+        ),
+        From::Start(Start::Ago(age), now) => {
+            let time = now.checked_sub(age).unwrap_or(std::time::UNIX_EPOCH);
+            (
+                "by_start_time",
+                Some(("opt_start_time", json!(api::timestamp(time)))),
+            )
+        }
+        From::Start(Start::Time(time), _) => (
+            "by_start_time",
+            Some(("opt_start_time", json!(api::timestamp(time)))),
+        ),
+    };
+    if let Some(config) = config.as_object_mut() {
+        config.insert("deliver_policy".to_owned(), json!(policy));
+        if let Some((name, value)) = extra {
+            config.insert(name.to_owned(), value);
+        }
+    }
+}
+
+/// Sets what is delivered.
+pub(super) fn filter(config: &mut Value, filters: &[String]) {
+    let Some(config) = config.as_object_mut() else {
+        return;
+    };
+    match filters {
+        [] => {}
+        [one] => {
+            config.insert("filter_subject".to_owned(), json!(one));
+        }
+        several => {
+            config.insert("filter_subjects".to_owned(), json!(several));
+        }
+    }
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness the name is the same for all, and the broker refuses the second.
+    let _filled = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}

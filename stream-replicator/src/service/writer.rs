@@ -1,0 +1,272 @@
+//! Writes to the target what the window says, and tells it what the target answers.
+
+use std::time::{Duration, Instant};
+
+use async_nats::header::{HeaderName, HeaderValue, IntoHeaderName as _};
+use async_nats::message::OutboundMessage;
+use async_nats::{HeaderMap, Message, StatusCode, Subject, Subscriber};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+
+use crate::config::StreamConfig;
+use crate::copy::answer::{Answer, Poison, Refusal};
+use crate::copy::header::{
+    Allowed, EXPECTED_LAST_MSG_ID, EXPECTED_LAST_SEQUENCE, EXPECTED_STREAM, Stamp,
+};
+use crate::copy::window::{Done, Expect, Limits, Sharing, Token, Window};
+
+use super::connect::Link;
+
+/// An answer is asked for once so many messages, or bytes, were sent without.
+const ASK_MESSAGES: usize = 64;
+const ASK_BYTES: usize = 128 * 1024;
+/// A target that owes answers and gives none.
+const SILENCE: Duration = Duration::from_secs(10);
+const SETTLE: Duration = Duration::from_secs(2);
+/// What a header costs besides name and value.
+const HEADER_FRAME: usize = 4;
+/// Room for the headers that we add, in the reckoning of sizes.
+pub(super) const OWN_HEADERS: usize = 512;
+
+/// A message on its way.
+#[derive(Debug)]
+pub(super) struct Item<K> {
+    /// Subject at the target.
+    pub(super) subject: Subject,
+    /// Headers at the source.
+    pub(super) headers: Option<HeaderMap>,
+    pub(super) body: Bytes,
+    /// When the source took it, in milliseconds.
+    pub(super) time_ms: i64,
+    pub(super) bytes: usize,
+    pub(super) arrived: Instant,
+    /// What its reader wants back.
+    pub(super) keep: K,
+}
+
+/// The connection to the target, and what is under way on it.
+#[derive(Debug)]
+pub(super) struct Writer<K> {
+    pub(super) window: Window<Item<K>>,
+    link: Link,
+    stamp: Stamp,
+    allowed: Allowed,
+    stream: String,
+    inbox: String,
+    answers: Subscriber,
+    generation: u64,
+    /// Whether the connection takes nothing at the moment.
+    blocked: bool,
+    names: Names,
+}
+
+#[derive(Debug)]
+struct Names {
+    last_id: HeaderName,
+    last_sequence: HeaderName,
+    stream: HeaderName,
+}
+
+/// Where a new writer goes on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begin {
+    pub(super) handled: u64,
+    pub(super) target: u64,
+    pub(super) sharing: Sharing,
+    pub(super) allowed: Allowed,
+}
+
+impl<K> Writer<K> {
+    pub(super) async fn open(
+        link: &Link,
+        config: &StreamConfig,
+        stamp: Stamp,
+        begin: Begin,
+    ) -> Result<Self, String> {
+        let limits = Limits {
+            messages: config.window.messages,
+            bytes: config.window.bytes,
+            ask_messages: ASK_MESSAGES.min(config.window.messages.div_ceil(4)),
+            ask_bytes: ASK_BYTES,
+            silence: SILENCE,
+            settle: SETTLE,
+            tries: config.poison.tries,
+        };
+        let generation = link.generation();
+        let inbox = link.client.new_inbox();
+        let answers = link
+            .client
+            .subscribe(format!("{inbox}.*"))
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            window: Window::new(limits, begin.sharing, begin.handled, begin.target),
+            link: link.clone(),
+            stamp,
+            allowed: begin.allowed,
+            stream: config.target.stream.clone(),
+            inbox: format!("{inbox}."),
+            answers,
+            generation,
+            blocked: false,
+            names: Names {
+                last_id: EXPECTED_LAST_MSG_ID.into_header_name(),
+                last_sequence: EXPECTED_LAST_SEQUENCE.into_header_name(),
+                stream: EXPECTED_STREAM.into_header_name(),
+            },
+        })
+    }
+
+    pub(super) fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// Whether the connection takes nothing at the moment; [`Self::unblocked`] waits for it.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Waits until the connection takes more. Dropping the future loses nothing.
+    pub(super) async fn unblocked(&mut self) {
+        let ready = std::future::poll_fn(|cx| self.link.client.poll_ready_unpin(cx)).await;
+        // A closed connection shows elsewhere.
+        self.blocked = ready.is_err();
+        if ready.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Sends what may be sent, as far as the connection takes it.
+    pub(super) fn pump(&mut self, now: Instant) {
+        loop {
+            let ready = std::future::poll_fn(|cx| self.link.client.poll_ready_unpin(cx));
+            match ready.now_or_never() {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return,
+                None => {
+                    self.blocked = self.window.flows();
+                    return;
+                }
+            }
+            let Some(send) = self.window.next_send(now) else {
+                return;
+            };
+            let item = send.item;
+            let id = self.stamp.id(send.sequence, send.variant);
+            let mut headers = self.stamp.headers(
+                item.headers.as_ref(),
+                self.allowed,
+                send.sequence,
+                item.time_ms,
+                id,
+            );
+            match send.expect {
+                Expect::LastId(sequence, variant) => {
+                    let before = self.stamp.id(sequence, variant);
+                    headers.insert(self.names.last_id.clone(), HeaderValue::from(before));
+                }
+                Expect::LastSequence(sequence) => {
+                    headers.insert(
+                        self.names.last_sequence.clone(),
+                        HeaderValue::from(sequence),
+                    );
+                    headers.insert(self.names.stream.clone(), self.stream.as_str());
+                }
+                Expect::Nothing => {
+                    headers.insert(self.names.stream.clone(), self.stream.as_str());
+                }
+            }
+            let token = send.token;
+            let reply = send
+                .asks
+                .then(|| Subject::from(format!("{}{}", self.inbox, token.text())));
+            let sent = self.link.client.start_send_unpin(OutboundMessage {
+                subject: item.subject.clone(),
+                reply,
+                payload: item.body.clone(),
+                headers: Some(headers),
+            });
+            if sent.is_err() {
+                self.window.unsendable(token, Poison::TooLarge, now);
+            }
+        }
+    }
+
+    /// Waits for an answer. Dropping the future loses nothing.
+    pub(super) async fn answer(&mut self) -> Option<Message> {
+        self.answers.next().await
+    }
+
+    /// Takes an answer, and all that are there already.
+    pub(super) fn answers(
+        &mut self,
+        first: Message,
+        now: Instant,
+        mut done: impl FnMut(Done<Item<K>>),
+    ) {
+        self.take(&first, now, &mut done);
+        while let Some(Some(message)) = self.answers.next().now_or_never() {
+            self.take(&message, now, &mut done);
+        }
+    }
+
+    /// Follows the connection: what was under way on an earlier one gets no answer any more.
+    pub(super) fn follow_link(&mut self) {
+        let generation = self.link.generation();
+        let is_up = self.link.is_up();
+        if generation != self.generation || !is_up {
+            self.generation = generation;
+            self.window.link_lost();
+        }
+        if is_up {
+            self.window.link_back();
+        }
+    }
+
+    fn take(&mut self, message: &Message, now: Instant, done: &mut impl FnMut(Done<Item<K>>)) {
+        let token = message
+            .subject
+            .strip_prefix(self.inbox.as_str())
+            .and_then(Token::read);
+        let Some(token) = token else {
+            return;
+        };
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            self.window.refused(token, Refusal::Nobody, now);
+            return;
+        }
+        match Answer::read(&message.payload) {
+            Answer::Stored { stream, .. } if stream != self.stream => {
+                let words = format!("stream {stream:?} takes what is meant for {:?}", self.stream);
+                self.window
+                    .refused(token, Refusal::OtherStream(words), now);
+            }
+            Answer::Stored {
+                sequence,
+                duplicate,
+                ..
+            } => self.window.stored(token, sequence, duplicate, now, done),
+            Answer::Refused(refusal) => self.window.refused(token, refusal, now),
+            Answer::Foreign => {
+                let words = "somebody answers on the target's subjects who is no stream";
+                self.window
+                    .refused(token, Refusal::Busy(words.to_owned()), now);
+            }
+        }
+    }
+}
+
+/// Bytes of body and headers, as they count in the window.
+pub(super) fn weigh(headers: Option<&HeaderMap>, body: &Bytes) -> usize {
+    let headers = headers.map_or(0, |headers| {
+        headers
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(move |value| (name, value)))
+            .map(|(name, value)| {
+                let name: &str = name.as_ref();
+                name.len() + value.as_str().len() + HEADER_FRAME
+            })
+            .sum()
+    });
+    headers + body.len()
+}
