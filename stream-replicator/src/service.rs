@@ -6,19 +6,28 @@
 //! control (operators' requests on the home broker) ─────────┘ questions, trace, status
 //! ```
 
+mod api;
+mod bookmark;
 mod bucket;
 mod connect;
+mod copier;
+mod deadletters;
 mod election;
 mod pause;
 mod places;
+mod position;
 mod questions;
+mod reader;
 mod supervise;
+mod target;
 mod trace;
+mod worker;
+mod writer;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use overlay_runtime::Context;
+use overlay_runtime::{Context, err_chain};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -26,6 +35,7 @@ use crate::metrics::Metrics;
 use connect::Links;
 use places::Places;
 use supervise::{Post, Supervisor, Work};
+use worker::Worker;
 
 /// Copies until the shutdown.
 ///
@@ -70,14 +80,26 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
 }
 
 /// What a worker does at each start.
-fn work(post: &Arc<Post>, _config: &Config, _links: &Links, _cx: &Context) -> Work {
+fn work(post: &Arc<Post>, config: &Config, links: &Links, cx: &Context) -> Work {
     let post = Arc::clone(post);
+    let (site, state_dir) = (config.name.clone(), config.state_dir.clone());
+    let (links, clock, tasks) = (links.clone(), cx.clock.clone(), cx.tasks.clone());
     Box::new(move |start| {
-        let post = Arc::clone(&post);
-        Box::pin(async move {
-            let _not_yet = (&post.trace, start.questions, start.leadership);
-            start.shutdown.cancelled().await;
-            Ok(())
-        })
+        let worker = Worker {
+            config: Arc::clone(&post.config),
+            site: site.clone(),
+            links: links.clone(),
+            clock: clock.clone(),
+            metrics: post.metrics.clone(),
+            status: post.status.clone(),
+            leadership: start.leadership,
+            paused: post.pausing.reasons(),
+            trace: post.trace.clone(),
+            questions: start.questions,
+            state_dir: state_dir.clone(),
+            tasks: tasks.clone(),
+        };
+        let work = worker.run(start.shutdown);
+        Box::pin(async move { work.await.map_err(|error| err_chain(&error)) })
     })
 }

@@ -255,6 +255,21 @@ impl<T> Window<T> {
         self.entries.is_empty()
     }
 
+    /// The message at the front.
+    pub(crate) fn front(&self) -> Option<(u64, &T)> {
+        self.entries
+            .front()
+            .map(|entry| (entry.sequence, &entry.item))
+    }
+
+    /// How many of its messages are not behind a source sequence.
+    pub(crate) fn held(&self, sequence: u64) -> u64 {
+        let held = self
+            .entries
+            .partition_point(|entry| entry.sequence <= sequence);
+        u64::try_from(held).unwrap_or(u64::MAX)
+    }
+
     /// Whether nothing is wrong.
     pub(crate) fn flows(&self) -> bool {
         self.state == State::Flow

@@ -79,6 +79,7 @@ pub(super) struct Stored {
     /// Header lines, as the broker keeps them.
     pub(super) headers: String,
     pub(super) time: SystemTime,
+    encoded: String,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +93,8 @@ struct GotMessage {
     seq: u64,
     #[serde(default)]
     hdrs: Option<String>,
+    #[serde(default)]
+    data: Option<String>,
     #[serde(deserialize_with = "moment")]
     time: SystemTime,
 }
@@ -148,9 +151,14 @@ impl StreamInfo {
 }
 
 impl Stored {
+    /// Its body; nothing when the broker's encoding is broken.
+    pub(super) fn body(&self) -> Option<Vec<u8>> {
+        STANDARD.decode(&self.encoded).ok()
+    }
+
     /// All values of a header.
     pub(super) fn values<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a str> {
-        self.headers.split("\r\n").filter_map(move |line| {
+        self.headers.lines().filter_map(move |line| {
             let (found, value) = line.split_once(':')?;
             (found == name).then_some(value.trim())
         })
@@ -278,6 +286,7 @@ async fn get(
         sequence: message.seq,
         headers: String::from_utf8_lossy(&headers).into_owned(),
         time: message.time,
+        encoded: message.data.unwrap_or_default(),
     }))
 }
 

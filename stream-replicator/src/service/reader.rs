@@ -87,7 +87,6 @@ impl Reader {
         link: &Link,
         config: &StreamConfig,
         from: From,
-        api_prefix: &str,
     ) -> Result<Self, ApiError> {
         let stream = config.source.stream.as_str();
         let name = format!("sr-{:016x}", random());
@@ -115,6 +114,7 @@ impl Reader {
             From::Behind(sequence) => sequence,
             From::Start(..) => made.delivered.stream_seq.max(made.ack_floor.stream_seq),
         };
+        let api_prefix = config.source.endpoint.api_prefix.as_deref().unwrap_or("$JS.API");
         let mut reader = Self {
             next: format!("{api_prefix}.CONSUMER.MSG.NEXT.{stream}.{name}"),
             stream: stream.to_owned(),

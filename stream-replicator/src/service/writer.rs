@@ -60,6 +60,15 @@ pub(super) struct Writer<K> {
     names: Names,
 }
 
+/// What a writer waits for.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// An answer; none any more when the connection is closed.
+    Answer(Option<Message>),
+    /// The connection takes more.
+    Unblocked,
+}
+
 #[derive(Debug)]
 struct Names {
     last_id: HeaderName,
@@ -121,21 +130,6 @@ impl<K> Writer<K> {
         &self.stamp
     }
 
-    /// Whether the connection takes nothing at the moment; [`Self::unblocked`] waits for it.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.blocked
-    }
-
-    /// Waits until the connection takes more. Dropping the future loses nothing.
-    pub(super) async fn unblocked(&mut self) {
-        let ready = std::future::poll_fn(|cx| self.link.client.poll_ready_unpin(cx)).await;
-        // A closed connection shows elsewhere.
-        self.blocked = ready.is_err();
-        if ready.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
     /// Sends what may be sent, as far as the connection takes it.
     pub(super) fn pump(&mut self, now: Instant) {
         loop {
@@ -192,9 +186,20 @@ impl<K> Writer<K> {
         }
     }
 
-    /// Waits for an answer. Dropping the future loses nothing.
-    pub(super) async fn answer(&mut self) -> Option<Message> {
-        self.answers.next().await
+    /// Waits for an answer, or until the connection takes more. Dropping the future loses nothing.
+    pub(super) async fn event(&mut self) -> Event {
+        if !self.blocked {
+            return Event::Answer(self.answers.next().await);
+        }
+        let client = &mut self.link.client;
+        tokio::select! {
+            answer = self.answers.next() => Event::Answer(answer),
+            _ready = std::future::poll_fn(|cx| client.poll_ready_unpin(cx)) => {
+                // A closed connection shows in its answers.
+                self.blocked = false;
+                Event::Unblocked
+            }
+        }
     }
 
     /// Takes an answer, and all that are there already.

@@ -1,0 +1,428 @@
+//! One worker: a stream, and where it goes. Finds its brokers, streams and position, waits for its turn, copies, and
+//! begins again when something ended the copying.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use overlay_runtime::nats::election::Leadership;
+use overlay_runtime::{CancellationToken, Clock, Tasks};
+use tokio::sync::watch;
+
+use crate::config::{Reaction, StreamConfig};
+use crate::copy::header::Stamp;
+use crate::copy::position::{self as place, Choice, Known};
+use crate::metrics;
+use crate::status::{Phase, Status};
+
+use super::api::{self, StreamInfo};
+use super::bookmark::{self, Store};
+use super::connect::{Link, LinkError, Links};
+use super::copier::{Copier, Course, End};
+use super::position;
+use super::reader::From;
+use super::target::{self, TargetError};
+use super::trace::Trace;
+
+/// Wait before something that is missing is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Wait after an end of the copying, doubled with each one that follows soon.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_LAST: Duration = Duration::from_secs(10);
+/// A copying that went well for so long forgives what was before.
+const WENT_WELL: Duration = Duration::from_secs(30);
+
+/// What a worker needs.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) config: Arc<StreamConfig>,
+    /// Name of the site.
+    pub(super) site: String,
+    pub(super) links: Links,
+    pub(super) clock: Clock,
+    pub(super) metrics: metrics::Worker,
+    pub(super) status: Status,
+    /// Without it there is no election, and this replica always works.
+    pub(super) leadership: Option<Leadership>,
+    /// Why an operator paused the worker, while one did.
+    pub(super) paused: watch::Receiver<Option<String>>,
+    pub(super) trace: Trace,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) tasks: Tasks,
+}
+
+/// Why a worker ends before the shutdown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum WorkerError {
+    /// Nobody changes what operators want any more.
+    #[error("the switch for pauses is gone")]
+    NoPauses,
+}
+
+/// A worker with its connections.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) config: Arc<StreamConfig>,
+    pub(super) name: String,
+    pub(super) source: Link,
+    pub(super) target: Link,
+    pub(super) clock: Clock,
+    pub(super) metrics: metrics::Worker,
+    pub(super) status: Status,
+    pub(super) leadership: Option<Leadership>,
+    pub(super) paused: watch::Receiver<Option<String>>,
+    pub(super) trace: Trace,
+    /// When this worker began, for streams that are copied anew at each start.
+    started: SystemTime,
+    /// Where it stands, with those: for another period of the same start.
+    ephemeral: Option<u64>,
+    /// What was told last and still holds.
+    told: Option<String>,
+}
+
+impl Worker {
+    /// Copies until the shutdown.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot go on by itself; whatever may mend is waited for.
+    pub(super) async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
+        let Ok(mut site) = self.open(&shutdown).await else {
+            return Ok(());
+        };
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let Some(turn) = shutdown.run_until_cancelled(site.turn()).await else {
+                break;
+            };
+            turn?;
+            let began = tokio::time::Instant::now();
+            let end = site.period(&shutdown).await;
+            if began.elapsed() > WENT_WELL {
+                pause = PAUSE_FIRST;
+            }
+            match end {
+                End::Shutdown => break,
+                End::NotLeading | End::Paused => pause = PAUSE_FIRST,
+                End::Again(why) => {
+                    site.trouble(why);
+                    if shutdown
+                        .run_until_cancelled(tokio::time::sleep(pause))
+                        .await
+                        .is_none()
+                    {
+                        break;
+                    }
+                    pause = (pause * 2).min(PAUSE_LAST);
+                }
+                End::Stopped(why) => {
+                    site.trouble(why.clone());
+                    site.status.enter(Phase::Stopped(why));
+                    let mended = shutdown.run_until_cancelled(site.resumed()).await;
+                    match mended {
+                        None => break,
+                        Some(mended) => mended?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(self, shutdown: &CancellationToken) -> Result<Site, LinkError> {
+        let config = self.config;
+        let of = |side: &str| format!("{side} {}/{}", config.source.stream, config.name);
+        let (at_source, at_target) = (of("source of"), of("target of"));
+        let (source, target) = tokio::try_join!(
+            self.links.open(&at_source, &config.source.endpoint, shutdown),
+            self.links.open(&at_target, &config.target.endpoint, shutdown),
+        )?;
+        Ok(Site {
+            started: self.clock.now(),
+            config,
+            name: self.site,
+            source,
+            target,
+            clock: self.clock,
+            metrics: self.metrics,
+            status: self.status,
+            leadership: self.leadership,
+            paused: self.paused,
+            trace: self.trace,
+            ephemeral: None,
+            told: None,
+        })
+    }
+}
+
+impl Site {
+    /// Whether this replica may work.
+    pub(super) fn leads(&self) -> bool {
+        self.leadership.as_ref().is_none_or(Leadership::is_leader)
+    }
+
+    /// Name of this replica.
+    pub(super) fn replica(&self) -> String {
+        self.config
+            .candidate
+            .clone()
+            .unwrap_or_else(|| self.name.clone())
+    }
+
+    /// Tells what is wrong, once.
+    pub(super) fn trouble(&mut self, words: String) {
+        self.status.fault(self.clock.now(), words.clone());
+        if self.told.as_ref() == Some(&words) {
+            return;
+        }
+        self.metrics.handler_error();
+        tracing::warn!(
+            stream = self.config.source.stream,
+            worker = self.config.name,
+            "{words}"
+        );
+        self.told = Some(words);
+    }
+
+    /// What was wrong is so no more.
+    pub(super) fn untroubled(&mut self) {
+        self.told = None;
+    }
+
+    /// Whether a durable consumer shows the position, for the original.
+    pub(super) fn keeps_durable(&self) -> bool {
+        !self.config.target_initiated && !self.config.ephemeral
+    }
+
+    /// Waits until this replica is to copy.
+    async fn turn(&mut self) -> Result<(), WorkerError> {
+        loop {
+            let paused = self.paused.borrow_and_update().clone();
+            if let Some(why) = paused {
+                self.status.enter(Phase::Paused(why));
+                self.paused
+                    .changed()
+                    .await
+                    .map_err(|_| WorkerError::NoPauses)?;
+                continue;
+            }
+            let Some(leadership) = self.leadership.as_mut() else {
+                return Ok(());
+            };
+            if leadership.is_leader() {
+                return Ok(());
+            }
+            self.status.enter(Phase::Standby);
+            self.metrics.sequence(0);
+            tokio::select! {
+                () = leadership.won() => {}
+                changed = self.paused.changed() => changed.map_err(|_| WorkerError::NoPauses)?,
+            }
+        }
+    }
+
+    /// Waits until an operator has paused the worker and resumed it.
+    async fn resumed(&mut self) -> Result<(), WorkerError> {
+        let gone = |_| WorkerError::NoPauses;
+        self.paused
+            .wait_for(Option::is_some)
+            .await
+            .map_err(gone)
+            .map(drop)
+    }
+
+    /// Finds streams and position, and copies from there.
+    async fn period(&mut self, shutdown: &CancellationToken) -> End {
+        self.status.enter(Phase::Starting);
+        let course = loop {
+            let found = shutdown.run_until_cancelled(self.course()).await;
+            match found {
+                None => return End::Shutdown,
+                Some(Ok(course)) => break course,
+                Some(Err(End::Again(missing))) => {
+                    self.trouble(missing.clone());
+                    self.status.enter(Phase::Waiting(missing));
+                }
+                Some(Err(end)) => return end,
+            }
+            let mut paused = self.paused.clone();
+            tokio::select! {
+                () = shutdown.cancelled() => return End::Shutdown,
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                changed = paused.changed() => if changed.is_ok() && paused.borrow().is_some() {
+                    return End::Paused;
+                },
+            }
+            if !self.leads() {
+                return End::NotLeading;
+            }
+        };
+        let begun = shutdown
+            .run_until_cancelled(Copier::begin(self, course))
+            .await;
+        match begun {
+            None => End::Shutdown,
+            Some(Ok(copier)) => copier.run(shutdown).await,
+            Some(Err(words)) => End::Again(words),
+        }
+    }
+
+    /// Finds where to go on.
+    async fn course(&mut self) -> Result<Course, End> {
+        let config = Arc::clone(&self.config);
+        let again = |what: &str, error: api::ApiError| End::Again(format!("{what}: {error}"));
+        let name = config.source.stream.as_str();
+        let source = api::stream_info(&self.source.jetstream, name)
+            .await
+            .map_err(|error| again(&format!("source stream {name:?}"), error))?;
+        let target = target::ensure(&self.target, &config, &source)
+            .await
+            .map_err(|error| match error {
+                TargetError::Waiting(words) => End::Again(words),
+                TargetError::Unfit(words) => End::Stopped(words),
+            })?;
+        let created = if config.ephemeral {
+            self.started
+        } else {
+            source.created
+        };
+        let stamp = Stamp::new(&self.name, &config.name, name, created);
+        let now = self.clock.now();
+        let start = From::Start(config.start, now);
+        let (store, from) = if config.ephemeral {
+            (None, self.ephemeral.map_or(start, From::Behind))
+        } else {
+            self.position(&source, &target, &stamp, start).await?
+        };
+        Ok(Course {
+            stamp,
+            source,
+            target,
+            from,
+            store,
+        })
+    }
+
+    /// Finds the position of a worker that keeps one.
+    async fn position(
+        &mut self,
+        source: &StreamInfo,
+        target: &StreamInfo,
+        stamp: &Stamp,
+        start: From,
+    ) -> Result<(Option<Store>, From), End> {
+        let config = Arc::clone(&self.config);
+        let (mut store, mut bookmark, mut durable) = (None, None, None);
+        if !config.target_initiated {
+            match Store::open(&self.source, &config, super::copier::replicas(source)).await {
+                Ok((opened, found)) => (store, bookmark) = (Some(opened), found),
+                Err(error) => {
+                    tracing::warn!(%error, "no bookmarks: target and durable consumer must do");
+                }
+            }
+            match bookmark::durable(&self.source, &config, start).await {
+                Ok((found, _info)) => durable = Some(found),
+                Err(error) => {
+                    tracing::warn!(%error, "no durable consumer: target and bookmark must do");
+                }
+            }
+        }
+        let since = bookmark
+            .as_ref()
+            .filter(|mark: &&place::Bookmark| {
+                mark.target_stream == config.target.stream
+                    && mark.target_created == target.created_ms()
+                    && mark.target_sequence <= target.state.last_seq
+            })
+            .map(|mark| mark.target_sequence);
+        let at_target = |error: api::ApiError| {
+            End::Again(format!("target stream {:?}: {error}", config.target.stream))
+        };
+        let own = position::last_of_ours(&self.target, &config, stamp, target, source, since)
+            .await
+            .map_err(at_target)?;
+        let last = match own {
+            Some(own) => Some(
+                position::judge(own, &self.source, source, stamp, &config.source.stream)
+                    .await
+                    .map_err(|error| End::Again(format!("source: {error}")))?,
+            ),
+            None => None,
+        };
+        let choice = place::choose(&Known {
+            source_created: source.created_ms(),
+            source_last: source.state.last_seq,
+            target_stream: &config.target.stream,
+            target_created: target.created_ms(),
+            target_last: target.state.last_seq,
+            last,
+            bookmark: bookmark.as_ref(),
+            durable,
+        });
+        tracing::info!(
+            stream = config.source.stream,
+            worker = config.name,
+            ?choice,
+            bookmark = bookmark.as_ref().map(|mark| mark.sequence),
+            target = last.map(|last| last.sequence),
+            durable = durable.map(|durable| durable.floor),
+            "position found"
+        );
+        let from = match choice {
+            Choice::Behind(sequence) => {
+                self.check_gap(source, sequence)?;
+                From::Behind(sequence)
+            }
+            Choice::Anew => {
+                self.metrics.recreated();
+                let words = "the source stream was deleted and made anew".to_owned();
+                if config.on_recreated == Reaction::Stop && self.has_not_heard(&words) {
+                    self.told = Some(words.clone());
+                    return Err(End::Stopped(words));
+                }
+                self.trouble(words);
+                From::Behind(0)
+            }
+            Choice::Lost(sequence) => {
+                self.trouble(format!(
+                    "the target has lost messages that it had: {sequence} is the last one that is there"
+                ));
+                From::Behind(sequence)
+            }
+            Choice::Start => match durable {
+                Some(durable) => From::Behind(durable.floor),
+                None => start,
+            },
+        };
+        Ok((store, from))
+    }
+
+    /// Counts messages that are gone before they were copied.
+    fn check_gap(&mut self, source: &StreamInfo, handled: u64) -> Result<(), End> {
+        let missed = source.state.first_seq.saturating_sub(handled + 1);
+        if missed == 0 || handled == 0 {
+            return Ok(());
+        }
+        let words = format!("{missed} messages are gone from the source before they were copied");
+        if self.config.on_gap == Reaction::Stop && self.has_not_heard(&words) {
+            self.told = Some(words.clone());
+            return Err(End::Stopped(words));
+        }
+        self.metrics.missed(missed);
+        self.trouble(words);
+        Ok(())
+    }
+
+    /// Whether the operator was not told this before: who resumes a worker knows.
+    fn has_not_heard(&self, words: &str) -> bool {
+        self.told.as_deref() != Some(words)
+    }
+
+    /// Remembers where a stream that is copied anew at each start stands.
+    pub(super) fn remember(&mut self, handled: u64) {
+        if self.config.ephemeral {
+            self.ephemeral = Some(handled);
+        }
+    }
+}
