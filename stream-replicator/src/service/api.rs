@@ -74,7 +74,6 @@ pub(super) struct Pair {
 /// A message as it is stored.
 #[derive(Debug)]
 pub(super) struct Stored {
-    pub(super) subject: String,
     pub(super) sequence: u64,
     /// Header lines, as the broker keeps them.
     pub(super) headers: String,
@@ -89,7 +88,6 @@ struct Got {
 
 #[derive(Deserialize)]
 struct GotMessage {
-    subject: String,
     seq: u64,
     #[serde(default)]
     hdrs: Option<String>,
@@ -282,7 +280,6 @@ async fn get(
         None => Vec::new(),
     };
     Ok(Some(Stored {
-        subject: message.subject,
         sequence: message.seq,
         headers: String::from_utf8_lossy(&headers).into_owned(),
         time: message.time,

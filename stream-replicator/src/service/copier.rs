@@ -99,13 +99,16 @@ pub(super) struct Copier<'a> {
     handled_at: Option<SystemTime>,
 }
 
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Opened = Result<(Reader, StreamInfo), ApiError>;
+
 enum Reading {
     Open(Box<Reader>),
-    Opening(Pin<Box<dyn Future<Output = Result<(Reader, StreamInfo), ApiError>> + Send>>),
+    Opening(Work<Opened>),
 }
 
 struct Chore {
-    work: Pin<Box<dyn Future<Output = Chored> + Send>>,
+    work: Work<Chored>,
     handled: u64,
 }
 
@@ -345,7 +348,9 @@ impl<'a> Copier<'a> {
             std::borrow::Cow::Owned(mapped) => Subject::from(mapped),
         };
         self.trace(&message, delivery, bytes, Some(&subject), "copied");
+        let poison = (!is_publishable(&subject)).then(|| Poison::Subject(subject.to_string()));
         let item = Item {
+            poison,
             subject,
             headers: message.headers,
             body: message.payload,
@@ -412,7 +417,6 @@ impl<'a> Copier<'a> {
     /// Does what the window wants besides sending.
     async fn follow(&mut self, want: Want) -> Option<End> {
         let site = &mut *self.site;
-        let limit = tokio::time::Duration::from(ASK);
         if let Some(trouble) = self.writer.window.trouble()
             && self.writer.window.faults() > 1
         {
@@ -429,7 +433,7 @@ impl<'a> Copier<'a> {
                     since,
                     |source| window.held(source),
                 );
-                match tokio::time::timeout(limit, read).await {
+                match tokio::time::timeout(ASK, read).await {
                     Ok(Ok((tail, created))) => {
                         site.metrics.rewound();
                         let finished = &mut self.finished;
@@ -465,7 +469,7 @@ impl<'a> Copier<'a> {
             }
             Want::Look(sequence) => {
                 let look = position::is_ours(&site.target, &site.config, &self.stamp, sequence);
-                if let Ok(Ok(ours)) = tokio::time::timeout(limit, look).await {
+                if let Ok(Ok(ours)) = tokio::time::timeout(ASK, look).await {
                     if !ours {
                         site.trouble(format!(
                             "message {sequence} of the target has an identifier of ours and is not"
@@ -500,9 +504,7 @@ impl<'a> Copier<'a> {
     /// Deals with the message at the front, which the target never takes.
     async fn bury(&mut self, poison: &Poison) -> Option<End> {
         let site = &mut *self.site;
-        let Some((sequence, item)) = self.writer.window.front() else {
-            return None;
-        };
+        let (sequence, item) = self.writer.window.front()?;
         let words = format!("message {sequence} ({:?}): {poison}", item.keep.subject.as_str());
         let settings = &site.config.poison;
         if settings.action == PoisonAction::Stop {
@@ -736,7 +738,7 @@ enum Turn {
     Link,
     Answer(Option<Message>),
     Read(Read),
-    Opened(Result<(Reader, StreamInfo), ApiError>),
+    Opened(Opened),
     Chored(Chored),
 }
 
@@ -772,6 +774,18 @@ async fn until_then(until: Option<Instant>) {
         Some(until) => tokio::time::sleep_until(until.into()).await,
         None => std::future::pending().await,
     }
+}
+
+/// Whether a broker takes a subject of a message.
+fn is_publishable(subject: &str) -> bool {
+    const LONGEST: usize = 4096;
+    subject.len() <= LONGEST
+        && subject.split('.').all(|token| {
+            !token.is_empty()
+                && token != "*"
+                && token != ">"
+                && !token.contains(|c: char| c.is_whitespace() || c.is_control())
+        })
 }
 
 fn now() -> Instant {

@@ -93,14 +93,13 @@ pub(super) async fn last_of_ours(
     let mut best: Option<Own> = None;
     let mut foreign = false;
     for subjects in own_subjects(config, source) {
-        match api::last_message(jetstream, name, &subjects).await? {
-            Some(message) => match Whose::of(&message, stamp) {
-                Whose::Ours(own) => {
-                    let is_later = best.is_none_or(|best| own.target > best.target);
-                    best = if is_later { Some(own) } else { best };
-                }
-                Whose::Others => foreign = true,
-            },
+        let last = api::last_message(jetstream, name, &subjects).await?;
+        match last.map(|message| Whose::of(&message, stamp)) {
+            Some(Whose::Ours(own)) => {
+                let is_later = best.is_none_or(|best| own.target > best.target);
+                best = if is_later { Some(own) } else { best };
+            }
+            Some(Whose::Others) => foreign = true,
             None => {}
         }
     }
@@ -264,10 +263,4 @@ fn own_subjects(config: &StreamConfig, source: &StreamInfo) -> Vec<String> {
         .iter()
         .map(|subject| config.mapping.apply(subject).into_owned())
         .collect()
-}
-
-impl Own {
-    pub(super) fn target(&self) -> u64 {
-        self.target
-    }
 }

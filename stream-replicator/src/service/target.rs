@@ -1,7 +1,5 @@
 //! The target stream: looked at, and made where it is missing.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::config::StreamConfig;
@@ -146,6 +144,3 @@ fn set(config: &mut Value, field: &str, value: Value) {
         fields.insert(field.to_owned(), value);
     }
 }
-
-/// Wait between looks at something that is missing.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -88,7 +88,7 @@ impl Worker {
     ///
     /// When it cannot go on by itself; whatever may mend is waited for.
     pub(super) async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
-        let Ok(mut site) = self.open(&shutdown).await else {
+        let Ok(mut site) = Box::pin(self.open(&shutdown)).await else {
             return Ok(());
         };
         let mut pause = PAUSE_FIRST;
@@ -426,3 +426,6 @@ impl Site {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

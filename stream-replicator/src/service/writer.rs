@@ -40,6 +40,8 @@ pub(super) struct Item<K> {
     pub(super) time_ms: i64,
     pub(super) bytes: usize,
     pub(super) arrived: Instant,
+    /// Why it is not even sent.
+    pub(super) poison: Option<Poison>,
     /// What its reader wants back.
     pub(super) keep: K,
 }
@@ -126,10 +128,6 @@ impl<K> Writer<K> {
         })
     }
 
-    pub(super) fn stamp(&self) -> &Stamp {
-        &self.stamp
-    }
-
     /// Sends what may be sent, as far as the connection takes it.
     pub(super) fn pump(&mut self, now: Instant) {
         loop {
@@ -146,6 +144,11 @@ impl<K> Writer<K> {
                 return;
             };
             let item = send.item;
+            if let Some(poison) = &item.poison {
+                let (token, poison) = (send.token, poison.clone());
+                self.window.unsendable(token, poison, now);
+                continue;
+            }
             let id = self.stamp.id(send.sequence, send.variant);
             let mut headers = self.stamp.headers(
                 item.headers.as_ref(),

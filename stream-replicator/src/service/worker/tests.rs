@@ -1,0 +1,129 @@
+//! The worker between two real brokers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use overlay_runtime::{BrokerUrl, CancellationToken, Context, Tasks};
+use overlay_testkit::{Broker, eventually};
+use tokio::sync::watch;
+
+use super::*;
+use crate::config::*;
+use crate::mapping::Mapping;
+
+fn side(broker: &Broker, stream: &str) -> Side {
+    Side {
+        stream: stream.to_owned(),
+        endpoint: Endpoint {
+            servers: vec![broker.url().parse::<BrokerUrl>().unwrap()],
+            tls: Tls::default(),
+            login: Login::None,
+            api_prefix: None,
+            attempt_limit: Duration::from_secs(5),
+        },
+    }
+}
+
+fn config(source: &Broker, target: &Broker) -> StreamConfig {
+    StreamConfig {
+        name: "W".to_owned(),
+        source: side(source, "TEST"),
+        target: side(target, "COPY"),
+        filters: Vec::new(),
+        mapping: Mapping {
+            prefix: Some("copy".to_owned()),
+            remove: None,
+        },
+        create_target: true,
+        ephemeral: false,
+        target_initiated: false,
+        start: Start::All,
+        max_age: None,
+        sampling: None,
+        advisory: None,
+        candidate: None,
+        writers: Writers::Auto,
+        order: Order::Strict,
+        window: Window {
+            messages: 4096,
+            bytes: 8 << 20,
+        },
+        poison: Poison {
+            tries: 3,
+            action: PoisonAction::DeadLetter,
+            stream: "OVERLAY_REPLICATION_DEAD".to_owned(),
+            limit: 10,
+        },
+        on_gap: Reaction::Continue,
+        on_recreated: Reaction::Continue,
+        max_hops: 16,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_copied_in_order() {
+    let source = Broker::builder().jetstream().start();
+    let target = Broker::builder().jetstream().start();
+    let client = async_nats::connect(source.url()).await.unwrap();
+    let js = jetstream::new(client);
+    js.create_stream(jetstream::stream::Config {
+        name: "TEST".to_owned(),
+        subjects: vec!["TEST".to_owned()],
+        ..Default::default()
+    })
+    .await
+    .unwrap();
+    let body = bytes::Bytes::from(vec![b'x'; 256]);
+    const COUNT: u64 = 100_000;
+    let mut acks = Vec::new();
+    for _index in 0..COUNT {
+        acks.push(js.publish("TEST", body.clone()).await.unwrap());
+        if acks.len() == 2000 {
+            for ack in acks.drain(..) {
+                ack.await.unwrap();
+            }
+        }
+    }
+    let cx = Context::new().unwrap();
+    let metrics = metrics::Metrics::register(&cx.registry, "SITE").unwrap();
+    let (_pause, paused) = watch::channel(None);
+    let status = Status::default();
+    let worker = Worker {
+        config: Arc::new(config(&source, &target)),
+        site: "SITE".to_owned(),
+        links: Links::new(&cx),
+        clock: cx.clock.clone(),
+        metrics: metrics.worker("TEST", "W"),
+        status: status.clone(),
+        leadership: None,
+        paused,
+        trace: Trace::default(),
+        state_dir: None,
+        tasks: Tasks::new(),
+    };
+    let shutdown = CancellationToken::new();
+    let began = tokio::time::Instant::now();
+    let mut set = tokio::task::JoinSet::new();
+    set.spawn(worker.run(shutdown.clone()));
+    eventually(Duration::from_secs(60), Duration::from_millis(20), || {
+        let report = status.report();
+        async move {
+            if report.handled == COUNT {
+                Ok(())
+            } else {
+                Err(format!("{report:?}"))
+            }
+        }
+    })
+    .await;
+    let took = began.elapsed();
+    tracing::info!(?took);
+    println!("took {took:?}");
+    shutdown.cancel();
+    set.join_next().await.unwrap().unwrap().unwrap();
+    let client = async_nats::connect(target.url()).await.unwrap();
+    let js = jetstream::new(client);
+    let stream = js.get_stream("COPY").await.unwrap();
+    assert_eq!(stream.get_info().await.unwrap().state.messages, COUNT);
+}
