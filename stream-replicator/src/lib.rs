@@ -12,6 +12,7 @@ mod mapping;
 mod metrics;
 mod percent;
 mod sample;
+#[allow(dead_code, reason = "requests of operators land next")]
 mod service;
 mod state;
 #[allow(dead_code, reason = "those who tell land next")]

@@ -21,7 +21,6 @@ mod reader;
 mod supervise;
 mod target;
 mod trace;
-#[allow(dead_code, reason = "whoever starts workers lands next")]
 mod worker;
 mod writer;
 

@@ -189,7 +189,10 @@ mod tests {
         assert_eq!(error(400, 10054), Refusal::Poison(Poison::TooLarge));
         assert_eq!(error(400, 10060), Refusal::OtherStream("words".to_owned()));
         for number in [10047, 10023, 10077, 10167] {
-            assert_eq!(error(500, number), Refusal::Busy(format!("words ({number})")));
+            assert_eq!(
+                error(500, number),
+                Refusal::Busy(format!("words ({number})"))
+            );
         }
         assert_eq!(error(503, 1), Refusal::Busy("words (1)".to_owned()));
         assert_eq!(

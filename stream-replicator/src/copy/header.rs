@@ -200,7 +200,13 @@ mod tests {
     #[test]
     fn a_copy_names_its_source_and_has_an_identifier_of_its_own() {
         let stamp = stamp();
-        let headers = stamp.headers(None, Allowed::default(), 7, 1_700_000_001_000, stamp.id(7, 0));
+        let headers = stamp.headers(
+            None,
+            Allowed::default(),
+            7,
+            1_700_000_001_000,
+            stamp.id(7, 0),
+        );
         assert_eq!(
             values(&headers, SOURCE_HEADER),
             ["EVENTS 7 SITE WORKER 1700000001000"]
@@ -240,13 +246,7 @@ mod tests {
         original.insert("Nats-Marker-Reason", "MaxAge");
         original.insert("A", "1");
         let stamp = stamp();
-        let headers = stamp.headers(
-            Some(&original),
-            Allowed::default(),
-            7,
-            1,
-            stamp.id(7, 0),
-        );
+        let headers = stamp.headers(Some(&original), Allowed::default(), 7, 1, stamp.id(7, 0));
         let mut names: Vec<&str> = headers.iter().map(|(name, _)| name.as_ref()).collect();
         names.sort_unstable();
         assert_eq!(
@@ -273,13 +273,7 @@ mod tests {
         original.append(SOURCE_HEADER, "A 1 SA WA 5");
         original.append(SOURCE_HEADER, "B 2 SB WB 6");
         let stamp = stamp();
-        let headers = stamp.headers(
-            Some(&original),
-            Allowed::default(),
-            7,
-            9,
-            stamp.id(7, 0),
-        );
+        let headers = stamp.headers(Some(&original), Allowed::default(), 7, 9, stamp.id(7, 0));
         assert_eq!(
             values(&headers, SOURCE_HEADER),
             ["A 1 SA WA 5", "B 2 SB WB 6", "EVENTS 7 SITE WORKER 9"]

@@ -2,9 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Bucket at the source that keeps bookmarks.
-pub(crate) const BUCKET: &str = "OVERLAY_REPLICATION";
-
 /// What a worker writes down about its position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Bookmark {
@@ -95,7 +92,9 @@ pub(crate) fn choose(known: &Known<'_>) -> Choice {
         .filter(|durable| durable.existed)
         .map(|durable| durable.floor);
     let position = [last, marked, durable].into_iter().flatten().max();
-    let was_another = known.last.is_some_and(|last| !last.is_of_this || !is_real(&last.sequence))
+    let was_another = known
+        .last
+        .is_some_and(|last| !last.is_of_this || !is_real(&last.sequence))
         || (known.bookmark.is_some() && of_this.is_none());
     match position {
         // A durable consumer with nothing done is only as old as the stream.

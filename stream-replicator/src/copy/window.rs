@@ -126,7 +126,6 @@ pub(crate) struct Tail {
 /// A message that the window holds no more.
 #[derive(Debug)]
 pub(crate) struct Done<T> {
-    pub(crate) sequence: u64,
     pub(crate) item: T,
     /// Whether the target has it.
     pub(crate) copied: bool,
@@ -293,7 +292,10 @@ impl<T> Window<T> {
     /// What the last fault was, for people.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.fault.as_ref().map(|fault| match fault {
-            Fault::Order => "the target is not as expected: another writer, or a broker that lost something".to_owned(),
+            Fault::Order => {
+                "the target is not as expected: another writer, or a broker that lost something"
+                    .to_owned()
+            }
             Fault::Silence => "the target does not answer".to_owned(),
             Fault::Busy(words) => words.clone(),
             Fault::Poison(_, poison) => format!("a message is refused: {poison}"),
@@ -481,7 +483,11 @@ impl<T> Window<T> {
         }
         if self.shared {
             // Whatever others wrote since came in between: the more often, the less is risked.
-            self.cap = if tail.foreign { (self.cap / 2).max(1) } else { self.cap };
+            self.cap = if tail.foreign {
+                (self.cap / 2).max(1)
+            } else {
+                self.cap
+            };
         }
         self.target = tail.last;
         self.expect = Expect::LastSequence(tail.last);
@@ -507,7 +513,11 @@ impl<T> Window<T> {
             )
             | None => {}
         }
-        self.careful = if self.faults > 0 { self.entries.len() } else { 0 };
+        self.careful = if self.faults > 0 {
+            self.entries.len()
+        } else {
+            0
+        };
         self.state = State::Flow;
         if self.fault.is_some() {
             self.state = State::Settle(now);
@@ -545,7 +555,6 @@ impl<T> Window<T> {
             self.bytes -= entry.bytes;
             self.handled = self.handled.max(entry.covers);
             done(Done {
-                sequence: entry.sequence,
                 item: entry.item,
                 copied: false,
             });
@@ -632,7 +641,10 @@ impl<T> Window<T> {
     fn fail(&mut self, fault: Fault, now: Instant) {
         // What comes after the first fault follows from it; but somebody who refuses by name tells more than the order.
         let tells_more = matches!(self.fault, Some(Fault::Order))
-            && matches!(fault, Fault::Poison(..) | Fault::Stop(_) | Fault::Duplicate(..));
+            && matches!(
+                fault,
+                Fault::Poison(..) | Fault::Stop(_) | Fault::Duplicate(..)
+            );
         if self.fault.is_none() || tells_more {
             self.fault = Some(fault);
         }
@@ -655,7 +667,6 @@ impl<T> Window<T> {
                 *lands += 1;
             }
             done(Done {
-                sequence: entry.sequence,
                 item: entry.item,
                 copied: true,
             });

@@ -54,14 +54,10 @@ pub(super) struct StreamState {
 /// A consumer as it is.
 #[derive(Debug, Deserialize)]
 pub(super) struct ConsumerInfo {
-    pub(super) name: String,
     pub(super) ack_floor: Pair,
     pub(super) delivered: Pair,
     #[serde(default)]
     pub(super) num_ack_pending: u64,
-    #[serde(default)]
-    pub(super) num_pending: u64,
-    pub(super) config: Value,
 }
 
 /// A place among deliveries, and in the stream.
@@ -139,13 +135,6 @@ impl StreamInfo {
     pub(super) fn flag(&self, name: &str) -> bool {
         self.config.get(name).and_then(Value::as_bool) == Some(true)
     }
-
-    pub(super) fn text(&self, name: &str) -> &str {
-        self.config
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    }
 }
 
 impl Stored {
@@ -169,14 +158,17 @@ pub(super) async fn ask<T: DeserializeOwned>(
     subject: String,
     question: &(impl Serialize + ?Sized + Sync),
 ) -> Result<T, ApiError> {
-    let answer: Value = jetstream.request(subject, question).await.map_err(|error| {
-        let missing = matches!(error.kind(), RequestErrorKind::NoResponders);
-        ApiError::Silent(if missing {
-            "no JetStream answers".to_owned()
-        } else {
-            err_chain(&error)
-        })
-    })?;
+    let answer: Value = jetstream
+        .request(subject, question)
+        .await
+        .map_err(|error| {
+            let missing = matches!(error.kind(), RequestErrorKind::NoResponders);
+            ApiError::Silent(if missing {
+                "no JetStream answers".to_owned()
+            } else {
+                err_chain(&error)
+            })
+        })?;
     if let Ok(Refused { error }) = Refused::deserialize(&answer) {
         return Err(ApiError::Refused {
             number: if error.err_code == 0 {

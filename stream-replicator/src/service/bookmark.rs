@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Request};
-use serde_json::{Value, json};
+use overlay_protocol::replication::control::BUCKET;
+use overlay_runtime::err_chain;
+use serde_json::json;
 
 use crate::config::StreamConfig;
 use crate::copy::answer::{Answer, Refusal};
-use crate::copy::position::{BUCKET, Bookmark, Durable, key};
+use crate::copy::position::{Bookmark, Durable, key};
 
 use super::api::{self, ApiError, ConsumerInfo};
+use super::bucket;
 use super::connect::Link;
 use super::reader::{self, From};
 
@@ -43,13 +46,14 @@ impl Store {
     pub(super) async fn open(
         link: &Link,
         config: &StreamConfig,
-        replicas: u64,
     ) -> Result<(Self, Option<Bookmark>), ApiError> {
         let stream = format!("KV_{BUCKET}");
         let subject = format!("$KV.{BUCKET}.{}", key(&config.source.stream, &config.name));
         let mut last = api::last_message(&link.jetstream, &stream, &subject).await;
         if last.as_ref().is_err_and(ApiError::is_stream_missing) {
-            api::create_stream(&link.jetstream, &stream, &bucket(&stream, replicas)).await?;
+            bucket::open(&link.jetstream)
+                .await
+                .map_err(|error| ApiError::Silent(err_chain(&error)))?;
             last = Ok(None);
         }
         let last = last?;
@@ -133,11 +137,7 @@ pub(super) async fn move_durable(
     Ok(())
 }
 
-async fn create(
-    link: &Link,
-    config: &StreamConfig,
-    start: From,
-) -> Result<ConsumerInfo, ApiError> {
+async fn create(link: &Link, config: &StreamConfig, start: From) -> Result<ConsumerInfo, ApiError> {
     let name = durable_name(&config.name);
     let mut wanted = json!({
         "durable_name": name,
@@ -160,22 +160,6 @@ fn of(info: &ConsumerInfo, existed: bool) -> Durable {
         floor: info.ack_floor.stream_seq,
         existed,
     }
-}
-
-fn bucket(stream: &str, replicas: u64) -> Value {
-    json!({
-        "name": stream,
-        "subjects": [format!("$KV.{BUCKET}.>")],
-        "max_msgs_per_subject": 1,
-        "max_msg_size": 4096,
-        "discard": "new",
-        "storage": "file",
-        "retention": "limits",
-        "num_replicas": replicas.max(1),
-        "allow_rollup_hdrs": true,
-        "deny_delete": true,
-        "allow_direct": true,
-    })
 }
 
 #[cfg(test)]

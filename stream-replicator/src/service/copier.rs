@@ -20,6 +20,7 @@ use super::api::{self, ApiError, StreamInfo};
 use super::bookmark::{self, SaveError, Store};
 use super::deadletters::{self, Dead};
 use super::position;
+use super::questions::Question;
 use super::reader::{From, Read, Reader};
 use super::target;
 use super::worker::Site;
@@ -136,8 +137,7 @@ impl<'a> Copier<'a> {
             },
             allowed: target::allowed(&course.target),
         };
-        let mut writer =
-            Writer::open(&site.target, &config, course.stamp.clone(), begin).await?;
+        let mut writer = Writer::open(&site.target, &config, course.stamp.clone(), begin).await?;
         let now = now();
         let end = Tail {
             last,
@@ -200,6 +200,7 @@ impl<'a> Copier<'a> {
         let mut link = self.site.target.events.clone();
         let mut paused = self.site.paused.clone();
         let mut leadership = self.site.leadership.clone();
+        let mut asked = true;
         loop {
             if !self.site.leads() {
                 return End::NotLeading;
@@ -239,6 +240,13 @@ impl<'a> Copier<'a> {
                 },
                 read = self.reading.next(), if room => read,
                 chored = chored(&mut self.chore), if self.chore.is_some() => Turn::Chored(chored),
+                question = self.site.questions.recv(), if asked => match question {
+                    Some(question) => Turn::Question(question),
+                    None => {
+                        asked = false;
+                        continue;
+                    }
+                },
                 () = until_then(until), if until.is_some() => continue,
             };
             if let Some(end) = self.turn(turn).await {
@@ -256,7 +264,8 @@ impl<'a> Copier<'a> {
             Turn::Link => self.writer.follow_link(),
             Turn::Answer(Some(message)) => {
                 let finished = &mut self.finished;
-                self.writer.answers(message, now(), |done| finished.push(done));
+                self.writer
+                    .answers(message, now(), |done| finished.push(done));
                 self.settle();
             }
             Turn::Answer(None) => return Some(End::Again("the connection is closed".to_owned())),
@@ -270,12 +279,16 @@ impl<'a> Copier<'a> {
                 self.reading = Reading::Open(Box::new(reader));
             }
             Turn::Opened(Err(error)) => {
-                let words = format!("source stream {:?}: {error}", self.site.config.source.stream);
+                let words = format!(
+                    "source stream {:?}: {error}",
+                    self.site.config.source.stream
+                );
                 self.site.trouble(words);
                 self.retry = self.retry.saturating_add(1);
                 self.reopen();
             }
             Turn::Chored(chored) => return self.chored(chored),
+            Turn::Question(question) => self.reply(question),
         }
         None
     }
@@ -392,6 +405,14 @@ impl<'a> Copier<'a> {
         });
     }
 
+    /// Answers an operator; nobody may wait for it any more.
+    fn reply(&mut self, question: Question) {
+        match question {
+            Question::Values(reply) => drop(reply.send(Vec::new())),
+            Question::Retry(_, reply) => drop(reply.send(Err("not yet".to_owned()))),
+        }
+    }
+
     /// Deals with messages that the window holds no more.
     fn settle(&mut self) {
         let now = now();
@@ -450,7 +471,8 @@ impl<'a> Copier<'a> {
                         }
                     }
                     Ok(Err(error)) if error.is_stream_missing() => {
-                        let words = format!("target stream {:?} is gone", site.config.target.stream);
+                        let words =
+                            format!("target stream {:?} is gone", site.config.target.stream);
                         return Some(End::Again(words));
                     }
                     Ok(Err(error)) => {
@@ -505,7 +527,10 @@ impl<'a> Copier<'a> {
     async fn bury(&mut self, poison: &Poison) -> Option<End> {
         let site = &mut *self.site;
         let (sequence, item) = self.writer.window.front()?;
-        let words = format!("message {sequence} ({:?}): {poison}", item.keep.subject.as_str());
+        let words = format!(
+            "message {sequence} ({:?}): {poison}",
+            item.keep.subject.as_str()
+        );
         let settings = &site.config.poison;
         if settings.action == PoisonAction::Stop {
             return Some(End::Stopped(words));
@@ -566,7 +591,10 @@ impl<'a> Copier<'a> {
         let missed = info.state.first_seq.saturating_sub(self.read + 1);
         if missed > 0 && self.read > 0 {
             self.site.metrics.missed(missed);
-            tracing::warn!(missed, "messages are gone from the source before they were copied");
+            tracing::warn!(
+                missed,
+                "messages are gone from the source before they were copied"
+            );
         }
     }
 
@@ -621,7 +649,9 @@ impl<'a> Copier<'a> {
             Ok(()) => self.saved = handled,
             Err(SaveError::Overtaken) => {
                 self.site.metrics.fenced();
-                return Some(End::Again("another replica has moved the bookmark".to_owned()));
+                return Some(End::Again(
+                    "another replica has moved the bookmark".to_owned(),
+                ));
             }
             Err(SaveError::Failed(words)) => {
                 tracing::debug!(words, "bookmark not written; it is tried again");
@@ -740,6 +770,7 @@ enum Turn {
     Read(Read),
     Opened(Opened),
     Chored(Chored),
+    Question(Question),
 }
 
 impl Reading {

@@ -186,7 +186,10 @@ pub(super) async fn tail(
     }
     let found = search(target, name, stamp, since + 1, last).await?;
     if tail.ours.is_none() {
-        tail.ours = found.own.filter(of_this).map(|own| (own.source, own.target));
+        tail.ours = found
+            .own
+            .filter(of_this)
+            .map(|own| (own.source, own.target));
     }
     tail.foreign = found.foreign;
     Ok((tail, created))

@@ -114,7 +114,12 @@ impl Reader {
             From::Behind(sequence) => sequence,
             From::Start(..) => made.delivered.stream_seq.max(made.ack_floor.stream_seq),
         };
-        let api_prefix = config.source.endpoint.api_prefix.as_deref().unwrap_or("$JS.API");
+        let api_prefix = config
+            .source
+            .endpoint
+            .api_prefix
+            .as_deref()
+            .unwrap_or("$JS.API");
         let mut reader = Self {
             next: format!("{api_prefix}.CONSUMER.MSG.NEXT.{stream}.{name}"),
             stream: stream.to_owned(),
@@ -182,11 +187,7 @@ impl Reader {
             let sent = self
                 .link
                 .client
-                .publish_with_reply(
-                    self.next.clone(),
-                    reply,
-                    Bytes::from(question.to_string()),
-                )
+                .publish_with_reply(self.next.clone(), reply, Bytes::from(question.to_string()))
                 .await;
             if sent.is_err() {
                 // A closed connection: the silence tells.
@@ -213,7 +214,9 @@ impl Reader {
             return Some(Read::Broken("the connection is closed".to_owned()));
         };
         if self.link.generation() != self.generation {
-            return Some(Read::Broken("the connection to the source was lost".to_owned()));
+            return Some(Read::Broken(
+                "the connection to the source was lost".to_owned(),
+            ));
         }
         if let Some(status) = message.status {
             return self.status(status.as_u16(), &message);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use overlay_runtime::nats::election::Leadership;
 use overlay_runtime::{CancellationToken, Clock, Tasks};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::{Reaction, StreamConfig};
 use crate::copy::header::Stamp;
@@ -20,6 +20,7 @@ use super::bookmark::{self, Store};
 use super::connect::{Link, LinkError, Links};
 use super::copier::{Copier, Course, End};
 use super::position;
+use super::questions::Question;
 use super::reader::From;
 use super::target::{self, TargetError};
 use super::trace::Trace;
@@ -47,6 +48,8 @@ pub(super) struct Worker {
     /// Why an operator paused the worker, while one did.
     pub(super) paused: watch::Receiver<Option<String>>,
     pub(super) trace: Trace,
+    /// What operators ask of it.
+    pub(super) questions: mpsc::Receiver<Question>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) tasks: Tasks,
 }
@@ -73,6 +76,7 @@ pub(super) struct Site {
     pub(super) leadership: Option<Leadership>,
     pub(super) paused: watch::Receiver<Option<String>>,
     pub(super) trace: Trace,
+    pub(super) questions: mpsc::Receiver<Question>,
     /// When this worker began, for streams that are copied anew at each start.
     started: SystemTime,
     /// Where it stands, with those: for another period of the same start.
@@ -135,8 +139,10 @@ impl Worker {
         let of = |side: &str| format!("{side} {}/{}", config.source.stream, config.name);
         let (at_source, at_target) = (of("source of"), of("target of"));
         let (source, target) = tokio::try_join!(
-            self.links.open(&at_source, &config.source.endpoint, shutdown),
-            self.links.open(&at_target, &config.target.endpoint, shutdown),
+            self.links
+                .open(&at_source, &config.source.endpoint, shutdown),
+            self.links
+                .open(&at_target, &config.target.endpoint, shutdown),
         )?;
         Ok(Site {
             started: self.clock.now(),
@@ -150,6 +156,7 @@ impl Worker {
             leadership: self.leadership,
             paused: self.paused,
             trace: self.trace,
+            questions: self.questions,
             ephemeral: None,
             told: None,
         })
@@ -315,7 +322,7 @@ impl Site {
         let config = Arc::clone(&self.config);
         let (mut store, mut bookmark, mut durable) = (None, None, None);
         if !config.target_initiated {
-            match Store::open(&self.source, &config, super::copier::replicas(source)).await {
+            match Store::open(&self.source, &config).await {
                 Ok((opened, found)) => (store, bookmark) = (Some(opened), found),
                 Err(error) => {
                     tracing::warn!(%error, "no bookmarks: target and durable consumer must do");

@@ -245,9 +245,11 @@ impl<K> Writer<K> {
         }
         match Answer::read(&message.payload) {
             Answer::Stored { stream, .. } if stream != self.stream => {
-                let words = format!("stream {stream:?} takes what is meant for {:?}", self.stream);
-                self.window
-                    .refused(token, Refusal::OtherStream(words), now);
+                let words = format!(
+                    "stream {stream:?} takes what is meant for {:?}",
+                    self.stream
+                );
+                self.window.refused(token, Refusal::OtherStream(words), now);
             }
             Answer::Stored {
                 sequence,

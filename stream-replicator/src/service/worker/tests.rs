@@ -86,8 +86,9 @@ async fn a_stream_is_copied_in_order() {
         }
     }
     let cx = Context::new().unwrap();
-    let metrics = metrics::Metrics::register(&cx.registry, "SITE").unwrap();
+    let metrics = metrics::Metrics::register(&cx.registry, "SITE", true).unwrap();
     let (_pause, paused) = watch::channel(None);
+    let (_ask, questions) = mpsc::channel(1);
     let status = Status::default();
     let worker = Worker {
         config: Arc::new(config(&source, &target)),
@@ -99,6 +100,7 @@ async fn a_stream_is_copied_in_order() {
         leadership: None,
         paused,
         trace: Trace::default(),
+        questions,
         state_dir: None,
         tasks: Tasks::new(),
     };
@@ -118,8 +120,7 @@ async fn a_stream_is_copied_in_order() {
     })
     .await;
     let took = began.elapsed();
-    tracing::info!(?took);
-    println!("took {took:?}");
+    tracing::info!(?took, "copied");
     shutdown.cancel();
     set.join_next().await.unwrap().unwrap().unwrap();
     let client = async_nats::connect(target.url()).await.unwrap();
