@@ -13,6 +13,7 @@ mod connect;
 mod copier;
 mod deadletters;
 mod election;
+mod heartbeat;
 mod pause;
 mod places;
 mod position;
@@ -69,6 +70,20 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
         };
         cx.tasks
             .spawn("worker", supervisor.run(cx.shutdown.clone()));
+    }
+    if let Some(heartbeats) = config.heartbeats.clone() {
+        let beating = heartbeat::beat(
+            heartbeats,
+            config.name.clone(),
+            links.clone(),
+            metrics.clone(),
+            cx.clock.clone(),
+            cx.shutdown.clone(),
+        );
+        cx.tasks.spawn("heartbeats", async move {
+            beating.await;
+            Ok(())
+        });
     }
     tracing::info!(
         replicator = config.name,
