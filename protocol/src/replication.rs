@@ -6,7 +6,7 @@ mod gossip;
 mod heartbeat;
 mod mark;
 
-pub use mark::{MarkError, SOURCE_HEADER, SourceMark};
 pub use heartbeat::{
     ORIGINATOR_HEADER, SUBJECT_HEADER, heartbeat_body, heartbeat_headers, heartbeat_time,
 };
+pub use mark::{MarkError, SOURCE_HEADER, SourceMark};
