@@ -31,6 +31,8 @@ pub enum Layer {
     Signing,
     /// Pause of a replicator's worker.
     ReplicationPause,
+    /// What replicators tell each other, and the fleet.
+    Replication,
 }
 
 /// Bytes that are no message of the kind they should be.
@@ -129,6 +131,7 @@ impl Layer {
             Self::AuditRecord => "audit record",
             Self::Signing => "question for a signature",
             Self::ReplicationPause => "pause of a worker",
+            Self::Replication => "word of a replicator",
         }
     }
 }

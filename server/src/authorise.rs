@@ -173,7 +173,9 @@ impl Refused {
                 | overlay_protocol::Layer::Event
                 | overlay_protocol::Layer::NodeRecord
                 | overlay_protocol::Layer::AuditRecord
-                | overlay_protocol::Layer::Signing => Stage::SecureRequest,
+                | overlay_protocol::Layer::Signing
+                | overlay_protocol::Layer::ReplicationPause
+                | overlay_protocol::Layer::Replication => Stage::SecureRequest,
             },
             Self::Untrusted(_) | Self::Unsigned => Stage::SecureRequest,
             Self::Filtered(_) => Stage::Filter,
