@@ -19,6 +19,8 @@ mod places;
 mod position;
 mod questions;
 mod reader;
+#[allow(dead_code, reason = "the worker lands next")]
+mod sampling;
 mod supervise;
 mod target;
 mod trace;
