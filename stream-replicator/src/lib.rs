@@ -18,6 +18,7 @@ mod state;
 #[allow(dead_code, reason = "those who tell land next")]
 mod status;
 mod tls;
+#[allow(dead_code, reason = "files and replicas land next")]
 mod track;
 
 pub use config::{

@@ -119,8 +119,8 @@ impl Advisory {
     pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
         let layer = Layer::Replication;
         limits.check(layer, bytes)?;
-        let document: Document = serde_json::from_slice(bytes)
-            .map_err(|source| DecodeError::Json { layer, source })?;
+        let document: Document =
+            serde_json::from_slice(bytes).map_err(|source| DecodeError::Json { layer, source })?;
         let bad = |member, reason: &str| DecodeError::Member {
             layer,
             member,

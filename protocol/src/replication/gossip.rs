@@ -100,8 +100,8 @@ impl TrackedItem {
     pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
         let layer = Layer::Replication;
         limits.check(layer, bytes)?;
-        let members: Map<String, Value> = serde_json::from_slice(bytes)
-            .map_err(|source| DecodeError::Json { layer, source })?;
+        let members: Map<String, Value> =
+            serde_json::from_slice(bytes).map_err(|source| DecodeError::Json { layer, source })?;
         let mut item = Self::default();
         for (name, value) in &members {
             if !value.is_null() {

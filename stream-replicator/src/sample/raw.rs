@@ -137,7 +137,11 @@ fn value<'a>(json: &'a [u8], mut at: usize, fits: bool, rest: &[Part]) -> (usize
             (next, Found::Nested(json.get(at..next).unwrap_or_default()))
         }
         b't' | b'f' => {
-            let found = if byte == b't' { Found::True } else { Found::False };
+            let found = if byte == b't' {
+                Found::True
+            } else {
+                Found::False
+            };
             (word(json, at), found)
         }
         b'n' if json.get(at + 1).is_none_or(|next| *next == b'u') => (word(json, at), Found::Null),
@@ -146,7 +150,14 @@ fn value<'a>(json: &'a [u8], mut at: usize, fits: bool, rest: &[Part]) -> (usize
             (next, Found::Number(json.get(at..next).unwrap_or_default()))
         }
     };
-    (next, if hit { Value::Found(found) } else { Value::Skipped })
+    (
+        next,
+        if hit {
+            Value::Found(found)
+        } else {
+            Value::Skipped
+        },
+    )
 }
 
 /// Reads a text from its quote: what is inside, whether it has escapes, where it ends.
@@ -313,7 +324,10 @@ fn code_point(raw: &[u8]) -> Option<(char, &[u8])> {
     let (digits, rest) = raw.split_first_chunk::<4>()?;
     let high = hex(digits);
     if !(0xd800..0xe000).contains(&high) {
-        return Some((char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), rest));
+        return Some((
+            char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER),
+            rest,
+        ));
     }
     let pair = rest
         .strip_prefix(b"\\u")

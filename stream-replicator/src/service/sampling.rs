@@ -39,8 +39,11 @@ pub(super) struct SamplingContext {
 #[non_exhaustive]
 pub(super) enum SamplingError {
     /// The system gives no random numbers.
-    #[error("the system gives no random numbers")]
-    Random(#[source] getrandom::Error),
+    #[error("the system gives no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// The name of the header that is looked at is none.
+    #[error("no message has a header of that name")]
+    Header(#[source] async_nats::header::ParseHeaderNameError),
 }
 
 /// A message as it was read.
@@ -96,6 +99,7 @@ impl Sampling {
     /// # Errors
     ///
     /// [`SamplingError`].
+    #[expect(clippy::unused_async, reason = "reads what is kept")]
     pub(super) async fn open(
         context: SamplingContext,
         _shutdown: &CancellationToken,
@@ -113,7 +117,7 @@ impl Sampling {
         Ok(Some(Self {
             reader: Reader::new(&sampling),
             header: match &sampling.inspect {
-                Inspect::Header(name) => Some(HeaderName::from(name.as_str())),
+                Inspect::Header(name) => Some(name.parse().map_err(SamplingError::Header)?),
                 Inspect::Field(_) | Inspect::Token(_) => None,
             },
             tracker: Tracker::new(limits, now),
@@ -142,9 +146,7 @@ impl Sampling {
             self.context.metrics.forced();
         }
         let sighting = sighting(message, is_forced);
-        let (why, ticket) = self
-            .tracker
-            .judge(&value, sighting, || self.chance.next());
+        let (why, ticket) = self.tracker.judge(&value, sighting, || self.chance.next());
         Judgement { why, ticket }
     }
 

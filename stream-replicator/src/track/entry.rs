@@ -142,7 +142,8 @@ impl Entry {
         self.advised = false;
         self.told = false;
         self.stopped = None;
-        let seen = std::mem::replace(&mut self.seen, self.seen.max(at));
+        let seen = self.seen;
+        self.seen = seen.max(at);
         Fact {
             event: AdvisoryEvent::Recover,
             value: Arc::clone(&self.value),
@@ -163,12 +164,7 @@ impl Entry {
     }
 
     /// Takes what somebody else knows; gives whether it was news.
-    pub(super) fn learn(
-        &mut self,
-        item: &TrackedItem,
-        seen: Nanos,
-        copied: Option<Nanos>,
-    ) -> bool {
+    pub(super) fn learn(&mut self, item: &TrackedItem, seen: Nanos, copied: Option<Nanos>) -> bool {
         let mut is_news = false;
         let stopped = item.stopped.and_then(Nanos::of_date);
         if seen > self.seen {
@@ -179,7 +175,7 @@ impl Entry {
             self.told = item.advised;
             self.stopped = stopped;
         } else if seen == self.seen {
-            is_news = item.advised > self.told || stopped > self.stopped;
+            is_news = (item.advised && !self.told) || stopped > self.stopped;
             self.advised |= item.advised;
             self.told |= item.advised;
             self.stopped = self.stopped.or(stopped);

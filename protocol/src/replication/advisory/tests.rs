@@ -41,9 +41,11 @@ fn each_event_comes_back_from_its_document() {
 
 #[test]
 fn the_subject_names_event_and_value() {
-    let subject =
-        |template, value| advisory_subject(template, AdvisoryEvent::New, value);
-    assert_eq!(subject("adv.%s.%v", "h1.example.net"), "adv.new.h1.example.net");
+    let subject = |template, value| advisory_subject(template, AdvisoryEvent::New, value);
+    assert_eq!(
+        subject("adv.%s.%v", "h1.example.net"),
+        "adv.new.h1.example.net"
+    );
     assert_eq!(subject("adv", "h1"), "adv");
     assert_eq!(subject("%v.%s.%v", "a"), "a.new.a");
     assert_eq!(subject("adv.%v", "%s"), "adv.%s");

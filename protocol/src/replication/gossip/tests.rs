@@ -36,7 +36,10 @@ fn our_members_are_written_only_when_they_say_something() {
         ..TrackedItem::default()
     };
     let written = text(&item);
-    assert!(written.ends_with(r#""advised":true,"size":1}"#), "{written}");
+    assert!(
+        written.ends_with(r#""advised":true,"size":1}"#),
+        "{written}"
+    );
     item.copied_size = Some(7);
     item.stopped = Some(datetime!(2026-11-20 22:17:44 UTC));
     item.gone = true;
@@ -50,7 +53,8 @@ fn our_members_are_written_only_when_they_say_something() {
 
 #[test]
 fn items_are_read_as_leniently_as_go_reads_them() {
-    let item = decoded(r#"{"Seen":"2026-11-20T23:10:11.5+01:00","SIZE":1e2,"advised":null,"x":{}}"#);
+    let item =
+        decoded(r#"{"Seen":"2026-11-20T23:10:11.5+01:00","SIZE":1e2,"advised":null,"x":{}}"#);
     let item = item.unwrap();
     assert_eq!(item.seen, Some(datetime!(2026-11-20 22:10:11.5 UTC)));
     assert_eq!((item.size, item.advised), (100, false));

@@ -48,12 +48,15 @@ impl Model {
                 let copies = known.refused
                     || known.copied.is_none_or(|copied| now - copied > limit)
                     || silence > limit;
-                self.values.insert(value, Known {
-                    seen: now,
-                    advised: known.advised && !is_back,
-                    stopped: known.stopped.filter(|_| !is_back),
-                    ..known
-                });
+                self.values.insert(
+                    value,
+                    Known {
+                        seen: now,
+                        advised: known.advised && !is_back,
+                        stopped: known.stopped.filter(|_| !is_back),
+                        ..known
+                    },
+                );
                 copies
             }
             _ => {
@@ -61,7 +64,13 @@ impl Model {
                     self.told.push((AdvisoryEvent::Expire, value));
                 }
                 self.told.push((AdvisoryEvent::New, value));
-                let known = Known { seen: now, copied: None, refused: false, advised: false, stopped: None };
+                let known = Known {
+                    seen: now,
+                    copied: None,
+                    refused: false,
+                    advised: false,
+                    stopped: None,
+                };
                 self.values.insert(value, known);
                 true
             }
