@@ -22,6 +22,7 @@ mod keeper;
 mod limits;
 pub(crate) mod memory;
 mod metrics;
+mod places;
 mod proof;
 mod reason;
 mod revoked;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::flow::{Next, Start, Step};
 use super::issuer::Issued;
+use super::places::folded;
 use super::proof::{Proof, Proved};
 use super::{Busy, From, Inner, LoginAnswer, Reason};
 use crate::authenticate::userlist::MAX_NAME_BYTES;
@@ -150,12 +151,13 @@ impl Inner {
                 "the name has spaces around it, or control characters in it",
             ));
         }
-        if !self.names.take(&login.username, self.elapsed_ms()) {
+        let name = folded(&login.username);
+        if !self.names.take(&name, self.elapsed_ms()) {
             return Err(Reason::Rate.into());
         }
         let _pass = self
             .gates
-            .enter(&login.username)
+            .enter(&name)
             .await
             .map_err(|_crowded| Reason::Busy)?;
         let attempt = Attempt {
@@ -166,11 +168,11 @@ impl Inner {
         };
         // Where somebody has logged in before, wrong passwords from elsewhere do not lock them out.
         let source = source(&known.from.peer);
-        let counted = if self.memory.is_familiar(&attempt.username, &source).await {
-            format!("{}\n{source}", attempt.username)
-        } else {
-            attempt.username.clone()
-        };
+        let is_familiar = self.memory.is_familiar(&name, &source).await;
+        let counted = self
+            .keeper
+            .places()
+            .place(&name, if is_familiar { &source } else { "" });
         let failures = self.memory.failures(&counted).await;
         if failures.is_locked(known.now.secs) {
             for authenticator in &self.authenticators {
@@ -199,8 +201,8 @@ impl Inner {
         if failures.count > 0 {
             self.memory.forgive(&counted).await;
         }
-        if counted == attempt.username {
-            self.memory.familiarise(&attempt.username, &source).await;
+        if !is_familiar {
+            self.memory.familiarise(&name, &source).await;
         }
         self.issue(&person, known)
     }

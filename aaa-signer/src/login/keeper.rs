@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::issuer::Issuer;
 use super::metrics::Metrics;
+use super::places::Places;
 use crate::config::IssuerFiles;
 
 /// Why there is no issuer.
@@ -41,9 +42,10 @@ enum Problem {
     Issue(#[from] IssueError),
 }
 
-/// An issuer, and the hash of what it was read from.
+/// An issuer, what comes of its secret, and the hash of what it was read from.
 struct Loaded {
     issuer: Issuer,
+    places: Places,
     hash: [u8; 32],
 }
 
@@ -60,6 +62,8 @@ pub(super) struct Keeper {
 #[derive(Debug)]
 struct State {
     issuer: Arc<Issuer>,
+    /// Those of the issuer's secret: instances that have read the same secret count together, also after it was replaced.
+    places: Places,
     hash: [u8; 32],
     fault: Option<String>,
 }
@@ -80,6 +84,7 @@ impl Keeper {
             clock: clock.clone(),
             state: RwLock::new(State {
                 issuer: Arc::new(loaded.issuer),
+                places: loaded.places,
                 hash: loaded.hash,
                 fault: None,
             }),
@@ -90,6 +95,12 @@ impl Keeper {
     pub(super) fn current(&self) -> Arc<Issuer> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&state.issuer)
+    }
+
+    /// Where wrong passwords are counted at present.
+    pub(super) fn places(&self) -> Places {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.places.clone()
     }
 
     /// Reads the files again; reads the disk. A fault is told once.
@@ -107,6 +118,7 @@ impl Keeper {
                 if loaded.hash != state.hash {
                     tracing::info!(expires = ?loaded.issuer.expires_at(), "issuer of logins read again");
                     state.issuer = Arc::new(loaded.issuer);
+                    state.places = loaded.places;
                     state.hash = loaded.hash;
                 }
             }
@@ -140,7 +152,7 @@ fn load(
     now: UnixTime,
 ) -> Result<Loaded, IssuerError> {
     let mut hash = Sha256::new();
-    let issuer = match files {
+    let (issuer, places) = match files {
         IssuerFiles::Key(path) => {
             let fault = |problem: Problem| IssuerError {
                 key: "key_file",
@@ -150,7 +162,8 @@ fn load(
             let secret = secrets.read(path).map_err(|error| fault(error.into()))?;
             let text = secret.expose_text().map_err(|error| fault(error.into()))?;
             hash.update(text);
-            Issuer::direct(text.as_bytes()).map_err(|error| fault(error.into()))?
+            let issuer = Issuer::direct(text.as_bytes()).map_err(|error| fault(error.into()))?;
+            (issuer, Places::of(text))
         }
         IssuerFiles::Chain(files) => {
             let token_fault = |problem: Problem| IssuerError {
@@ -180,11 +193,16 @@ fn load(
                 .map_err(|error| token_fault(error.into()))?
                 .verify(issuers, now)
                 .map_err(|error| token_fault(error.into()))?;
-            Issuer::chain(&token, key).map_err(|error| token_fault(error.into()))?
+            let issuer = Issuer::chain(&token, key).map_err(|error| token_fault(error.into()))?;
+            (issuer, Places::of(seed))
         }
     };
     Ok(Loaded {
         issuer,
+        places,
         hash: hash.finalize().into(),
     })
 }
+
+#[cfg(test)]
+mod tests;

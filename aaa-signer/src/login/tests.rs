@@ -295,6 +295,16 @@ async fn five_hundred_wrong_passwords_lock_the_name_for_a_while() {
 }
 
 #[tokio::test]
+async fn another_spelling_of_a_name_has_no_guesses_of_its_own() {
+    let desk = Desk::new(OPEN).await;
+    for name in ["bob", "Bob", "BOB", "bOb", "boB", "BOb"] {
+        assert_answer!(desk.log_in(name, "guess").await, LoginAnswer::Failed);
+    }
+    assert_answer!(desk.log_in("bob", "secret").await, LoginAnswer::Failed);
+    assert_eq!(desk.reasons().last().unwrap(), "locked");
+}
+
+#[tokio::test]
 async fn a_lock_grows_but_not_for_ever_and_is_the_same_for_who_does_not_exist() {
     let mut logs = Vec::new();
     for user in ["bob", "nobody-here"] {
