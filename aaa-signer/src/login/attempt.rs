@@ -207,15 +207,25 @@ impl Inner {
         self.issue(&person, known)
     }
 
-    /// Asks the authenticators in their order; the first that knows the name decides.
+    /// Asks the authenticators in their order; the first that knows the name decides. A refusal takes the work of all of them,
+    /// so that it does not tell which one knows the name.
     async fn authenticate(&self, attempt: &Attempt, known: &mut Known) -> Result<Person, Refusal> {
         let mut outcome = Err(Reason::Method.into());
-        for authenticator in &self.authenticators {
+        let mut authenticators = self.authenticators.iter();
+        for authenticator in authenticators.by_ref() {
             known.method = authenticator.name();
             outcome = authenticator.authenticate(attempt).await;
             match &outcome {
                 Err(refusal) if refusal.reason == Reason::UnknownUser => {}
                 Ok(_) | Err(_) => break,
+            }
+        }
+        if outcome
+            .as_ref()
+            .is_err_and(|refusal| !refusal.reason.is_busy())
+        {
+            for authenticator in authenticators {
+                authenticator.pretend(attempt).await;
             }
         }
         outcome
