@@ -13,7 +13,7 @@ use std::fmt;
 use overlay_protocol::id;
 use serde_json::Value;
 
-pub use client::{ClientClaims, ClientPermissions};
+pub use client::{ClientClaims, ClientPermissions, delegated};
 pub use overlay::{ExtensionError, MAX_FINGERPRINTS, OverlayExtension};
 pub use provisioning::ProvisioningClaims;
 pub use server::{ServerClaims, ServerPermissions};

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::mapping::{self, Facts};
+use super::mapping::Facts;
 use super::trust::{self, TrustError};
 use super::{Attempt, Authenticator, Person, Refusal};
 use crate::config::Ldap;
@@ -166,8 +166,10 @@ impl Asker {
                 .find(|name| name.eq_ignore_ascii_case(typed))
                 .ok_or_else(|| refused("the entry has several, and none is what was typed"))?,
         };
-        let callerid =
-            mapping::callerid(NAME, name).map_err(|error| refused(&error.to_string()))?;
+        let callerid = settings
+            .names
+            .callerid(NAME, name)
+            .map_err(|error| refused(&error.to_string()))?;
         let of_entry = |attribute: &String| {
             let values = entry.values(attribute);
             (!values.is_empty()).then(|| (attribute.clone(), values.to_vec()))

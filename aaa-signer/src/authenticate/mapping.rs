@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use overlay_tokens::claims::ClientPermissions;
 
-pub(crate) use name::callerid;
+pub(crate) use name::{Domains, Names, Separator};
 
 mod grant;
 mod name;

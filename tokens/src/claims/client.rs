@@ -157,10 +157,15 @@ impl ClientClaims {
         super::unique_id_sha256(&self.callerid)
     }
 
-    /// The caller id as a delegator writes it into requests: `@` and `.` become `_`.
+    /// The caller id as a delegator writes it into requests.
     pub fn delegated_callerid(&self) -> String {
-        self.callerid.replace(['@', '.'], "_")
+        delegated(&self.callerid)
     }
+}
+
+/// A caller id, or a name in one, as a delegator writes it into requests: `@` and `.` become `_`, so that several are written alike.
+pub fn delegated(callerid: &str) -> String {
+    callerid.replace(['@', '.'], "_")
 }
 
 claim_set!(ClientClaims {

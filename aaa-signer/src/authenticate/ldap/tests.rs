@@ -11,7 +11,7 @@ use overlay_testkit::{Proxy, Slapd, skip};
 use tempfile::TempDir;
 
 use super::*;
-use crate::authenticate::mapping::{Grants, Rule, Rules, When};
+use crate::authenticate::mapping::{Domains, Grants, Names, Rule, Rules, Separator, When};
 use crate::config::{Find, GroupSearch};
 
 const PEOPLE: &str = "ou=people,dc=example,dc=net";
@@ -129,6 +129,7 @@ impl World {
             ca_file: Some(self.authority.ca_file()),
             find,
             name_attribute: "uid".to_owned(),
+            names: Names::new(Separator::Dot, Domains::OfTwoLabels),
             member_attribute: "memberOf".to_owned(),
             groups: None,
             timeout: Duration::from_secs(5),

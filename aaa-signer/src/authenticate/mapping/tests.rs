@@ -1,6 +1,5 @@
 use proptest::prelude::*;
 
-use super::name::NameError;
 use super::*;
 use crate::authenticate::Person;
 use crate::login::Reason;
@@ -163,37 +162,7 @@ async fn a_policy_is_read_when_somebody_logs_in_and_none_means_no_login() {
     assert_eq!(stranger.expect_err("no rule").reason, Reason::NotAllowed);
 }
 
-#[test]
-fn names_that_choria_cannot_read_are_refused() {
-    assert_eq!(
-        callerid("oidc", "bob.o-neil_2@example.net").as_deref(),
-        Ok("oidc=bob.o-neil_2@example.net")
-    );
-    assert_eq!(callerid("oidc", ""), Err(NameError::Empty));
-    assert_eq!(
-        callerid("oidc", &"a".repeat(129)),
-        Err(NameError::TooLong(129))
-    );
-    for (name, character) in [
-        ("bob smith", ' '),
-        ("bob=alice", '='),
-        ("auth0|1", '|'),
-        ("b\u{f6}b", '\u{f6}'),
-        ("bob\n", '\n'),
-        ("\u{ff42}ob", '\u{ff42}'),
-    ] {
-        assert_eq!(callerid("oidc", name), Err(NameError::Character(character)));
-    }
-}
-
 proptest! {
-    #[test]
-    fn a_caller_id_tells_the_name_it_came_from(name in "\\PC{0,20}") {
-        if let Ok(callerid) = callerid("oidc", &name) {
-            prop_assert_eq!(callerid.strip_prefix("oidc="), Some(name.as_str()));
-        }
-    }
-
     #[test]
     fn every_entry_of_a_sum_comes_from_an_applied_rule(
         rules in proptest::collection::vec((0u8..4, 0u8..3, "[a-c]{1}\\.[x-z]{1}"), 0..8),

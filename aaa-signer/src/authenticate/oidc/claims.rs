@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::authenticate::mapping::{self, Facts};
+use crate::authenticate::mapping::Facts;
 use crate::authenticate::{Person, Refusal};
 use crate::config::Oidc;
 use crate::login::Reason;
@@ -47,10 +47,13 @@ impl Claims {
     /// Who this is here, by the rules.
     pub(super) async fn person(&self, settings: &Oidc) -> Result<Person, Refusal> {
         let name = self.name(settings)?;
-        let callerid = mapping::callerid(super::NAME, name).map_err(|error| {
-            let claim = &settings.name_claim;
-            Refusal::new(Reason::Provider, format!("claim {claim}: {error}"))
-        })?;
+        let callerid = settings
+            .names
+            .callerid(super::NAME, name)
+            .map_err(|error| {
+                let claim = &settings.name_claim;
+                Refusal::new(Reason::Provider, format!("claim {claim}: {error}"))
+            })?;
         let facts = Facts {
             groups: self.groups(settings)?,
             claims: self.facts(),

@@ -17,7 +17,7 @@ use overlay_tokens::Key;
 
 use super::*;
 use crate::authenticate::Person;
-use crate::authenticate::mapping::{Grants, Rule, Rules, When};
+use crate::authenticate::mapping::{Domains, Grants, Names, Rule, Rules, Separator, When};
 use crate::config::ClientAuthentication;
 use crate::login::flow::{Flows, Step};
 use crate::login::memory::Memory;
@@ -86,6 +86,7 @@ fn settings(issuer: &str, ca_file: Option<PathBuf>) -> Oidc {
         flows: vec![FlowKind::Device, FlowKind::Code],
         scopes: vec!["profile".to_owned(), "email".to_owned()],
         name_claim: "preferred_username".to_owned(),
+        names: Names::new(Separator::Dot, Domains::OfTwoLabels),
         groups_claim: vec!["groups".to_owned()],
         userinfo: AskUserinfo::IfNeeded,
         audiences: Vec::new(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use overlay_protocol::id::Tenant;
 use overlay_runtime::Period;
-use overlay_tokens::claims::ClientPermissions;
+use overlay_tokens::claims::{ClientPermissions, delegated};
 
 use super::record::Record;
 use crate::authenticate::password::{Stored, StoredError};
@@ -24,7 +24,7 @@ const MAX_FAULTS: usize = 20;
 /// How strictly a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// As ours: a name that comes twice, an unknown key or a password that is no hash is a fault of the file.
+    /// As ours: a name that comes twice or is another's to nodes, an unknown key or a password that is no hash is a fault of the file.
     Overlay,
     /// As Choria's service reads it: the first of two equal names counts, and what is odd is told and passed over.
     Choria,
@@ -90,6 +90,7 @@ impl UserList {
             notices: Vec::new(),
         };
         let mut users = HashMap::new();
+        let mut written = HashMap::new();
         let mut decoys = Vec::new();
         for (index, record) in records.unwrap_or_default().into_iter().enumerate() {
             let user = checking.user(index, record);
@@ -100,6 +101,16 @@ impl UserList {
             }
             match users.entry(user.name.clone()) {
                 Entry::Vacant(place) => {
+                    let first = written
+                        .entry(delegated(&user.name))
+                        .or_insert_with(|| user.name.clone());
+                    if *first != user.name {
+                        checking.odd(format!(
+                            "user {:?} (record {}) and user {first:?} are one caller to nodes, which see `@` and `.` as `_`",
+                            user.name,
+                            index + 1
+                        ));
+                    }
                     place.insert(Arc::new(user));
                 }
                 Entry::Occupied(_) => checking.odd(format!(

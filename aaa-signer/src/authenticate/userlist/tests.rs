@@ -365,6 +365,17 @@ fn faults_of_our_form_are_told_with_the_user() {
     }
     let error = decode(json!([bob(), bob()])).unwrap_err().to_string();
     assert!(error.contains("comes twice"), "{error}");
+    let named = |name: &str| {
+        let mut user = bob();
+        user["username"] = name.into();
+        user
+    };
+    let alike = json!([named("a.b@x"), named("c.b@x"), named("a_b@x")]);
+    let error = decode(alike).unwrap_err().to_string();
+    assert!(
+        error.contains("(record 3) and user \"a.b@x\" are one caller"),
+        "{error}"
+    );
     let disabled = json!([{"username": "bob", "disabled": true}]);
     assert!(
         decode(disabled).is_ok(),
@@ -380,10 +391,12 @@ fn choria_s_form_takes_what_choria_s_service_takes() {
         {"username": "dup", "password": BOB},
         {"username": "dup", "password": ALICE},
         {"username": "", "password": "x"},
+        {"username": "d.up", "password": BOB},
+        {"username": "d_up", "password": BOB},
     ]);
     let read =
         UserList::decode(users.to_string().as_bytes(), Form::Choria, Path::new("/")).unwrap();
-    assert_eq!(read.list.len(), 3);
+    assert_eq!(read.list.len(), 5);
     let trent = read.list.get("Trent").unwrap();
     assert_eq!(
         trent.agents,
@@ -392,11 +405,9 @@ fn choria_s_form_takes_what_choria_s_service_takes() {
     assert!(trent.permissions.unwrap().signed_fleet_management);
     let first = &read.list.get("dup").unwrap().password;
     assert_eq!(*first, Kept::Here(Stored::read(BOB)));
-    assert!(
-        read.notices
-            .iter()
-            .any(|notice| notice.contains("comes twice"))
-    );
+    for told in ["comes twice", "are one caller"] {
+        assert!(read.notices.iter().any(|notice| notice.contains(told)));
+    }
     for bad in [
         "{}",
         "5",

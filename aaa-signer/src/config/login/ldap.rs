@@ -9,7 +9,7 @@ use overlay_runtime::{Fault, Period, Secrets};
 use serde::Deserialize;
 
 use super::mapping::{self, RawRule};
-use crate::authenticate::mapping::Rules;
+use crate::authenticate::mapping::{Names, Rules, Separator};
 use crate::authenticate::{ldap, trust};
 
 #[cfg(test)]
@@ -28,6 +28,8 @@ pub(super) const REFERENCE: &str = r#"# People of a directory, with the director
 # base = "ou=people,dc=example,dc=net"
 # filter = "(&(objectClass=inetOrgPerson)(uid={user}))"
 # name_attribute = "uid"              # who it is: this attribute of the entry, never what was typed
+# name_separator = "."                # as in [login.oidc], and unset as there with another claim than `sub`
+# name_domains = ["example.net"]
 # member_attribute = "memberOf"       # groups that the entry names, by their full names
 # group_base = "ou=groups,dc=example,dc=net"  # groups that name the entry, below a base: by full name and by
 # group_filter = "(&(objectClass=groupOfNames)(member={dn}))"  # group_name_attribute; {dn}, {user}
@@ -60,6 +62,8 @@ pub(super) struct RawLdap {
     base: Option<String>,
     filter: Option<String>,
     name_attribute: Option<String>,
+    name_separator: Option<Separator>,
+    name_domains: Option<Vec<String>>,
     member_attribute: Option<String>,
     group_base: Option<String>,
     group_filter: Option<String>,
@@ -78,6 +82,7 @@ pub(crate) struct Ldap {
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) find: Find,
     pub(crate) name_attribute: String,
+    pub(crate) names: Names,
     pub(crate) member_attribute: String,
     pub(crate) groups: Option<GroupSearch>,
     pub(crate) timeout: Duration,
@@ -175,6 +180,12 @@ impl RawLdap {
             let fault = Fault::new(format!("{at}.connections"), "is no number of connections");
             faults.push(fault.remedy(format!("write 1 to {MAX_CONNECTIONS}")));
         }
+        let names = mapping::names(
+            self.name_separator.unwrap_or(Separator::Dot),
+            self.name_domains,
+            at,
+            faults,
+        );
         let rules = mapping::check(self.rules, at, ldap::spelled, faults);
         Some(Ldap {
             url: url?,
@@ -182,6 +193,7 @@ impl RawLdap {
             ca_file: self.ca_file,
             find: find?,
             name_attribute,
+            names,
             member_attribute: self
                 .member_attribute
                 .unwrap_or_else(|| "memberOf".to_owned()),

@@ -10,7 +10,7 @@ use overlay_tokens::claims::ClientPermissions;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::authenticate::mapping::{Grants, Rule, Rules, When};
+use crate::authenticate::mapping::{Domains, Grants, Names, Rule, Rules, Separator, When};
 use crate::authenticate::userlist;
 
 /// Permissions of programs; who logs in is a person.
@@ -59,6 +59,32 @@ pub(super) fn check(
         })
     });
     Rules::new(rules.collect())
+}
+
+/// Checks how names are told apart: `name_separator` and `name_domains` of table `at`.
+pub(super) fn names(
+    separator: Separator,
+    domains: Option<Vec<String>>,
+    at: &str,
+    faults: &mut Vec<Fault>,
+) -> Names {
+    for domain in domains.iter().flatten() {
+        let letter = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if !domain
+            .split('.')
+            .all(|label| !label.is_empty() && label.chars().all(letter))
+        {
+            faults.push(
+                Fault::new(format!("{at}.name_domains"), "has what is no domain")
+                    .value(domain)
+                    .remedy("write such as \"example.net\": what stands behind the @"),
+            );
+        }
+    }
+    Names::new(
+        separator,
+        domains.map_or(Domains::OfTwoLabels, Domains::These),
+    )
 }
 
 /// Looks at the policies that the rules name.

@@ -10,7 +10,7 @@ use overlay_runtime::{Fault, Period, Secrets};
 use serde::Deserialize;
 
 use super::mapping::{self, RawRule};
-use crate::authenticate::mapping::Rules;
+use crate::authenticate::mapping::{Names, Rules, Separator};
 use crate::authenticate::trust;
 
 #[cfg(test)]
@@ -28,6 +28,10 @@ pub(super) const REFERENCE: &str = r#"# People of an OpenID provider. Its applic
 # scopes = ["profile"]                # further scopes, such as one that brings groups
 # name_claim = "sub"                  # who it is. Only `sub` is unique and never given to another person by every
 #                                     # provider; `email` counts only when the provider has verified it
+# name_separator = "."                # within names: "." or "_", as people's names are; "_" with `sub`. Nodes see `.` and `@`
+#                                     # as `_`: of names that they could not tell apart one is taken, the others are refused
+# name_domains = ["example.net"]      # names with one of these behind an @ are addresses; others with an @ are refused.
+#                                     # Unset: any domain of two labels; none with `sub`
 # groups_claim = "groups"             # a list of texts; "realm_access.roles" reaches into objects
 # userinfo = "if_needed"              # or "always", "never": whether claims the ID token lacks are asked for
 # audiences = []                      # further audiences that an ID token may name
@@ -43,6 +47,9 @@ pub(super) const REFERENCE: &str = r#"# People of an OpenID provider. Its applic
 # organisation = "choria"
 # validity = "8h"                     # the shortest of all that apply
 "#;
+
+/// The claim that names somebody for good.
+const SUBJECT: &str = "sub";
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
@@ -62,6 +69,8 @@ pub(super) struct RawOidc {
     flows: Option<Vec<FlowKind>>,
     scopes: Vec<String>,
     name_claim: Option<String>,
+    name_separator: Option<Separator>,
+    name_domains: Option<Vec<String>>,
     groups_claim: Option<String>,
     userinfo: AskUserinfo,
     audiences: Vec<String>,
@@ -83,6 +92,7 @@ pub(crate) struct Oidc {
     /// Beside `openid`.
     pub(crate) scopes: Vec<String>,
     pub(crate) name_claim: String,
+    pub(crate) names: Names,
     /// The steps into the claims.
     pub(crate) groups_claim: Vec<String>,
     pub(crate) userinfo: AskUserinfo,
@@ -168,6 +178,19 @@ impl RawOidc {
             Duration::from_secs(1),
             MAX_FLOW_VALIDITY,
         );
+        let name_claim = self.name_claim.unwrap_or_else(|| SUBJECT.to_owned());
+        // Providers make subjects of any letters, and of addresses hardly ever.
+        let (separator, domains) = if name_claim == SUBJECT {
+            (Separator::Underscore, Some(Vec::new()))
+        } else {
+            (Separator::Dot, None)
+        };
+        let names = mapping::names(
+            self.name_separator.unwrap_or(separator),
+            self.name_domains.or(domains),
+            at,
+            faults,
+        );
         let rules = mapping::check(self.rules, at, str::to_owned, faults);
         Some(Oidc {
             issuer: issuer?,
@@ -177,7 +200,8 @@ impl RawOidc {
             ca_file: self.ca_file,
             flows,
             scopes: self.scopes,
-            name_claim: self.name_claim.unwrap_or_else(|| "sub".to_owned()),
+            name_claim,
+            names,
             groups_claim,
             userinfo: self.userinfo,
             audiences: self.audiences,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use overlay_protocol::id::Tenant;
+use overlay_tokens::claims::delegated;
 use serde_json::{Map, Value};
 
 use super::file::{UsersFile, unknown};
@@ -175,11 +176,23 @@ pub(super) fn remove(user: &Name, path: &Path, app: &App) -> Result<(), Failure>
 }
 
 fn fresh(users: &UsersFile, name: &str) -> Result<(), Failure> {
-    if users.users.iter().any(|user| user.name() == name) {
-        return Err(Failure::new(format!("there is a user {name:?} already"))
-            .hint(format!("`overlay user passwd {name}` sets a new password")));
+    let written = delegated(name);
+    let alike = users
+        .users
+        .iter()
+        .find(|user| delegated(user.name()) == written);
+    match alike {
+        None => Ok(()),
+        Some(user) if user.name() == name => {
+            Err(Failure::new(format!("there is a user {name:?} already"))
+                .hint(format!("`overlay user passwd {name}` sets a new password")))
+        }
+        Some(user) => Err(Failure::new(format!(
+            "nodes could not tell {name:?} from the user {:?}",
+            user.name()
+        ))
+        .hint("they see `@` and `.` in names as `_`; take another name")),
     }
-    Ok(())
 }
 
 fn check_name(name: &str) -> Result<(), Failure> {

@@ -1,8 +1,9 @@
 //! `overlay user list`: who may log in, and what with.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use overlay_tokens::claims::delegated;
 use serde_json::json;
 
 use super::record::Record;
@@ -12,14 +13,18 @@ use crate::text::table;
 
 pub(super) fn run(path: &Path, app: &App) -> Result<(), Failure> {
     let users = super::look(path)?.users;
-    let mut names = BTreeSet::new();
+    let mut names = BTreeMap::new();
     for user in &users {
-        if !names.insert(user.name()) {
-            app.output.warn(format!(
-                "{:?} comes twice: the login service does not take the file",
-                user.name()
-            ));
-        }
+        let first = names.insert(delegated(user.name()), user.name());
+        let problem = match first {
+            None => continue,
+            Some(first) if first == user.name() => "comes twice".to_owned(),
+            Some(first) => format!("is one caller with {first:?} to nodes"),
+        };
+        app.output.warn(format!(
+            "{:?} {problem}: the login service does not take the file",
+            user.name()
+        ));
     }
     if app.output.is_json() {
         let users: Vec<_> = users.iter().map(as_json).collect();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::authenticate::mapping::{Facts, Mapped};
+use crate::authenticate::mapping::{Domains, Facts, Mapped};
 
 const GOOD: &str = r#"
 issuer = "https://idp.example.net/realms/company"
@@ -40,6 +40,22 @@ fn a_table_with_what_is_needed_has_careful_defaults() {
         ["signed_fleet_management", "audit_viewer"]
     );
     assert_eq!(grants.validity, Some(Duration::from_secs(8 * 3600)));
+}
+
+#[test]
+fn names_are_told_apart_by_what_the_claim_is_unless_set() {
+    let names = |more: &str| checked(&format!("{more}{GOOD}")).0.expect(more).names;
+    let subjects = Names::new(Separator::Underscore, Domains::These(Vec::new()));
+    assert_eq!(names(""), subjects);
+    let of_people = Names::new(Separator::Dot, Domains::OfTwoLabels);
+    assert_eq!(names("name_claim = \"email\""), of_people);
+    let set = "name_claim = \"email\"\nname_separator = \"_\"\nname_domains = [\"a.co.uk\"]";
+    let domains = Domains::These(vec!["a.co.uk".to_owned()]);
+    assert_eq!(names(set), Names::new(Separator::Underscore, domains));
+    for bad in ["", ".a", "a..b", "a_b", "a@b"] {
+        let (_, faults) = checked(&format!("name_domains = [\"{bad}\"]{GOOD}"));
+        assert_eq!(faults, ["login.oidc.name_domains"], "{bad}");
+    }
 }
 
 #[test]
