@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod deny;
 mod http;
 mod keys;
 mod login;
@@ -19,6 +20,7 @@ use overlay_runtime::{Clock, Fault, FileConfig, Secrets, Settings};
 use overlay_tokens::Issuers;
 
 pub use audit::{Audit, AuditSpool, AuditStream, Checkpoints, Link, OnOutage, OriginalForm};
+pub use deny::Denied;
 pub(crate) use http::{Http, HttpLimits, TlsFiles};
 pub use keys::{Delegator, Keys, KeysError, ServerIdentity};
 pub(crate) use login::{
@@ -54,6 +56,8 @@ pub struct Config {
     pub policy: Policy,
     /// Whose requests are served.
     pub tenants: Tenants,
+    /// Whose requests are signed no more.
+    pub denied: Denied,
     /// Who may log in and how; without it nobody does.
     pub(crate) login: Option<Login>,
     /// Where the record is kept.
@@ -94,6 +98,8 @@ impl FileConfig for Config {
             policy::REFERENCE,
             "\n",
             tenants::REFERENCE,
+            "\n",
+            deny::REFERENCE,
             "\n",
             &login,
             "\n",

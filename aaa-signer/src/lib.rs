@@ -33,8 +33,8 @@ mod signer;
 mod via;
 
 pub use config::{
-    Authorizer, Config, Delegator, Keys, KeysError, MAX_REQUEST_BYTES, RawConfig, ServerIdentity,
-    Tenants,
+    Authorizer, Config, Delegator, Denied, Keys, KeysError, MAX_REQUEST_BYTES, RawConfig,
+    ServerIdentity, Tenants,
 };
 pub use error::StartError;
 pub use http::{SignBody, read_sign_body};

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use overlay_protocol::id::Ksuid;
 use overlay_tokens::claims::{ClientClaims, ProvisioningClaims, ServerClaims, Standard};
 use overlay_tokens::{Issuers, UnixTime, VerifiedCache};
 use sha2::{Digest as _, Sha256};
@@ -232,24 +231,15 @@ impl Denied {
             return false;
         }
         self.tokens.contains(&claims.jti)
-            || issuer_id(claims).is_some_and(|id| self.tokens.contains(id))
+            || claims
+                .chain_issuer_id()
+                .is_some_and(|id| self.tokens.contains(id))
     }
 
-    /// Whether the chain issuer that made a token is too old at `now`. Its age is in its id, for which the
-    /// organisation's issuer has signed.
+    /// Whether the chain issuer that made a token is too old at `now`.
     #[must_use]
     pub fn is_of_old_issuer(&self, claims: &Standard, now: UnixTime) -> bool {
-        let (Some(most), Some(id)) = (self.issuers_older_than, issuer_id(claims)) else {
-            return false;
-        };
-        let made = id.parse::<Ksuid>().ok();
-        let made = made.and_then(|id| i64::try_from(id.unix_seconds()).ok());
-        made.is_none_or(|made| now.secs.saturating_sub(made) > most)
+        self.issuers_older_than
+            .is_some_and(|most| claims.is_of_issuer_older_than(most, now))
     }
-}
-
-/// The id of the chain issuer that made a token, if one did.
-fn issuer_id(claims: &Standard) -> Option<&str> {
-    let issuer = claims.iss.strip_prefix("C-")?;
-    issuer.split_once('.').map(|(id, _key)| id)
 }

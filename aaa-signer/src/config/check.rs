@@ -35,6 +35,7 @@ pub(super) fn check(raw: RawConfig) -> Result<Config, Vec<Fault>> {
     let signer = raw.signer.and_then(|signer| signer.check("signer", found));
     let policy = raw.policy.check("policy", found);
     let tenants = raw.tenants.check("tenants", found);
+    let denied = raw.deny.check("deny", found);
     let login = raw.login.and_then(|login| login.check("login", found));
     let audit = raw.audit.check("audit", found);
     if identity.is_none() && audit.as_ref().is_some_and(|audit| audit.name.is_none()) {
@@ -61,6 +62,7 @@ pub(super) fn check(raw: RawConfig) -> Result<Config, Vec<Fault>> {
         signer,
         policy,
         tenants,
+        denied,
         login,
         audit,
         http,

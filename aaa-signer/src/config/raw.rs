@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::TokenFiles;
 use super::audit::RawAudit;
 use super::check::missing;
+use super::deny::RawDeny;
 use super::http::RawHttp;
 use super::login::RawLogin;
 use super::policy::RawPolicy;
@@ -27,6 +28,7 @@ pub struct RawConfig {
     pub(super) signer: Option<RawSigner>,
     pub(super) policy: RawPolicy,
     pub(super) tenants: RawTenants,
+    pub(super) deny: RawDeny,
     pub(super) login: Option<RawLogin>,
     pub(super) audit: RawAudit,
     pub(super) http: Option<RawHttp>,

@@ -224,6 +224,12 @@ impl Judge {
         if age < -ahead {
             return Err(Denial::new(Reason::Time, "the request is of the future"));
         }
+        if self.rules.denied.has(&caller, now) {
+            return Err(Denial::new(
+                Reason::Revoked,
+                "the token, its issuer or its caller is on the deny list",
+            ));
+        }
         if age >= ttl {
             return Err(Denial::new(Reason::Time, "the request has expired"));
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use overlay_tokens::Issuers;
 
-use crate::config::{Authorizer, Config, Signer, Tenants};
+use crate::config::{Authorizer, Config, Denied, Signer, Tenants};
 
 /// What the judgement depends on beside the request.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct Rules {
     pub max_request_bytes: usize,
     /// Whose requests are served, and where they may go.
     pub tenants: Tenants,
+    /// Whose requests are signed no more.
+    pub denied: Denied,
     /// Which claim decides.
     pub authorizer: Authorizer,
     /// Where this service works.
@@ -39,6 +41,7 @@ impl Rules {
             allow_bearer_tokens: signer.allow_bearer_tokens,
             max_request_bytes: signer.max_request_bytes,
             tenants: config.tenants.clone(),
+            denied: config.denied.clone(),
             authorizer: config.policy.authorizer,
             site: config.site.clone(),
         }

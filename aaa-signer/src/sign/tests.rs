@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::{Decision, Judge, Reason, Rules, Submission};
-use crate::config::{Authorizer, Delegator, Tenants};
+use crate::config::{Authorizer, Delegator, Denied, Tenants};
 use crate::via::Via;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -43,6 +43,7 @@ impl World {
                 allow_bearer_tokens: false,
                 max_request_bytes: 64 * 1024,
                 tenants: Tenants::default(),
+                denied: Denied::default(),
                 authorizer: Authorizer::Token,
                 site: "london".to_owned(),
             },
@@ -660,6 +661,54 @@ fn strangers_write_little_into_the_record() {
         let mut world = World::new();
         world.rules.max_request_bytes = 1 << 20;
         let decision = world.decide(submission);
+#[test]
+fn who_is_on_the_deny_list_is_refused_with_all_that_an_issuer_there_has_issued() {
+    let mut world = World::new();
+    let (user, other) = (world.user(), world.user_with("up=alice", |_| {}));
+    let claims = |token: &str| {
+        let token = Unverified::<ClientClaims>::decode(token).unwrap();
+        token.claims_unverified().clone()
+    };
+    let deny = |world: &mut World, denied: Denied| {
+        world.rules.denied = denied;
+    };
+    let only = |id: String| Denied {
+        tokens: [id].into(),
+        ..Denied::default()
+    };
+    deny(&mut world, only(claims(&user.token).standard.jti));
+    assert_eq!(world.denies(&user, |_| {}), Reason::Revoked);
+    world.allows(&other, |_| {});
+
+    let issuer = claims(&world.chain.login.token).standard.jti;
+    deny(&mut world, only(issuer));
+    assert_eq!(world.denies(&user, |_| {}), Reason::Revoked);
+    assert_eq!(world.denies(&other, |_| {}), Reason::Revoked);
+
+    let callers = ["up=alice".to_owned()].into();
+    deny(
+        &mut world,
+        Denied {
+            callers,
+            ..Denied::default()
+        },
+    );
+    world.allows(&user, |_| {});
+    assert_eq!(world.denies(&other, |_| {}), Reason::Revoked);
+
+    for (seconds, is_denied) in [(3600, false), (1, true)] {
+        deny(
+            &mut world,
+            Denied {
+                issuers_older_than: Some(seconds),
+                ..Denied::default()
+            },
+        );
+        let decision = world.decide(&submission(&user, request(world.now).encode()));
+        assert_eq!(decision.verdict.is_err(), is_denied, "{seconds}");
+    }
+}
+
         assert_eq!(decision.verdict.as_ref().err(), Some(&Reason::Token));
         let data = decision.data(submission, "london", world.now.secs);
         assert!(data.request.is_none());

@@ -118,11 +118,7 @@ pub(super) fn renewal(
     let claims = &token.claims_unverified().standard;
     // A key that another has replaced, and a token that is denied itself or by its issuer, prove nothing.
     let superseded = last.is_some_and(|last| last != claims.public_key);
-    let issuer = claims
-        .iss
-        .strip_prefix("C-")
-        .and_then(|iss| iss.split('.').next());
-    let denied = [Some(claims.jti.as_str()), issuer]
+    let denied = [Some(claims.jti.as_str()), claims.chain_issuer_id()]
         .into_iter()
         .flatten()
         .any(|id| policy.denied_tokens.contains(id));

@@ -1,5 +1,6 @@
 //! The claims that every token has, whatever its purpose.
 
+use overlay_protocol::id::Ksuid;
 use serde::Serialize;
 
 use super::read::{self, claim_set};
@@ -76,6 +77,23 @@ impl Standard {
     /// Tells whether the token says that a chain issuer issued it.
     pub fn is_chain_issued(&self) -> bool {
         self.iss.starts_with(CHAIN_ISSUED)
+    }
+
+    /// The id of the token of the chain issuer that issued this token; nothing when none did.
+    pub fn chain_issuer_id(&self) -> Option<&str> {
+        let issuer = self.iss.strip_prefix(CHAIN_ISSUED)?;
+        issuer.split_once('.').map(|(id, _key)| id)
+    }
+
+    /// Tells whether the chain issuer that issued this token was made more than `seconds` before `now`. Its age is in its id,
+    /// for which the organisation's issuer has signed; one that has none there is too old.
+    pub fn is_of_issuer_older_than(&self, seconds: i64, now: UnixTime) -> bool {
+        let Some(id) = self.chain_issuer_id() else {
+            return false;
+        };
+        let made = id.parse::<Ksuid>().ok();
+        let made = made.and_then(|id| i64::try_from(id.unix_seconds()).ok());
+        made.is_none_or(|made| now.secs.saturating_sub(made) > seconds)
     }
 
     /// Tells whether the claims are those of a chain issuer; whether they are true is for verification to say.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use overlay_aaa_signer::{Authorizer, Delegator, Judge, Rules, Tenants};
+use overlay_aaa_signer::{Authorizer, Delegator, Denied, Judge, Rules, Tenants};
 use overlay_policy::Rego;
 use overlay_testkit::vectors::Loader;
 use overlay_tokens::{Issuers, Key};
@@ -109,6 +109,7 @@ impl Keys {
             allow_bearer_tokens: false,
             max_request_bytes: overlay_aaa_signer::MAX_REQUEST_BYTES,
             tenants: Tenants::default(),
+            denied: Denied::default(),
             authorizer: Authorizer::ActionList,
             site: "alpha".to_owned(),
         })
