@@ -11,6 +11,7 @@ mod lifecycle;
 mod login;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::Client;
@@ -35,6 +36,8 @@ use lifecycle::Teller;
 
 /// Messages that wait at a subscription; they are taken up at once, so this is for bursts only.
 const SUBSCRIPTION: usize = 16_384;
+/// How long the start waits for the list of ended sessions.
+const SESSIONS_LIMIT: Duration = Duration::from_secs(10);
 /// Servers on which the bucket of logins is kept when nobody logs in here.
 const REPLICAS: usize = 1;
 
@@ -78,6 +81,9 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
         .map_or(REPLICAS, |login| login.replicas);
     let memory = Memory::open(records.as_ref(), replicas, cx.clock.clone(), &cx.registry).await?;
     let revocations = Revocations::start(&memory, &cx.tasks, cx.shutdown.clone());
+
+    // Before anybody is served: what has ended must not begin again with a start.
+    revocations.known(SESSIONS_LIMIT).await?;
 
     let signer = config.signer.as_ref().map(|settings| {
         let rules = Rules::new(&config, settings);

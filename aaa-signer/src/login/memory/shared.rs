@@ -78,6 +78,11 @@ impl Shared {
         self.client.connection_state() == State::Connected
     }
 
+    /// A subject of one's own for messages from the bucket.
+    pub(in crate::login) fn inbox(&self) -> String {
+        self.client.new_inbox()
+    }
+
     pub(in crate::login) fn store(&self) -> &Store {
         &self.store
     }

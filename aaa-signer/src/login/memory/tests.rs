@@ -75,6 +75,7 @@ async fn instances_share_what_was_used_who_is_locked_and_what_has_ended() {
 
     let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
     let earlier = Revocations::start(&one, &tasks, shutdown.clone());
+    earlier.known(Duration::from_secs(10)).await.unwrap();
     earlier
         .revoke("3MOAJusyAQ0BoAmDMvF7W4IY7Kl", one.now() + 600)
         .await
@@ -82,16 +83,28 @@ async fn instances_share_what_was_used_who_is_locked_and_what_has_ended() {
     assert!(earlier.is_revoked("3MOAJusyAQ0BoAmDMvF7W4IY7Kl"));
     let later = Revocations::start(&two, &tasks, shutdown.clone());
     let (limit, period) = (Duration::from_secs(10), Duration::from_millis(10));
-    eventually(limit, period, || async {
-        later.is_revoked("3MOAJusyAQ0BoAmDMvF7W4IY7Kl")
-    })
-    .await;
+    later.known(limit).await.unwrap();
+    assert!(later.is_revoked("3MOAJusyAQ0BoAmDMvF7W4IY7Kl"));
     earlier
         .revoke("odd id: *.>", one.now() + 600)
         .await
         .unwrap();
     eventually(limit, period, || async { later.is_revoked("odd id: *.>") }).await;
     assert!(!later.is_revoked("another"));
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn what_has_ended_is_unknown_until_the_bucket_was_read_and_known_at_once_without_one() {
+    let mut broker = Broker::builder().version("2.12").jetstream().start();
+    let (memory, _client) = instance(&broker.url()).await;
+    broker.stop();
+    let (tasks, shutdown) = (Tasks::new(), CancellationToken::new());
+    let revocations = Revocations::start(&memory, &tasks, shutdown.clone());
+    let limit = Duration::from_millis(200);
+    revocations.known(limit).await.unwrap_err();
+    let alone = Revocations::start(&Memory::alone(clock()), &tasks, shutdown.clone());
+    alone.known(limit).await.unwrap();
     shutdown.cancel();
 }
 
