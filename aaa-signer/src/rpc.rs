@@ -81,11 +81,13 @@ pub enum Dropped {
     Reply,
     /// The answer was not taken by the broker's connection.
     Unsent,
+    /// Too many that were turned away wait for the broker to take their answers.
+    Crowded,
 }
 
 impl Dropped {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Unreadable,
         Self::Agent,
         Self::Collective,
@@ -93,6 +95,7 @@ impl Dropped {
         Self::Filter,
         Self::Reply,
         Self::Unsent,
+        Self::Crowded,
     ];
 
     pub fn label(self) -> &'static str {
@@ -104,6 +107,7 @@ impl Dropped {
             Self::Filter => "filter",
             Self::Reply => "reply",
             Self::Unsent => "unsent",
+            Self::Crowded => "crowded",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The RPC agent at the broker: takes requests, has them signed, answers each.
 
+mod denials;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +23,12 @@ use crate::signer::{Place, Signer};
 use crate::via::Via;
 
 use super::lifecycle::Teller;
+use denials::Denials;
 
 /// How long the broker may take to take the last answers.
 const DRAIN: Duration = Duration::from_secs(3);
+/// Answers to those for whom there was no place that may wait for the broker to take them.
+const DENIALS: usize = 4096;
 
 /// The agent with all that it works with.
 #[derive(Debug)]
@@ -37,6 +42,7 @@ pub(super) struct Agent {
     tasks: Tasks,
     /// Requests that are still to be answered.
     open: TaskTracker,
+    denials: Denials,
 }
 
 impl Agent {
@@ -48,6 +54,14 @@ impl Agent {
         metrics: Metrics,
         cx: &Context,
     ) -> Self {
+        let (tasks, open) = (cx.tasks.clone(), TaskTracker::new());
+        let denials = Denials::new(
+            client.clone(),
+            metrics.clone(),
+            tasks.clone(),
+            open.clone(),
+            DENIALS,
+        );
         Self {
             face,
             signer,
@@ -55,8 +69,9 @@ impl Agent {
             client,
             clock: cx.clock.clone(),
             metrics,
-            tasks: cx.tasks.clone(),
-            open: TaskTracker::new(),
+            tasks,
+            open,
+            denials,
         }
     }
 
@@ -134,16 +149,17 @@ impl Agent {
 
     /// Answers that it is denied, without looking at it.
     fn turn_away(&self, payload: &[u8]) {
+        let Some(leave) = self.denials.leave() else {
+            return;
+        };
         let Some(mut question) = self.read(payload) else {
             return;
         };
         if let Some(submission) = submission(&mut question) {
             self.signer.refuse(&submission);
         }
-        let (client, metrics) = (self.client.clone(), self.metrics.clone());
         let (subject, answer) = self.answer(&question, Answer::Denied);
-        let work = async move { publish(&client, &metrics, subject, answer).await };
-        self.tasks.spawn_job("denial", self.open.track_future(work));
+        self.denials.send(leave, subject, answer);
     }
 
     fn read(&self, payload: &[u8]) -> Option<Question> {
