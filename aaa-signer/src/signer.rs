@@ -1,7 +1,10 @@
 //! Signs what was decided, once the record of it is durable.
 
+mod slow;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use overlay_protocol::audit::{Data, Kind};
@@ -21,17 +24,29 @@ use crate::metrics::Metrics;
 use crate::sign::{Decision, Judge, Reason, Submission};
 use crate::via::Via;
 
+use slow::{NoResult, Slow};
+
+/// How long a policy may hold up others: most take a twentieth of it. Those that need longer are asked on threads of their own.
+const AT_ONCE: Duration = Duration::from_millis(2);
+
 /// Decides, records and signs.
 #[derive(Debug)]
 pub(crate) struct Signer {
-    judge: Judge,
+    bench: Arc<Bench>,
+    slow: Slow,
     keyring: Keyring,
     audit: Audit,
-    revocations: Revocations,
     clock: Clock,
     metrics: Metrics,
     places: Arc<Semaphore>,
     unproved: Unproved,
+}
+
+/// The judge, and who is refused whatever the rules say.
+#[derive(Debug)]
+struct Bench {
+    judge: Judge,
+    revocations: Revocations,
 }
 
 /// What a signer works with.
@@ -114,10 +129,13 @@ impl Denied {
 impl Signer {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
-            judge: parts.judge,
+            bench: Arc::new(Bench {
+                judge: parts.judge,
+                revocations: parts.revocations,
+            }),
+            slow: Slow::of_machine(),
             keyring: parts.keyring,
             audit: parts.audit,
-            revocations: parts.revocations,
             clock: parts.clock,
             metrics: parts.metrics,
             places: Arc::new(Semaphore::new(parts.in_flight)),
@@ -181,13 +199,16 @@ impl Signer {
             .delegator
             .as_ref()
             .filter(|delegator| delegator.is_good_at(now));
-        let decision = self.decide(submission, delegator.is_some(), now);
+        let decision = match delegator {
+            Some(_) => self.decide(submission, now).await?,
+            None => Decision::fault("the delegator's token has expired"),
+        };
         if !decision.is_proved() && !self.unproved.admits(submission) {
             // The counter is the record of it.
             return Err(Reason::Rate);
         }
         self.metrics.decided(&decision);
-        let data = decision.data(submission, &self.judge.rules().site, now.secs);
+        let data = decision.data(submission, &self.bench.judge.rules().site, now.secs);
         tell(&decision, &data, submission.via);
         let entry = Entry {
             kind: Kind::Signature,
@@ -208,22 +229,48 @@ impl Signer {
         Ok(delegator.sign(approved.request))
     }
 
-    /// The decision, whatever happens on the way to it.
-    fn decide(&self, submission: &Submission, has_delegator: bool, now: UnixTime) -> Decision {
-        if !has_delegator {
-            return Decision::fault("the delegator's token has expired");
+    /// The decision, at once where it can be had so.
+    async fn decide(&self, submission: &Submission, now: UnixTime) -> Result<Decision, Reason> {
+        if let Some(decision) = self.bench.decide(submission, now, Some(AT_ONCE)) {
+            return Ok(decision);
         }
+        let (bench, submission) = (Arc::clone(&self.bench), submission.clone());
+        let decided = self.slow.run(move || bench.decide(&submission, now, None));
+        match decided.await {
+            Ok(Some(decision)) => Ok(decision),
+            // Not recorded, like whatever there is no place for.
+            Err(NoResult::Crowded) => Err(Reason::Busy),
+            Ok(None) | Err(NoResult::Lost) => Ok(Decision::fault("a fault of this service")),
+        }
+    }
+}
+
+impl Bench {
+    /// The decision, whatever happens on the way to it; nothing when its policy takes longer than `time`.
+    fn decide(
+        &self,
+        submission: &Submission,
+        now: UnixTime,
+        time: Option<Duration>,
+    ) -> Option<Decision> {
         let is_revoked = |claims: &ClientClaims| {
-            self.revocations.is_revoked(&claims.standard.jti)
-                || chain_issuer(&claims.standard.iss)
-                    .is_some_and(|id| self.revocations.is_revoked(id))
+            let ids = [
+                Some(claims.standard.jti.as_str()),
+                claims.standard.chain_issuer_id(),
+            ];
+            ids.into_iter()
+                .flatten()
+                .any(|id| self.revocations.is_revoked(id))
         };
-        let decided = catch_unwind(AssertUnwindSafe(|| {
-            self.judge.decide(submission, &is_revoked, now)
+        let decided = catch_unwind(AssertUnwindSafe(|| match time {
+            Some(time) => self
+                .judge
+                .decide_quickly(submission, &is_revoked, now, time),
+            None => Some(self.judge.decide(submission, &is_revoked, now)),
         }));
         decided.unwrap_or_else(|_panic| {
             tracing::error!("a request made this service panic; it is denied");
-            Decision::fault("a fault of this service")
+            Some(Decision::fault("a fault of this service"))
         })
     }
 }
@@ -244,12 +291,6 @@ impl Delegator {
         };
         secure.encode().into()
     }
-}
-
-/// The id of the chain issuer's token, from the issuer that a token names.
-fn chain_issuer(iss: &str) -> Option<&str> {
-    let (id, _key) = iss.strip_prefix("C-")?.split_once('.')?;
-    Some(id)
 }
 
 fn tell(decision: &Decision, data: &Data, via: Via) {
@@ -306,7 +347,7 @@ mod tests {
         let taken = [0; 5].map(|_| unproved.admits(&http));
         assert_eq!(taken, [true, true, true, false, false]);
         assert!(unproved.admits(&from(Via::Http, "192.0.2.2")));
-        tokio::time::advance(std::time::Duration::from_millis(501)).await;
+        tokio::time::advance(Duration::from_millis(501)).await;
         assert!(unproved.admits(&http));
         assert!(!unproved.admits(&http));
     }

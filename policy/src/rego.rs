@@ -164,7 +164,7 @@ impl Rego {
 
     /// The compiled form with the hash of the text; others who want the same text wait instead of compiling it too.
     fn compiled(&self, text: &str) -> (String, Arc<Kept>) {
-        let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+        let digest = digest(text);
         let hash = hex::encode(digest);
         let kept = self.kept.get_or_insert_with(&digest, || {
             Ok::<_, std::convert::Infallible>(Arc::new(compile::compile(text, &hash, &self.limits)))
@@ -175,6 +175,10 @@ impl Rego {
         };
         (hash, kept)
     }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
 }
 
 impl Default for Rego {

@@ -25,6 +25,14 @@ impl Verdict {
         }
     }
 
+    /// The same of a policy in Rego with this hash.
+    #[must_use]
+    pub(crate) fn of_policy(mut self, hash: &str) -> Self {
+        let (Self::Allow(why) | Self::Deny(why)) = &mut self;
+        why.policy = Some(hash.to_owned());
+        self
+    }
+
     /// Whether the policy itself is at fault: it cannot be read or evaluated.
     pub fn is_error(&self) -> bool {
         self.why().error
@@ -61,15 +69,6 @@ impl Why {
         Self {
             error: true,
             ..Self::decided(rule, message)
-        }
-    }
-
-    /// The same of a policy in Rego with this hash.
-    #[must_use]
-    pub(crate) fn of_policy(self, hash: &str) -> Self {
-        Self {
-            policy: Some(hash.to_owned()),
-            ..self
         }
     }
 }

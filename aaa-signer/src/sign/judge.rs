@@ -1,8 +1,9 @@
 //! The judgement, rule by rule.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use overlay_policy::{DISCOVERY, Question, Rego, Verdict, action_list, from_token};
+use overlay_policy::{DISCOVERY, Question, Rego, TokenPolicy, Verdict, action_list, from_token};
 use overlay_protocol::audit::RpcFacts;
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::envelope::v2::Request;
@@ -15,6 +16,8 @@ use serde_json::Value;
 use super::{Approved, Authority, Decision, Reason, Rules, Submission};
 use crate::config::Authorizer;
 
+/// A request of more bytes takes longer than a moment to be shown to a policy.
+const SHORT: usize = 32 * 1024;
 /// Memory for each remembered token, in bytes.
 const TOKEN_BYTES: u64 = 4096;
 
@@ -32,6 +35,29 @@ pub struct Judge {
 struct Denial {
     reason: Reason,
     message: String,
+}
+
+/// Why there is no approval.
+#[derive(Debug)]
+enum Stop {
+    Denied(Denial),
+    /// It would take longer than there is time for.
+    Later,
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+/// How long it may take.
+#[derive(Debug, Clone, Copy)]
+enum Patience {
+    /// As long as policies may.
+    Full,
+    /// So long for a policy, and only with a request that is short.
+    Short(Duration),
 }
 
 impl Denial {
@@ -82,8 +108,30 @@ impl Judge {
         is_revoked: &dyn Fn(&ClientClaims) -> bool,
         now: UnixTime,
     ) -> Decision {
+        self.decide_with(Patience::Full, submission, is_revoked, now)
+            .unwrap_or_else(|| Decision::fault("a policy was put off for ever"))
+    }
+
+    /// As [`Self::decide`], where others wait for the thread: nothing when the policy would take longer than `time`.
+    pub fn decide_quickly(
+        &self,
+        submission: &Submission,
+        is_revoked: &dyn Fn(&ClientClaims) -> bool,
+        now: UnixTime,
+        time: Duration,
+    ) -> Option<Decision> {
+        self.decide_with(Patience::Short(time), submission, is_revoked, now)
+    }
+
+    fn decide_with(
+        &self,
+        patience: Patience,
+        submission: &Submission,
+        is_revoked: &dyn Fn(&ClientClaims) -> bool,
+        now: UnixTime,
+    ) -> Option<Decision> {
         let mut decision = Decision::fault("");
-        match self.judge(submission, is_revoked, now, &mut decision) {
+        match self.judge(patience, submission, is_revoked, now, &mut decision) {
             Ok(approved) => {
                 decision.message = decision
                     .why
@@ -92,25 +140,27 @@ impl Judge {
                     .unwrap_or_default();
                 decision.verdict = Ok(approved);
             }
-            Err(denial) => {
+            Err(Stop::Denied(denial)) => {
                 decision.message = denial.message;
                 decision.verdict = Err(denial.reason);
             }
+            Err(Stop::Later) => return None,
         }
-        decision
+        Some(decision)
     }
 
     fn judge(
         &self,
+        patience: Patience,
         submission: &Submission,
         is_revoked: &dyn Fn(&ClientClaims) -> bool,
         now: UnixTime,
         decision: &mut Decision,
-    ) -> Result<Approved, Denial> {
+    ) -> Result<Approved, Stop> {
         let bytes = &submission.request;
         if bytes.len() > self.rules.max_request_bytes {
             let message = format!("the request has {} bytes", bytes.len());
-            return Err(Denial::new(Reason::TooLong, message));
+            return Err(Denial::new(Reason::TooLong, message).into());
         }
         let caller = self.caller(&submission.token, is_revoked, now)?;
         decision.caller = Some(Arc::clone(&caller));
@@ -118,7 +168,16 @@ impl Judge {
         let asked = self.read(bytes, now, decision)?;
         self.check_tenant(&caller, &asked.request)?;
         let authority = self.authority(&caller);
-        let verdict = self.ask(&caller, &asked, authority)?;
+        let patience = match patience {
+            Patience::Short(_) if authority == Authority::Rego && bytes.len() > SHORT => {
+                return Err(Stop::Later);
+            }
+            Patience::Short(time) => Some(time),
+            Patience::Full => None,
+        };
+        let verdict = self
+            .ask(&caller, &asked, authority, patience)?
+            .ok_or(Stop::Later)?;
         decision.authority = Some(authority);
         let (is_allowed, is_error) = (verdict.is_allowed(), verdict.is_error());
         let (Verdict::Allow(why) | Verdict::Deny(why)) = verdict;
@@ -130,7 +189,7 @@ impl Judge {
             } else {
                 Reason::Policy
             };
-            return Err(Denial::new(reason, message));
+            return Err(Denial::new(reason, message).into());
         }
         let mut request = asked.request;
         request.caller = caller.delegated_callerid();
@@ -164,6 +223,12 @@ impl Judge {
         }
         if caller.callerid.is_empty() {
             return Err(Denial::new(Reason::Caller, "the token names no caller"));
+        }
+        if self.rules.denied.has(&caller, now) {
+            return Err(Denial::new(
+                Reason::Revoked,
+                "the token, its issuer or its caller is on the deny list",
+            ));
         }
         if is_revoked(&caller) {
             return Err(Denial::new(Reason::Revoked, "the token was revoked"));
@@ -223,12 +288,6 @@ impl Judge {
         let ttl = i128::try_from(request.ttl.as_nanos()).unwrap_or(i128::MAX);
         if age < -ahead {
             return Err(Denial::new(Reason::Time, "the request is of the future"));
-        }
-        if self.rules.denied.has(&caller, now) {
-            return Err(Denial::new(
-                Reason::Revoked,
-                "the token, its issuer or its caller is on the deny list",
-            ));
         }
         if age >= ttl {
             return Err(Denial::new(Reason::Time, "the request has expired"));
@@ -305,20 +364,21 @@ impl Judge {
         }
     }
 
-    /// What the policy says.
+    /// What the policy says; nothing when `patience` was not enough.
     fn ask(
         &self,
         caller: &Verified<ClientClaims>,
         asked: &Asked,
         authority: Authority,
-    ) -> Result<Verdict, Denial> {
+        patience: Option<Duration>,
+    ) -> Result<Option<Verdict>, Denial> {
         let request = &asked.request;
         let (agent, action) = match &asked.call {
             Some(call) => (call.agent.as_str(), call.action.as_str()),
             None => (request.agent.as_str(), ""),
         };
         if self.rules.authorizer == Authorizer::ActionList {
-            return Ok(action_list(&caller.agents, agent, action));
+            return Ok(Some(action_list(&caller.agents, agent, action)));
         }
         // Lists look at neither.
         let (claims, data) = match authority {
@@ -347,12 +407,17 @@ impl Judge {
             claims: &claims,
             tenant: caller.tenant.as_deref(),
         };
-        Ok(match self.rules.authorizer {
-            Authorizer::Token | Authorizer::ActionList => from_token(caller, &self.rego, &question),
-            Authorizer::Rego => {
-                let text = caller.opa_policy.as_deref().unwrap_or_default();
-                self.rego.decide(text, &question)
-            }
+        let text = match (self.rules.authorizer, TokenPolicy::of(caller)) {
+            (Authorizer::Rego, _) => caller.opa_policy.as_deref().unwrap_or_default(),
+            (Authorizer::Token | Authorizer::ActionList, TokenPolicy::Rego(text)) => text,
+            (
+                Authorizer::Token | Authorizer::ActionList,
+                TokenPolicy::ActionList(_) | TokenPolicy::Neither | TokenPolicy::Both,
+            ) => return Ok(Some(from_token(caller, &self.rego, &question))),
+        };
+        Ok(match patience {
+            Some(time) => self.rego.decide_quickly(text, &question, time),
+            None => Some(self.rego.decide(text, &question)),
         })
     }
 }

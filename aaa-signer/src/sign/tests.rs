@@ -11,7 +11,7 @@ use overlay_testkit::mint::{self, Chain, Login, Organisation};
 use overlay_tokens::claims::{ClientClaims, ClientPermissions};
 use overlay_tokens::issue::{self, ClientToken, ServerToken};
 use overlay_tokens::request::{RequestPolicy, verify_request};
-use overlay_tokens::{Issuers, Key, UnixTime};
+use overlay_tokens::{Issuers, Key, UnixTime, Unverified};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -609,6 +609,48 @@ fn tenants_are_served_where_they_may_be() {
 }
 
 #[test]
+fn a_slow_policy_and_a_long_request_are_put_off_and_lists_are_not() {
+    let mut world = World::new();
+    world.rules.max_request_bytes = 384 * 1024;
+    let policy = |body: &str| {
+        format!("package io.choria.aaasvc\ndefault allow := false\nallow if {{ {body} }}")
+    };
+    let with_policy = |text: String| {
+        world.user_with("up=bob", |token| {
+            token.agents.clear();
+            token.opa_policy = Some(text);
+        })
+    };
+    let slow = with_policy(policy(
+        "a := numbers.range(1, 100000); some x in a; some y in a; x + y == -1",
+    ));
+    let quick = with_policy(policy("input.agent == \"rpcutil\""));
+    let judge = world.judge();
+    let quickly = |submission: &Submission| {
+        let time = Duration::from_millis(50);
+        judge.decide_quickly(submission, &|_claims| false, world.now, time)
+    };
+    let wholly = |submission: &Submission| judge.decide(submission, &|_claims| false, world.now);
+    let mut long = request(world.now);
+    long.sender = "x".repeat(200 * 1024);
+    let (short, long) = (request(world.now).encode(), long.encode());
+
+    let at_first = submission(&quick, short.clone());
+    assert!(quickly(&at_first).is_none(), "the policy is not compiled");
+    assert!(wholly(&at_first).verdict.is_ok());
+    let soon = (0..100).find_map(|_| quickly(&at_first));
+    assert!(soon.is_some_and(|decision| decision.verdict.is_ok()));
+    assert!(quickly(&submission(&quick, long.clone())).is_none());
+
+    let late = submission(&slow, short);
+    assert_eq!(wholly(&late).verdict.unwrap_err(), Reason::PolicyError);
+    assert!(quickly(&late).is_none());
+
+    let listed = submission(&world.user(), long);
+    assert!(quickly(&listed).is_some_and(|decision| decision.verdict.is_ok()));
+}
+
+#[test]
 fn a_revoked_token_is_refused() {
     let world = World::new();
     let user = world.user();
@@ -619,48 +661,6 @@ fn a_revoked_token_is_refused() {
     assert_eq!(decision.verdict.unwrap_err(), Reason::Revoked);
 }
 
-#[test]
-fn a_request_that_is_too_long_is_not_looked_at() {
-    let world = World::new();
-    let user = world.user();
-    assert_eq!(
-        world.denies_bytes(&user, vec![b'x'; 64 * 1024 + 1]),
-        Reason::TooLong
-    );
-}
-
-#[test]
-fn the_record_marks_names_that_nobody_vouches_for() {
-    let world = World::new();
-    let forged = Organisation::new().client(ClientToken::new("up=admin"));
-    let mut bytes = request(world.now);
-    bytes.caller = "up=root".to_owned();
-    let submission = submission(&forged, bytes.encode());
-    let decision = world.decide(&submission);
-    let data = decision.data(&submission, "london", world.now.secs);
-    assert_eq!(data.callerid, "up=root");
-    let token = data.token.unwrap();
-    assert!(!token.verified);
-    assert_eq!(token.callerid, "up=admin");
-}
-
-#[test]
-fn strangers_write_little_into_the_record() {
-    let world = World::new();
-    let long = "é".repeat(100_000);
-    let forged = Organisation::new().client(ClientToken::new("up=admin"));
-    let mut asked = request(world.now);
-    asked.caller.clone_from(&long);
-    let mut stranger = submission(&forged, asked.encode());
-    stranger.peer.clone_from(&long);
-    let unread = Submission {
-        token: long,
-        ..stranger.clone()
-    };
-    for submission in [&stranger, &unread] {
-        let mut world = World::new();
-        world.rules.max_request_bytes = 1 << 20;
-        let decision = world.decide(submission);
 #[test]
 fn who_is_on_the_deny_list_is_refused_with_all_that_an_issuer_there_has_issued() {
     let mut world = World::new();
@@ -709,6 +709,48 @@ fn who_is_on_the_deny_list_is_refused_with_all_that_an_issuer_there_has_issued()
     }
 }
 
+#[test]
+fn a_request_that_is_too_long_is_not_looked_at() {
+    let world = World::new();
+    let user = world.user();
+    assert_eq!(
+        world.denies_bytes(&user, vec![b'x'; 64 * 1024 + 1]),
+        Reason::TooLong
+    );
+}
+
+#[test]
+fn the_record_marks_names_that_nobody_vouches_for() {
+    let world = World::new();
+    let forged = Organisation::new().client(ClientToken::new("up=admin"));
+    let mut bytes = request(world.now);
+    bytes.caller = "up=root".to_owned();
+    let submission = submission(&forged, bytes.encode());
+    let decision = world.decide(&submission);
+    let data = decision.data(&submission, "london", world.now.secs);
+    assert_eq!(data.callerid, "up=root");
+    let token = data.token.unwrap();
+    assert!(!token.verified);
+    assert_eq!(token.callerid, "up=admin");
+}
+
+#[test]
+fn strangers_write_little_into_the_record() {
+    let world = World::new();
+    let long = "é".repeat(100_000);
+    let forged = Organisation::new().client(ClientToken::new("up=admin"));
+    let mut asked = request(world.now);
+    asked.caller.clone_from(&long);
+    let mut stranger = submission(&forged, asked.encode());
+    stranger.peer.clone_from(&long);
+    let unread = Submission {
+        token: long,
+        ..stranger.clone()
+    };
+    for submission in [&stranger, &unread] {
+        let mut world = World::new();
+        world.rules.max_request_bytes = 1 << 20;
+        let decision = world.decide(submission);
         assert_eq!(decision.verdict.as_ref().err(), Some(&Reason::Token));
         let data = decision.data(submission, "london", world.now.secs);
         assert!(data.request.is_none());

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use regorus::unstable::{Module, Rule};
 use regorus::utils::limits::ExecutionTimerConfig;
@@ -28,6 +30,9 @@ const BYTES: u64 = 16 * 1024;
 /// Between two looks at the clock, in steps of the engine.
 const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(16).unwrap();
 
+/// Questions that are not tried in a hurry after one that took too long for that.
+const PUT_OFF: u8 = 32;
+
 /// A policy that can be evaluated.
 #[derive(Debug)]
 pub(crate) struct Compiled {
@@ -36,9 +41,24 @@ pub(crate) struct Compiled {
     rewritten: Rewritten,
     source: String,
     uses_filter: bool,
+    /// So many of the next questions are not tried in a hurry.
+    put_off: AtomicU8,
 }
 
 impl Compiled {
+    /// Whether this question is one of those that are not tried in a hurry.
+    pub(super) fn is_put_off(&self) -> bool {
+        let fewer = |left: u8| left.checked_sub(1);
+        self.put_off
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer)
+            .is_ok()
+    }
+
+    /// Notes that there was not enough time in a hurry.
+    pub(super) fn put_off(&self) {
+        self.put_off.store(PUT_OFF, Ordering::Relaxed);
+    }
+
     pub(super) fn facts(&self) -> &Facts {
         &self.facts
     }
@@ -203,6 +223,7 @@ fn in_dialect(
     Ok(Compiled {
         facts: facts(&module, dialect, hash),
         engine,
+        put_off: AtomicU8::new(0),
         uses_filter: FILTER_FUNCTIONS
             .iter()
             .any(|name| called(&module).contains(*name)),
@@ -237,15 +258,20 @@ fn prepare(
     engine.set_strict_builtin_errors(false);
     // What is printed is kept by the clone that evaluates, and dropped with it.
     engine.set_gather_prints(true);
-    engine.set_execution_timer_config(ExecutionTimerConfig {
-        limit: limits.time,
-        check_interval: CHECK_INTERVAL,
-    });
+    set_time(&mut engine, limits.time);
     functions::add(&mut engine, called)?;
     engine
         .compile_with_entrypoint(&ENTRY_POINT.into())
         .map_err(|error| error.to_string())?;
     Ok(engine)
+}
+
+/// Bounds how long an evaluation may take.
+pub(super) fn set_time(engine: &mut Engine, time: Duration) {
+    engine.set_execution_timer_config(ExecutionTimerConfig {
+        limit: time,
+        check_interval: CHECK_INTERVAL,
+    });
 }
 
 fn facts(module: &Module, dialect: Dialect, hash: &str) -> Facts {

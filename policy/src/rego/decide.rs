@@ -3,14 +3,15 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use regorus::utils::limits::LimitError;
 use regorus::{Engine, Value};
 
-use super::compile::Compiled;
+use super::compile::{self, Compiled};
 use super::error::PolicyError;
 use super::rewrite::MARK;
-use super::{ENTRY, ENTRY_POINT, Rego, functions, input};
+use super::{ENTRY, ENTRY_POINT, Kept, Rego, digest, functions, input};
 use crate::DISCOVERY;
 use crate::action_list::discovery;
 use crate::question::Question;
@@ -25,21 +26,74 @@ const MAX_MESSAGE: usize = 300;
 impl Rego {
     /// Decides by a policy; everything but a result of exactly `true` is a no.
     pub fn decide(&self, text: &str, question: &Question<'_>) -> Verdict {
-        if question.agent == DISCOVERY {
-            return discovery();
-        }
-        if text.is_empty() {
-            return Verdict::Deny(Why::failed("rego", "the policy in the token is empty"));
+        if let Some(verdict) = without_policy(text, question) {
+            return verdict;
         }
         let (hash, kept) = self.compiled(text);
-        let verdict = match kept.as_ref() {
-            Ok(compiled) => evaluate(compiled, &hash, question, self.limits().time.as_millis()),
-            Err(faults) => Verdict::Deny(unusable(&hash, faults)),
-        };
-        match verdict {
-            Verdict::Allow(why) => Verdict::Allow(why.of_policy(&hash)),
-            Verdict::Deny(why) => Verdict::Deny(why.of_policy(&hash)),
+        let time = self.limits().time;
+        let verdict = by_kept(&kept, &hash, question, time).unwrap_or_else(|_overtime| {
+            let message = format!("the policy took more than {} ms", time.as_millis());
+            Verdict::Deny(Why::failed(format!("rego {}", short(&hash)), message))
+        });
+        verdict.of_policy(&hash)
+    }
+
+    /// As [`decide`](Self::decide), for those who cannot wait: nothing when `time` is not enough for it, or the policy was not
+    /// compiled before. Of a policy that was not quick enough the next questions are not tried either.
+    pub fn decide_quickly(
+        &self,
+        text: &str,
+        question: &Question<'_>,
+        time: Duration,
+    ) -> Option<Verdict> {
+        if time >= self.limits().time {
+            return Some(self.decide(text, question));
         }
+        if let Some(verdict) = without_policy(text, question) {
+            return Some(verdict);
+        }
+        let digest = digest(text);
+        let kept = self.kept.get(&digest)?;
+        if let Ok(compiled) = kept.as_ref()
+            && compiled.is_put_off()
+        {
+            return None;
+        }
+        let hash = hex::encode(digest);
+        match by_kept(&kept, &hash, question, time) {
+            Ok(verdict) => Some(verdict.of_policy(&hash)),
+            Err(Overtime) => {
+                if let Ok(compiled) = kept.as_ref() {
+                    compiled.put_off();
+                }
+                None
+            }
+        }
+    }
+}
+
+/// An evaluation took longer than it may.
+#[derive(Debug, Clone, Copy)]
+struct Overtime;
+
+/// What is decided without looking at a policy.
+fn without_policy(text: &str, question: &Question<'_>) -> Option<Verdict> {
+    if question.agent == DISCOVERY {
+        return Some(discovery());
+    }
+    let empty = || Verdict::Deny(Why::failed("rego", "the policy in the token is empty"));
+    text.is_empty().then(empty)
+}
+
+fn by_kept(
+    kept: &Kept,
+    hash: &str,
+    question: &Question<'_>,
+    time: Duration,
+) -> Result<Verdict, Overtime> {
+    match kept {
+        Ok(compiled) => evaluate(compiled, hash, question, time),
+        Err(faults) => Ok(Verdict::Deny(unusable(hash, faults))),
     }
 }
 
@@ -55,7 +109,12 @@ fn unusable(hash: &str, faults: &[PolicyError]) -> Why {
     )
 }
 
-fn evaluate(compiled: &Compiled, hash: &str, question: &Question<'_>, limit_ms: u128) -> Verdict {
+fn evaluate(
+    compiled: &Compiled,
+    hash: &str,
+    question: &Question<'_>,
+    time: Duration,
+) -> Result<Verdict, Overtime> {
     let rule = |line: Option<u32>| match line {
         Some(line) => format!("rego {} line {line}", short(hash)),
         None => format!("rego {}", short(hash)),
@@ -64,14 +123,13 @@ fn evaluate(compiled: &Compiled, hash: &str, question: &Question<'_>, limit_ms: 
 
     let (mut engine, decided_by) = match ready(compiled, question) {
         Ok(ready) => ready,
-        Err(message) => return failed(message),
+        Err(message) => return Ok(failed(message)),
     };
+    compile::set_time(&mut engine, time);
     let value = match run(&mut engine, ENTRY_POINT) {
         Ok(value) => value,
-        Err(RunFault::Time) => {
-            return failed(format!("the policy took more than {limit_ms} ms"));
-        }
-        Err(RunFault::Engine(message)) => return failed(message),
+        Err(RunFault::Time) => return Err(Overtime),
+        Err(RunFault::Engine(message)) => return Ok(failed(message)),
     };
 
     let decided_by = decided_by.candidate(compiled);
@@ -91,7 +149,7 @@ fn evaluate(compiled: &Compiled, hash: &str, question: &Question<'_>, limit_ms: 
         };
         Why::decided(rule(line), message)
     };
-    match value {
+    Ok(match value {
         Value::Bool(true) => Verdict::Allow(by(true)),
         Value::Bool(false) => Verdict::Deny(by(false)),
         Value::Undefined => failed(format!("no rule {ENTRY} holds, and there is no default")),
@@ -101,7 +159,7 @@ fn evaluate(compiled: &Compiled, hash: &str, question: &Question<'_>, limit_ms: 
         | Value::Array(_)
         | Value::Set(_)
         | Value::Object(_) => failed(format!("{ENTRY} is neither true nor false")),
-    }
+    })
 }
 
 /// The line of the only rule, or of the default, by what came out.

@@ -37,6 +37,35 @@ fn aaa_case_59_a_slow_policy_is_denied_in_time() {
 }
 
 #[test]
+fn in_a_hurry_only_what_is_compiled_and_quick_is_decided() {
+    let rego = patient();
+    let request = Request::default();
+    let question = request.question();
+    let hurry = Duration::from_millis(50);
+    let quickly = |text: &str| rego.decide_quickly(text, &question, hurry);
+    let quick = policy("allow if { input.ttl == 60 }");
+    assert_eq!(quickly(&quick), None, "it is yet to be compiled");
+    let verdict = rego.decide(&quick, &question);
+    // A busy machine may take its time now and then.
+    assert!((0..100).any(|_| quickly(&quick).as_ref() == Some(&verdict)));
+
+    let slow = policy(
+        "slow if { a := numbers.range(1, 3000); some x in a; some y in a; x + y == -1 }\nallow if { not slow }",
+    );
+    rego.check(&slow).unwrap();
+    assert_eq!(quickly(&slow), None);
+    assert_eq!(quickly(&slow), None, "it is not even tried");
+    assert!(rego.decide(&slow, &question).is_allowed());
+
+    let broken = "package io.choria.aaasvc\nallow if {";
+    rego.check(broken).unwrap_err();
+    assert!(quickly(broken).is_some_and(|verdict| verdict.is_error()));
+    let enough = rego.decide_quickly(&slow, &question, Duration::from_secs(60));
+    assert!(enough.is_some_and(|verdict| verdict.is_allowed()));
+    assert!(quickly("").is_some_and(|verdict| verdict.is_error()));
+}
+
+#[test]
 fn a_denial_by_negation_of_something_slow_is_no_yes() {
     let rego = Rego::new(Limits {
         time: Duration::from_millis(50),
