@@ -90,7 +90,7 @@ pub(super) struct Worker {
 
 impl Ours {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let opts = |name: &str, help: &str| Opts::new(format!("overlay_replicator_{name}"), help);
+        let opts = |name: &str, help: &str| Opts::new(format!("overlay_stream_replicator_{name}"), help);
         let counter = |name: &str, help: &str, labels: &[&str]| {
             keep(registry, IntCounterVec::new(opts(name, help), labels))
         };
@@ -145,7 +145,7 @@ impl Ours {
                 registry,
                 HistogramVec::new(
                     HistogramOpts::new(
-                        "overlay_replicator_processing_seconds",
+                        "overlay_stream_replicator_processing_seconds",
                         "Time from a message's arrival until it was dealt with",
                     )
                     .buckets(PROCESSING.to_vec()),

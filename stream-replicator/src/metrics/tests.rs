@@ -107,14 +107,14 @@ fn case_51_every_name_of_the_original_is_shown_with_its_labels() {
 fn ours_tell_what_the_original_does_not() {
     let text = text(&all()).unwrap();
     for line in [
-        r#"overlay_replicator_lag_messages{replicator="SITE",stream="S",worker="W"} 3"#,
-        r#"overlay_replicator_lag_seconds{replicator="SITE",stream="S",worker="W"} 1.5"#,
-        r#"overlay_replicator_missed_messages_total{replicator="SITE",stream="S",worker="W"} 4"#,
-        r#"overlay_replicator_dead_letters_total{reason="too_large",replicator="SITE",stream="S",worker="W"} 1"#,
-        r#"overlay_replicator_handled_messages_total{outcome="copied",replicator="SITE",stream="S",worker="W"} 1"#,
-        r#"overlay_replicator_handled_messages_total{outcome="dead",replicator="SITE",stream="S",worker="W"} 1"#,
-        r#"overlay_replicator_worker_running{replicator="SITE",stream="S",worker="W"} 1"#,
-        r#"overlay_replicator_operations_total{action="pause",outcome="done"} 1"#,
+        r#"overlay_stream_replicator_lag_messages{replicator="SITE",stream="S",worker="W"} 3"#,
+        r#"overlay_stream_replicator_lag_seconds{replicator="SITE",stream="S",worker="W"} 1.5"#,
+        r#"overlay_stream_replicator_missed_messages_total{replicator="SITE",stream="S",worker="W"} 4"#,
+        r#"overlay_stream_replicator_dead_letters_total{reason="too_large",replicator="SITE",stream="S",worker="W"} 1"#,
+        r#"overlay_stream_replicator_handled_messages_total{outcome="copied",replicator="SITE",stream="S",worker="W"} 1"#,
+        r#"overlay_stream_replicator_handled_messages_total{outcome="dead",replicator="SITE",stream="S",worker="W"} 1"#,
+        r#"overlay_stream_replicator_worker_running{replicator="SITE",stream="S",worker="W"} 1"#,
+        r#"overlay_stream_replicator_operations_total{action="pause",outcome="done"} 1"#,
     ] {
         assert!(text.contains(line), "{line} is missing in\n{text}");
     }
@@ -144,6 +144,6 @@ fn the_originals_names_can_be_left_out() {
     let metrics = Metrics::register(&registry, "SITE", false).unwrap();
     metrics.worker("S", "W").received(1);
     let text = text(&registry).unwrap();
-    assert!(text.contains("overlay_replicator_received_messages_total"));
+    assert!(text.contains("overlay_stream_replicator_received_messages_total"));
     assert!(!text.contains("choria_"), "{text}");
 }

@@ -193,7 +193,7 @@ async fn a_worker_that_fails_is_told_and_started_anew() {
         process.down(part).await;
         let text = overlay_runtime::metrics::text(&process.cx.registry).unwrap();
         let line =
-            r#"overlay_replicator_worker_running{replicator="SITE",stream="NODES",worker="W1"} 0"#;
+            r#"overlay_stream_replicator_worker_running{replicator="SITE",stream="NODES",worker="W1"} 0"#;
         assert!(text.contains(line), "{text}");
     }
     process.up().await;
