@@ -72,6 +72,14 @@ pub fn reply_to(collective: &Collective, uid: &str, request_id: &Ksuid) -> Strin
     format!("{collective}.reply.{uid}.{request_id}")
 }
 
+/// Tells whether a subject is one on which replies are awaited in some collective.
+#[must_use]
+pub fn is_reply(subject: &str) -> bool {
+    let mut parts = subject.splitn(3, '.');
+    let place = (parts.next(), parts.next(), parts.next());
+    matches!(place, (Some(_), Some("reply"), Some(_))) && is_valid(subject)
+}
+
 /// Returns the inbox prefix of a connection: `_INBOX.` is never used, and nobody may subscribe to it.
 #[must_use]
 pub fn inbox_prefix(collective: &Collective, uid: &str) -> String {

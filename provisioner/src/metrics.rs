@@ -344,7 +344,10 @@ impl Metrics {
             .with_label_values(&[action.name()])
             .observe(took.as_secs_f64());
         if let Some(original) = &self.original {
-            original.rpc_time.times(&[&action.to_string()]).observe(took);
+            original
+                .rpc_time
+                .times(&[&action.to_string()])
+                .observe(took);
         }
     }
 
@@ -362,7 +365,10 @@ impl Metrics {
             .with_label_values(&[action.name(), label])
             .inc();
         if let Some(original) = &self.original {
-            original.rpc_time.times(&[&action.to_string()]).observe(took);
+            original
+                .rpc_time
+                .times(&[&action.to_string()])
+                .observe(took);
             original.rpc_error(&action.to_string()).inc();
         }
     }

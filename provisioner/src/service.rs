@@ -180,7 +180,7 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
         (Arc::clone(&mirror), Arc::clone(&policy)),
         metrics.clone(),
         orders_sender,
-    );
+    )?;
     let requests = client
         .queue_subscribe(subject::PROVISIONER_SERVICE, SERVICE.to_owned())
         .await

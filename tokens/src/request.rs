@@ -1,6 +1,9 @@
 //! Who may make requests of the fleet, and who answered: signatures of messages together with the tokens behind them.
 
+mod judge;
 mod reply;
+mod seen;
+mod service;
 
 use std::sync::Arc;
 
@@ -16,7 +19,13 @@ use crate::key::{Key, KeyError, PublicKey};
 use crate::token::Unverified;
 use crate::verify::{Verified, VerifyError};
 
+pub use judge::Denial;
 pub use reply::{BadReply, ReplyTrust, VerifiedReply, sign_reply, verify_reply};
+pub use seen::Digest;
+pub use service::{
+    CallRefusal, DroppedRequest, MAX_REQUEST_LIFE, RefusedCall, ServiceAgent, ServiceCall,
+    TakenRequest,
+};
 
 /// Why a request is dropped.
 #[derive(Debug, thiserror::Error)]

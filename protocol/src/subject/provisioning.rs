@@ -80,12 +80,7 @@ pub fn fleet_probe(collective: &Collective, identity: &Identity) -> String {
 /// request names is no reply subject of a collective.
 #[must_use]
 pub fn fleet_reply(reply: &str) -> Option<String> {
-    let mut parts = reply.splitn(3, '.');
-    let place = (parts.next(), parts.next(), parts.next());
-    let (Some(_), Some("reply"), Some(_)) = place else {
-        return None;
-    };
-    super::is_valid(reply).then(|| format!("fleet.{reply}"))
+    super::is_reply(reply).then(|| format!("fleet.{reply}"))
 }
 
 /// Returns where a record of one kind goes; the name of the node that it concerns, if any, ends the subject.

@@ -41,10 +41,7 @@ impl Original {
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
-        let rpc_time = Summary::new(
-            opts("rpc_time", "Time that calls of nodes took"),
-            &["rpc"],
-        )?;
+        let rpc_time = Summary::new(opts("rpc_time", "Time that calls of nodes took"), &["rpc"])?;
         registry.register(Box::new(rpc_time.clone()))?;
         let helper_time = Summary::new(opts("helper_time", "Time that the helper took"), &[])?;
         registry.register(Box::new(helper_time.clone()))?;

@@ -18,6 +18,7 @@ use overlay_protocol::rpc::StatusCode;
 use overlay_protocol::subject;
 use overlay_protocol::subject::stream::{CONTROL_PAUSED, token_used};
 use overlay_runtime::err_chain;
+use overlay_tokens::request::MAX_REQUEST_LIFE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -90,7 +91,7 @@ impl Control {
     /// A request changes something once, whichever instances get it, and how often.
     async fn take_once(&self, asked: &Asked<'_>) -> Result<(), Failure> {
         let key = format!("request.{}", hex::encode(asked.digest));
-        let headers = at_revision(0, Some(super::MAX_TTL * 2));
+        let headers = at_revision(0, Some(MAX_REQUEST_LIFE * 2));
         let payload = Bytes::copy_from_slice(asked.caller.as_bytes());
         self.store(Store::Control.subject(&key), payload, Some(headers))
             .await

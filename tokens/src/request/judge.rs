@@ -1,11 +1,10 @@
 //! Whether a caller may ask for an action, as the agent list of its own token says: as a node judges.
 
-use overlay_protocol::provisioning::SERVICE;
 use overlay_protocol::rpc::RpcRequest;
 
 /// Why not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Denial {
+pub enum Denial {
     /// The body names another agent than the one that is asked.
     #[error("the body names agent `{0}`")]
     OtherAgent(String),
@@ -23,9 +22,14 @@ pub(super) enum Denial {
     NotListed,
 }
 
-/// Judges one call of this agent.
-pub(super) fn judge(list: &[String], has_rego: bool, body: &RpcRequest) -> Result<(), Denial> {
-    if body.agent != SERVICE {
+/// Judges one call of the service agent `service`.
+pub(super) fn judge(
+    service: &str,
+    list: &[String],
+    has_rego: bool,
+    body: &RpcRequest,
+) -> Result<(), Denial> {
+    if body.agent != service {
         return Err(Denial::OtherAgent(body.agent.clone()));
     }
     if has_rego {
@@ -40,7 +44,7 @@ pub(super) fn judge(list: &[String], has_rego: bool, body: &RpcRequest) -> Resul
         }
         match entry.split_once('.') {
             Some((agent, action)) if !action.contains('.') => {
-                if agent == SERVICE && (action == "*" || action == body.action) {
+                if agent == service && (action == "*" || action == body.action) {
                     return Ok(());
                 }
             }
@@ -56,6 +60,8 @@ mod tests {
 
     use super::*;
 
+    const SERVICE: &str = "provisioner";
+
     fn judged(list: &[&str], agent: &str, action: &str) -> Result<(), Denial> {
         let list: Vec<_> = list.iter().map(|&entry| entry.to_owned()).collect();
         let body = RpcRequest {
@@ -63,7 +69,7 @@ mod tests {
             action: action.to_owned(),
             data: Map::new(),
         };
-        judge(&list, false, &body)
+        judge(SERVICE, &list, false, &body)
     }
 
     #[test]
@@ -96,6 +102,7 @@ mod tests {
             action: "pause".to_owned(),
             data: Map::new(),
         };
-        assert_eq!(judge(&["*".to_owned()], true, &body), Err(Denial::Rego));
+        let all = ["*".to_owned()];
+        assert_eq!(judge(SERVICE, &all, true, &body), Err(Denial::Rego));
     }
 }

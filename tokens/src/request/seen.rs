@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 /// Digest of the bytes under a signature.
-pub(super) type Digest = [u8; 16];
+pub type Digest = [u8; 16];
 
 /// What was seen, bounded in number.
 #[derive(Debug)]
