@@ -37,6 +37,23 @@ pub(crate) fn decode(text: &[u8]) -> Result<Vec<u8>, base64::DecodeError> {
     })
 }
 
+/// Bytes as a text of a document, for serde.
+pub(crate) mod text {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::encode(bytes))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        super::decode(text.as_bytes()).map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use compiled::CompiledFilter;
 pub use expr::{ExprError, Expression, Scope};
 pub use path::{PathError, lookup};
-pub use pattern::PatternError;
+pub use pattern::{Pattern, PatternError};
 pub use text::{FilterBuilder, from_cli, parse_fact};
 pub use verdict::{FilterKind, Mismatch, Verdict};
 

@@ -32,7 +32,7 @@ pub(super) enum Case {
 
 /// A search for a regular expression anywhere in a text.
 #[derive(Debug)]
-pub(super) struct Pattern(Regex);
+pub struct Pattern(Regex);
 
 /// Gives what stands between the slashes of `/…/`; a lone slash stands for the empty expression, which matches all.
 pub(super) fn between_slashes(entry: &str) -> Option<&str> {
@@ -45,6 +45,15 @@ pub(super) fn between_slashes(entry: &str) -> Option<&str> {
 }
 
 impl Pattern {
+    /// Compiles an expression of Go's `regexp` package that looks at case unless it says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`PatternError`] when it is none, or too large.
+    pub fn compile(pattern: &str) -> Result<Self, PatternError> {
+        Self::new(pattern, Case::Sensitive)
+    }
+
     /// Compiles an expression of Go's `regexp` package.
     pub(super) fn new(pattern: &str, case: Case) -> Result<Self, PatternError> {
         let refused = |reason: String| PatternError {
@@ -66,7 +75,8 @@ impl Pattern {
     }
 
     /// Tells whether the expression is found in `text`.
-    pub(super) fn is_match(&self, text: &str) -> bool {
+    #[must_use]
+    pub fn is_match(&self, text: &str) -> bool {
         self.0.is_match(text)
     }
 }

@@ -40,6 +40,17 @@ pub mod name {
     pub const DROP: &str = "drop";
 }
 
+/// Header of a message that was kept aside: why.
+pub const DEAD_REASON: &str = "Overlay-Dead-Reason";
+/// Header of a message that was kept aside: its subject at the source.
+pub const DEAD_SUBJECT: &str = "Overlay-Dead-Subject";
+/// Header of a message that was kept aside: its sequence at the source.
+pub const DEAD_SEQUENCE: &str = "Overlay-Dead-Sequence";
+/// Header of a message that was kept aside: its time at the source.
+pub const DEAD_TIME: &str = "Overlay-Dead-Time";
+/// Subjects of all messages that were kept aside.
+pub const DEAD_SUBJECTS: &str = "choria.stream-replicator.dead.>";
+
 /// Most values that one reply lists.
 pub const MAX_VALUES: usize = 1000;
 /// Most decisions that one reply holds.
@@ -416,8 +427,8 @@ pub struct Letter {
     pub subject: String,
     /// Why the target refused it.
     pub reason: String,
-    /// When it was kept aside, in Unix seconds.
-    pub at: i64,
+    /// Its time at the source, in RFC 3339.
+    pub at: String,
     /// Bytes of its body.
     pub bytes: u64,
 }
@@ -433,8 +444,9 @@ pub struct LetterReply {
     pub letter: Letter,
     /// Its own headers.
     pub headers: BTreeMap<String, Vec<String>>,
-    /// The beginning of its body, at most [`MAX_SHOWN_BODY`] bytes, in Base64.
-    pub body: String,
+    /// The beginning of its body, at most [`MAX_SHOWN_BODY`] bytes; Base64 on the wire.
+    #[serde(with = "crate::b64::text")]
+    pub body: Vec<u8>,
 }
 
 impl Selection {
@@ -508,6 +520,12 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Returns where messages go that a worker keeps aside.
+#[must_use]
+pub fn dead_subject(stream: &str, worker: &str) -> String {
+    format!("choria.stream-replicator.dead.{stream}.{worker}")
 }
 
 /// Returns the key of a worker's pause in the bucket.

@@ -3,12 +3,13 @@ use std::sync::LazyLock;
 use super::{Ddl, decode};
 use crate::json::Limits;
 
-const TEXTS: [&str; 5] = [
+const TEXTS: [&str; 6] = [
     include_str!("../../../ddl/rpcutil.json"),
     include_str!("../../../ddl/choria_util.json"),
     include_str!("../../../ddl/choria_provision.json"),
     include_str!("../../../ddl/provisioner.json"),
     include_str!("../../../ddl/aaa_signer.json"),
+    include_str!("../../../ddl/stream_replicator.json"),
 ];
 
 // a description that does not decode is left out here and found by a test
