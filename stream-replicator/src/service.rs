@@ -10,6 +10,7 @@ mod api;
 mod bookmark;
 mod bucket;
 mod connect;
+mod control;
 mod copier;
 mod deadletters;
 mod election;
@@ -36,6 +37,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 
 use connect::Links;
+use control::Control;
 use places::Places;
 use supervise::{Post, Supervisor, Work};
 use worker::Worker;
@@ -87,6 +89,16 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
             Ok(())
         });
     }
+    if let Some(control) = &config.control {
+        let instance = instance().context("name this process")?;
+        let names = (config.name.as_str(), instance.as_str());
+        let posts = posts.clone();
+        let control = Control::new(control, &cx, links, names, posts, metrics)
+            .context("the service agent has no description")?;
+        cx.tasks.spawn("control", control.run(cx.shutdown.clone()));
+    } else {
+        tracing::info!("no home broker is configured: operators' requests are not answered");
+    }
     tracing::info!(
         replicator = config.name,
         workers = posts.len(),
@@ -119,4 +131,11 @@ fn work(post: &Arc<Post>, config: &Config, links: &Links, cx: &Context) -> Work 
         let work = worker.run(start.shutdown);
         Box::pin(async move { work.await.map_err(|error| err_chain(&error)) })
     })
+}
+
+/// A name that no other process has, fit for subjects.
+fn instance() -> anyhow::Result<String> {
+    let mut random = [0_u8; 6];
+    getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("random bytes: {error}"))?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -90,7 +90,8 @@ pub(super) struct Worker {
 
 impl Ours {
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let opts = |name: &str, help: &str| Opts::new(format!("overlay_stream_replicator_{name}"), help);
+        let opts =
+            |name: &str, help: &str| Opts::new(format!("overlay_stream_replicator_{name}"), help);
         let counter = |name: &str, help: &str, labels: &[&str]| {
             keep(registry, IntCounterVec::new(opts(name, help), labels))
         };

@@ -201,6 +201,8 @@ impl Pausing {
             .map_err(|_| PauseError::Silence)?
             .map_err(PauseError::Delete)?;
         self.set(None);
+        // A worker that waits for an operator hears it even if it was not paused.
+        self.inner.reason.send_replace(None);
         Ok(())
     }
 

@@ -80,7 +80,7 @@ impl Process {
         let cx = Context::new().unwrap();
         let metrics = Metrics::register(&cx.registry, "SITE", true).unwrap();
         let links = Links::new(&cx);
-        let places = Places::new(links.clone());
+        let places = Places::new(links);
         let config = Arc::new(stream_config(url, candidate));
         let place = places.of(&config.source.endpoint, "NODES/W1");
         let post = Arc::new(Post::new(config, place, &metrics));
@@ -131,9 +131,8 @@ async fn lead(post: Arc<Post>, mut start: Start) -> Result<(), String> {
     loop {
         post.status.enter(Phase::Standby);
         let won = async {
-            match &mut leadership {
-                Some(leadership) => leadership.won().await,
-                None => {}
+            if let Some(leadership) = &mut leadership {
+                leadership.won().await;
             }
         };
         if start.shutdown.run_until_cancelled(won).await.is_none() {
@@ -192,8 +191,7 @@ async fn a_worker_that_fails_is_told_and_started_anew() {
     ] {
         process.down(part).await;
         let text = overlay_runtime::metrics::text(&process.cx.registry).unwrap();
-        let line =
-            r#"overlay_stream_replicator_worker_running{replicator="SITE",stream="NODES",worker="W1"} 0"#;
+        let line = r#"overlay_stream_replicator_worker_running{replicator="SITE",stream="NODES",worker="W1"} 0"#;
         assert!(text.contains(line), "{text}");
     }
     process.up().await;
