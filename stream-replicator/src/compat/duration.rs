@@ -1,0 +1,197 @@
+//! Spans of time as the original writes them: Go's, or days, weeks, months and years in whole hours.
+
+use std::time::Duration;
+
+const HOUR: f64 = 3600.0;
+const NANOS: u128 = 1_000_000_000;
+/// The longest that the original can count: 292 years.
+const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
+
+/// Why a text is no span of time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DurationError {
+    /// The last letter is none that is known.
+    #[error("invalid time unit {0}")]
+    Unit(char),
+    /// What stands before it is no number.
+    #[error("{0:?} is not a number")]
+    Number(String),
+    /// Hours, minutes and seconds that are none of Go's.
+    #[error("{0:?} is not such as 1h30m, 90s or 500ms")]
+    Go(String),
+    /// Below nothing: the original takes it, and means something else.
+    #[error("{0:?} is negative")]
+    Negative(String),
+    /// More than 292 years: the original counts on from below nothing.
+    #[error("{0:?} is longer than 292 years")]
+    TooLong(String),
+}
+
+/// Reads a span; white space around it is no fault, and an empty text is none. The last letter decides how the rest is
+/// read.
+///
+/// # Errors
+///
+/// What is wrong with the text; negative and endless ones, which the original takes, are refused.
+pub fn duration(text: &str) -> Result<Duration, DurationError> {
+    let text = text.trim();
+    let Some(unit) = text.chars().last() else {
+        return Ok(Duration::ZERO);
+    };
+    let hours = match unit {
+        's' | 'S' | 'm' | 'h' | 'H' => return go(text),
+        'd' | 'D' => 24.0,
+        'w' | 'W' => 7.0 * 24.0,
+        'M' => 30.0 * 24.0,
+        'y' | 'Y' => 365.0 * 24.0,
+        other => return Err(DurationError::Unit(other)),
+    };
+    let number = text.strip_suffix(unit).unwrap_or_default();
+    // The original reads 32 bits of it, and drops what is no whole hour.
+    let number: f32 = number
+        .parse()
+        .ok()
+        .filter(|number: &f32| number.is_finite())
+        .ok_or_else(|| DurationError::Number(number.to_owned()))?;
+    if number < 0.0 {
+        return Err(DurationError::Negative(text.to_owned()));
+    }
+    Duration::try_from_secs_f64((f64::from(number) * hours).trunc() * HOUR)
+        .ok()
+        .filter(|span| *span <= LONGEST)
+        .ok_or_else(|| DurationError::TooLong(text.to_owned()))
+}
+
+/// Go's spans: numbers with units, one after the other, such as `1h30m` or `.5s`.
+fn go(text: &str) -> Result<Duration, DurationError> {
+    let wrong = || DurationError::Go(text.to_owned());
+    let (is_negative, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    let mut nanos: u128 = 0;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let letters = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        let unit = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => NANOS,
+            "m" => 60 * NANOS,
+            "h" => 3600 * NANOS,
+            _ => return Err(wrong()),
+        };
+        let part = scaled(number, unit).ok_or_else(wrong)?;
+        nanos = nanos.saturating_add(part);
+        rest = after;
+    }
+    let span = u64::try_from(nanos)
+        .ok()
+        .map(Duration::from_nanos)
+        .filter(|span| *span <= LONGEST)
+        .ok_or_else(|| DurationError::TooLong(text.to_owned()))?;
+    if is_negative && !span.is_zero() {
+        return Err(DurationError::Negative(text.to_owned()));
+    }
+    Ok(span)
+}
+
+/// A decimal number times a unit; what is below a nanosecond is dropped.
+fn scaled(number: &str, unit: u128) -> Option<u128> {
+    /// Digits after the point that can count: the largest unit has 3.6e12 nanoseconds.
+    const PLACES: usize = 18;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+        return None;
+    }
+    // So many digits are too long a span in any unit.
+    let whole: u128 = match whole.trim_start_matches('0') {
+        "" => 0,
+        digits if digits.len() > 20 => u128::from(u64::MAX),
+        digits => digits.parse().ok()?,
+    };
+    let kept = fraction.get(..fraction.len().min(PLACES))?;
+    let part: u128 = if kept.is_empty() {
+        0
+    } else {
+        kept.parse().ok()?
+    };
+    let scale = 10_u128.checked_pow(u32::try_from(kept.len()).ok()?)?;
+    Some(
+        whole
+            .saturating_mul(unit)
+            .saturating_add(part.saturating_mul(unit) / scale),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn case_05_the_last_letter_decides() {
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3600));
+        assert_eq!(duration("1M"), hours(720));
+        assert_eq!(duration("1m"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("0.5d"), hours(12));
+        assert_eq!(
+            duration("wrong").unwrap_err().to_string(),
+            "invalid time unit g"
+        );
+    }
+
+    #[test]
+    fn spans_are_exact_to_the_nanosecond() {
+        for (text, nanos) in [
+            ("9007199254740993ns", 9_007_199_254_740_993),
+            ("1.000000001s", 1_000_000_001),
+            (".5us", 500),
+            ("1.s", 1_000_000_000),
+            ("2562047h47m16.854775807s", 9_223_372_036_854_775_807),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_nanos(nanos)), "{text}");
+        }
+        for text in [
+            "2562047h47m16.854775808s",
+            "300y",
+            "99999999999999999999999h",
+        ] {
+            assert!(
+                matches!(duration(text), Err(DurationError::TooLong(_))),
+                "{text}"
+            );
+        }
+        for text in ["-1h", "-1d"] {
+            assert!(
+                matches!(duration(text), Err(DurationError::Negative(_))),
+                "{text}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".*") {
+            drop(duration(&text));
+        }
+
+        #[test]
+        fn go_spans_add_up(h in 0u64..1000, m in 0u64..60, ms in 0u64..1000) {
+            let text = format!("{h}h{m}m{ms}ms");
+            let sum = Duration::from_millis((h * 3600 + m * 60) * 1000 + ms);
+            prop_assert!(!text.ends_with('s') || duration(&text) == Ok(sum));
+        }
+    }
+}
