@@ -148,7 +148,7 @@ mod tests {
     fn refused(body: &str) -> Refusal {
         match Answer::read(body.as_bytes()) {
             Answer::Refused(refusal) => refusal,
-            other => panic!("{other:?}"),
+            other @ (Answer::Stored { .. } | Answer::Foreign) => panic!("{other:?}"),
         }
     }
 

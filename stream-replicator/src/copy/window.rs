@@ -14,122 +14,19 @@
 //!   └──── link lost ──> Offline ── link back ─────────────────────────────> ┘
 //! ```
 
+mod fault;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::answer::{Poison, Refusal};
 
-/// How much may be under way.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) messages: usize,
-    pub(crate) bytes: usize,
-    /// An answer is asked for once so many messages are sent without.
-    pub(crate) ask_messages: usize,
-    /// And once so many bytes are.
-    pub(crate) ask_bytes: usize,
-    /// A silence of this length while answers are due is a fault.
-    pub(crate) silence: Duration,
-    /// How long answers are waited for once something went wrong.
-    pub(crate) settle: Duration,
-    /// Refusals after which a message counts as poison.
-    pub(crate) tries: usize,
-}
+use fault::{Fault, pause};
 
-/// Who writes into the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sharing {
-    /// This worker alone, as far as anybody knows.
-    Alone,
-    /// Others too, and it was known before.
-    Shared,
-}
-
-/// Names a message that was sent in its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Token {
-    epoch: u32,
-    index: u64,
-}
-
-/// What a message must follow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expect {
-    /// The target's last sequence.
-    LastSequence(u64),
-    /// The copy of this source sequence, whose identifier has this variant.
-    LastId(u64, u8),
-    /// Nothing: others write as well, and this is the only one under way.
-    Nothing,
-}
-
-/// A message to be sent.
-#[derive(Debug)]
-pub(crate) struct Send<'a, T> {
-    pub(crate) token: Token,
-    pub(crate) sequence: u64,
-    pub(crate) variant: u8,
-    pub(crate) expect: Expect,
-    /// Whether an answer is asked for.
-    pub(crate) asks: bool,
-    pub(crate) item: &'a T,
-}
-
-/// What is to be done next, besides sending and reading.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Want {
-    /// Nothing.
-    Nothing,
-    /// Answers are waited for until then.
-    Answers(Instant),
-    /// The target's end is to be read, from this sequence of it on.
-    Tail(u64),
-    /// Somebody has a message of our identifier at this sequence of the target: is it ours?
-    Look(u64),
-    /// Something to be done is due then.
-    Wait(Instant),
-    /// The message at the front is poison.
-    Dead(Poison),
-    /// The connection is to come back.
-    Link,
-    /// Nothing more can be done.
-    Stop(Stop),
-}
-
-/// Why nothing more can be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// Somebody else writes under our name, and is ahead.
-    Overtaken(u64),
-    /// The target has lost what it had acknowledged; this is the last message of ours that it has.
-    Lost(Option<u64>),
-    /// Another stream takes what is meant for the target.
-    OtherStream(String),
-}
-
-/// The target's end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tail {
-    /// Its last sequence.
-    pub(crate) last: u64,
-    /// The last source sequence of ours behind the sequence that was asked for, and where it stands.
-    pub(crate) ours: Option<(u64, u64)>,
-    /// Whether others' messages are behind the sequence that was asked for.
-    pub(crate) foreign: bool,
-    /// Whether it is the stream that it was before: not made anew.
-    pub(crate) same: bool,
-}
-
-/// A message that the window holds no more.
-#[derive(Debug)]
-pub(crate) struct Done<T> {
-    pub(crate) item: T,
-    /// Whether the target has it.
-    pub(crate) copied: bool,
-}
+pub(crate) use types::{Done, Expect, Limits, Send, Sharing, Stop, Tail, Token, Want};
 
 /// Messages under way, in order.
 #[derive(Debug)]
@@ -167,7 +64,6 @@ pub(crate) struct Window<T> {
     /// Faults since the last answer that was good.
     faults: u32,
     fault: Option<Fault>,
-    /// Answers of messages that were stored by somebody, for counting.
     conflicts: u64,
 }
 
@@ -192,18 +88,6 @@ enum State {
     Tail,
     Offline,
     Stopped,
-}
-
-/// The first thing that went wrong in an epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Fault {
-    Order,
-    Silence,
-    Busy(String),
-    Poison(u64, Poison),
-    /// Index, and the sequence in the target of what has its identifier.
-    Duplicate(u64, u64),
-    Stop(Stop),
 }
 
 impl<T> Window<T> {
@@ -291,19 +175,7 @@ impl<T> Window<T> {
 
     /// What the last fault was, for people.
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.fault.as_ref().map(|fault| match fault {
-            Fault::Order => {
-                "the target is not as expected: another writer, or a broker that lost something"
-                    .to_owned()
-            }
-            Fault::Silence => "the target does not answer".to_owned(),
-            Fault::Busy(words) => words.clone(),
-            Fault::Poison(_, poison) => format!("a message is refused: {poison}"),
-            Fault::Duplicate(..) => "the target has a message of the same identifier".to_owned(),
-            Fault::Stop(Stop::Overtaken(_)) => "another replica has gone on".to_owned(),
-            Fault::Stop(Stop::Lost(_)) => "the target has lost messages that it had".to_owned(),
-            Fault::Stop(Stop::OtherStream(words)) => words.clone(),
-        })
+        self.fault.as_ref().map(Fault::words)
     }
 
     /// Whether another message may be pushed.
@@ -697,32 +569,5 @@ impl<T> Window<T> {
     fn entry_mut(&mut self, index: u64) -> Option<&mut Entry<T>> {
         let place = usize::try_from(index.checked_sub(self.first)?).ok()?;
         self.entries.get_mut(place)
-    }
-}
-
-impl Token {
-    /// As it stands at the end of a reply subject.
-    pub(crate) fn text(self) -> String {
-        format!("{}-{}", self.epoch, self.index)
-    }
-
-    pub(crate) fn read(text: &str) -> Option<Self> {
-        let (epoch, index) = text.split_once('-')?;
-        Some(Self {
-            epoch: epoch.parse().ok()?,
-            index: index.parse().ok()?,
-        })
-    }
-}
-
-/// How long to wait after so many faults in a row: the first is followed up at once.
-fn pause(faults: u32) -> Duration {
-    const FIRST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_secs(5);
-    match faults {
-        0 | 1 => Duration::ZERO,
-        more => FIRST
-            .saturating_mul(2_u32.saturating_pow(more - 2))
-            .min(LONGEST),
     }
 }

@@ -58,11 +58,14 @@ pub(super) struct ConsumerInfo {
     pub(super) delivered: Pair,
     #[serde(default)]
     pub(super) num_ack_pending: u64,
+    pub(super) config: Value,
 }
 
 /// A place among deliveries, and in the stream.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub(super) struct Pair {
+    #[serde(default)]
+    pub(super) consumer_seq: u64,
     #[serde(default)]
     pub(super) stream_seq: u64,
 }
@@ -130,6 +133,22 @@ impl StreamInfo {
     /// When it was made, in milliseconds of the Unix epoch.
     pub(super) fn created_ms(&self) -> i64 {
         unix_ms(self.created)
+    }
+
+    /// Copies that are kept of it.
+    pub(super) fn replicas(&self) -> u64 {
+        self.config
+            .get("num_replicas")
+            .and_then(Value::as_u64)
+            .unwrap_or(1)
+    }
+
+    /// How its messages end.
+    pub(super) fn retention(&self) -> &str {
+        self.config
+            .get("retention")
+            .and_then(Value::as_str)
+            .unwrap_or("limits")
     }
 
     pub(super) fn flag(&self, name: &str) -> bool {

@@ -113,13 +113,13 @@ pub(super) async fn durable(
     link: &Link,
     config: &StreamConfig,
     start: From,
-) -> Result<(Durable, ConsumerInfo), ApiError> {
+) -> Result<Durable, ApiError> {
     let (stream, name) = (&config.source.stream, durable_name(&config.name));
     match api::consumer_info(&link.jetstream, stream, &name).await {
-        Ok(info) => Ok((of(&info, true), info)),
+        Ok(info) => Ok(of(&info, true)),
         Err(error) if error.is_consumer_missing() => {
             let info = create(link, config, start).await?;
-            Ok((of(&info, false), info))
+            Ok(of(&info, false))
         }
         Err(error) => Err(error),
     }

@@ -3,8 +3,11 @@
 //! An ephemeral consumer without acknowledgements is asked for messages ahead of time, several requests at once, bounded
 //! in messages and bytes. Whatever breaks the sequence of its deliveries makes it worthless: it is made again behind the
 //! last message that came.
+//!
+//! Streams that drop a message once it is acknowledged are read through the durable consumer, with an acknowledgement of
+//! each message once the target has it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
@@ -16,7 +19,8 @@ use tokio::time::Instant;
 use crate::config::{Start, StreamConfig};
 use crate::copy::incoming::Delivery;
 
-use super::api::{self, ApiError};
+use super::api::{self, ApiError, ConsumerInfo};
+use super::bookmark::durable_name;
 use super::connect::Link;
 
 /// Messages of one request, and how many requests are open.
@@ -31,6 +35,12 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(7);
 /// The broker forgets the consumer of a reader that is gone.
 const INACTIVE: Duration = Duration::from_secs(60);
+const MAX_WAITING: usize = 64;
+/// When a message that is not acknowledged comes again.
+const ACK_WAIT: Duration = Duration::from_secs(60);
+/// And when it is wanted back.
+const RETURN_WAIT: Duration = Duration::from_secs(1);
+const RETURN_ROUNDS: usize = 20;
 
 /// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +49,17 @@ pub(super) enum From {
     Behind(u64),
     /// Where the configuration says, at this time.
     Start(Start, std::time::SystemTime),
+}
+
+/// How a stream is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Reading changes nothing.
+    Free,
+    /// A message that is acknowledged is gone. What is not is delivered from the beginning to a new consumer.
+    Queue,
+    /// So it is, but without its consumer nothing is kept: what was delivered and not acknowledged comes again.
+    Interest,
 }
 
 /// What reading yields.
@@ -72,6 +93,9 @@ pub(super) struct Reader {
     heard: Instant,
     /// Source sequence behind which it began.
     begins: u64,
+    mode: Mode,
+    /// Messages that came again, in order.
+    returned: VecDeque<(Message, Delivery)>,
 }
 
 #[derive(Debug)]
@@ -87,23 +111,15 @@ impl Reader {
         link: &Link,
         config: &StreamConfig,
         from: From,
+        mode: Mode,
     ) -> Result<Self, ApiError> {
         let stream = config.source.stream.as_str();
-        let name = format!("sr-{:016x}", random());
-        let mut wanted = json!({
-            "name": name,
-            "description": format!("Choria Stream Replicator {}", config.name),
-            "ack_policy": "none",
-            "replay_policy": "instant",
-            "mem_storage": true,
-            "num_replicas": 1,
-            "inactive_threshold": api::nanos(INACTIVE),
-            "max_waiting": 64,
-        });
-        deliver(&mut wanted, from);
-        filter(&mut wanted, &config.filters);
         let generation = link.generation();
-        let made = api::create_consumer(&link.jetstream, stream, &name, &wanted).await?;
+        let (name, made) = match mode {
+            Mode::Free => free(link, config, from).await?,
+            Mode::Queue => queue(link, config).await?,
+            Mode::Interest => interest(link, config, from).await?,
+        };
         let inbox = link.client.new_inbox();
         let messages = link
             .client
@@ -130,11 +146,22 @@ impl Reader {
             requests: VecDeque::with_capacity(REQUESTS),
             asked: 0,
             request_bytes: REQUEST_BYTES,
-            deliveries: 0,
+            deliveries: made.delivered.consumer_seq,
             generation,
             heard: Instant::now(),
             begins,
+            mode,
+            returned: VecDeque::new(),
         };
+        if mode == Mode::Interest {
+            if made.num_ack_pending > 0 {
+                reader
+                    .gather(made.num_ack_pending, made.delivered.stream_seq)
+                    .await?;
+            }
+            let usual = changed(&made, config, ACK_WAIT);
+            api::create_consumer(&link.jetstream, stream, &reader.name, &usual).await?;
+        }
         reader.ask().await;
         Ok(reader)
     }
@@ -144,8 +171,52 @@ impl Reader {
         self.begins
     }
 
+    /// Whether its messages are to be acknowledged.
+    pub(super) fn acknowledges(&self) -> bool {
+        self.mode != Mode::Free
+    }
+
+    /// Waits for what was delivered before and never acknowledged: it comes again, and before anything new.
+    async fn gather(&mut self, pending: u64, until: u64) -> Result<(), ApiError> {
+        let mut came: BTreeMap<u64, (Message, Delivery)> = BTreeMap::new();
+        let is_old = |sequence: &u64| *sequence <= until;
+        for _round in 0..RETURN_ROUNDS {
+            let old = came.keys().filter(|sequence| is_old(sequence)).count();
+            if u64::try_from(old).unwrap_or(u64::MAX) >= pending {
+                break;
+            }
+            // Only what is overdue is delivered before what is new.
+            tokio::time::sleep(RETURN_WAIT).await;
+            let question = json!({ "batch": pending, "no_wait": true });
+            let reply = format!("{}.0", self.inbox);
+            let question = Bytes::from(question.to_string());
+            self.link
+                .client
+                .publish_with_reply(self.next.clone(), reply, question)
+                .await
+                .map_err(|error| ApiError::Silent(error.to_string()))?;
+            while let Ok(Some(message)) =
+                tokio::time::timeout(RETURN_WAIT, self.messages.next()).await
+            {
+                if message.status.is_some() {
+                    break;
+                }
+                let delivery = message.reply.as_deref().and_then(Delivery::read);
+                if let Some(delivery) = delivery {
+                    self.deliveries = self.deliveries.max(delivery.consumer);
+                    came.insert(delivery.stream, (message, delivery));
+                }
+            }
+        }
+        self.returned = came.into_values().collect();
+        Ok(())
+    }
+
     /// The next message, or why there is none. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Read {
+        if let Some((message, delivery)) = self.returned.pop_front() {
+            return Read::Message(message, delivery);
+        }
         loop {
             let deadline = self.heard + SILENCE;
             let message = tokio::select! {
@@ -165,6 +236,9 @@ impl Reader {
 
     /// The next message if one is there already.
     pub(super) fn ready(&mut self) -> Option<Read> {
+        if let Some((message, delivery)) = self.returned.pop_front() {
+            return Some(Read::Message(message, delivery));
+        }
         loop {
             let message = self.messages.next().now_or_never()?;
             if let Some(read) = self.take(message) {
@@ -203,6 +277,9 @@ impl Reader {
 
     /// Takes the consumer away; the broker would do so later.
     pub(super) async fn close(self) {
+        if self.mode != Mode::Free {
+            return;
+        }
         let gone = api::delete_consumer(&self.link.jetstream, &self.stream, &self.name).await;
         if let Err(error) = gone {
             tracing::debug!(%error, "consumer of the reader not deleted");
@@ -270,6 +347,95 @@ impl Reader {
             other => Some(Read::Broken(format!("the source says {other} {words}"))),
         }
     }
+}
+
+/// A consumer of its own, for a stream that reading does not change.
+async fn free(
+    link: &Link,
+    config: &StreamConfig,
+    from: From,
+) -> Result<(String, ConsumerInfo), ApiError> {
+    let name = format!("sr-{:016x}", random());
+    let mut wanted = json!({
+        "name": name,
+        "description": format!("Choria Stream Replicator {}", config.name),
+        "ack_policy": "none",
+        "replay_policy": "instant",
+        "mem_storage": true,
+        "num_replicas": 1,
+        "inactive_threshold": api::nanos(INACTIVE),
+        "max_waiting": MAX_WAITING,
+    });
+    deliver(&mut wanted, from);
+    filter(&mut wanted, &config.filters);
+    let stream = config.source.stream.as_str();
+    let made = api::create_consumer(&link.jetstream, stream, &name, &wanted).await?;
+    Ok((name, made))
+}
+
+/// The durable consumer, made anew: what nobody acknowledged is still there, and comes in order.
+async fn queue(link: &Link, config: &StreamConfig) -> Result<(String, ConsumerInfo), ApiError> {
+    let stream = config.source.stream.as_str();
+    let mut wanted = acking(config, ACK_WAIT);
+    deliver(&mut wanted, From::Behind(0));
+    let name = durable_name(&config.name);
+    api::delete_consumer(&link.jetstream, stream, &name).await?;
+    let made = api::create_consumer(&link.jetstream, stream, &name, &wanted).await?;
+    Ok((name, made))
+}
+
+/// The durable consumer as it is; what it delivered and nobody acknowledged is overdue at once.
+async fn interest(
+    link: &Link,
+    config: &StreamConfig,
+    from: From,
+) -> Result<(String, ConsumerInfo), ApiError> {
+    let stream = config.source.stream.as_str();
+    let name = durable_name(&config.name);
+    match api::consumer_info(&link.jetstream, stream, &name).await {
+        Ok(info) => {
+            let overdue = changed(&info, config, RETURN_WAIT);
+            api::create_consumer(&link.jetstream, stream, &name, &overdue).await?;
+            Ok((name, info))
+        }
+        Err(error) if error.is_consumer_missing() => {
+            let mut wanted = acking(config, ACK_WAIT);
+            deliver(&mut wanted, from);
+            let made = api::create_consumer(&link.jetstream, stream, &name, &wanted).await?;
+            Ok((name, made))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The durable consumer of a stream that drops what is acknowledged.
+fn acking(config: &StreamConfig, ack_wait: Duration) -> Value {
+    let name = durable_name(&config.name);
+    let mut wanted = json!({
+        "durable_name": name,
+        "name": name,
+        "description": format!("Choria Stream Replicator {}", config.name),
+        "ack_policy": "explicit",
+        "ack_wait": api::nanos(ack_wait),
+        "max_deliver": -1,
+        "max_ack_pending": config.window.messages + REQUESTS * REQUEST_MESSAGES,
+        "replay_policy": "instant",
+        "max_waiting": MAX_WAITING,
+    });
+    filter(&mut wanted, &config.filters);
+    wanted
+}
+
+/// The consumer as it is, with another wait for acknowledgements and room for our window.
+fn changed(info: &ConsumerInfo, config: &StreamConfig, ack_wait: Duration) -> Value {
+    let mut wanted = info.config.clone();
+    let ours = acking(config, ack_wait);
+    for field in ["ack_wait", "max_ack_pending"] {
+        if let (Some(wanted), Some(value)) = (wanted.as_object_mut(), ours.get(field)) {
+            wanted.insert(field.to_owned(), value.clone());
+        }
+    }
+    wanted
 }
 
 /// Sets where deliveries begin.

@@ -21,7 +21,8 @@ use super::connect::{Link, LinkError, Links};
 use super::copier::{Copier, Course, End};
 use super::position;
 use super::questions::Question;
-use super::reader::From;
+use super::reader::{From, Mode};
+use super::sampling::{Sampling, SamplingContext, SamplingError};
 use super::target::{self, TargetError};
 use super::trace::Trace;
 
@@ -30,6 +31,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Wait after an end of the copying, doubled with each one that follows soon.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LAST: Duration = Duration::from_secs(10);
+/// How often sampling is let work while nothing is copied.
+const BEAT: Duration = Duration::from_secs(1);
 /// A copying that went well for so long forgives what was before.
 const WENT_WELL: Duration = Duration::from_secs(30);
 
@@ -58,6 +61,9 @@ pub(super) struct Worker {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(super) enum WorkerError {
+    /// There is no sampling.
+    #[error("sampling")]
+    Sampling(#[from] SamplingError),
     /// Nobody changes what operators want any more.
     #[error("the switch for pauses is gone")]
     NoPauses,
@@ -77,6 +83,8 @@ pub(super) struct Site {
     pub(super) paused: watch::Receiver<Option<String>>,
     pub(super) trace: Trace,
     pub(super) questions: mpsc::Receiver<Question>,
+    /// What decides; without it, everything is copied.
+    pub(super) sampling: Option<Sampling>,
     /// When this worker began, for streams that are copied anew at each start.
     started: SystemTime,
     /// Where it stands, with those: for another period of the same start.
@@ -92,46 +100,26 @@ impl Worker {
     ///
     /// When it cannot go on by itself; whatever may mend is waited for.
     pub(super) async fn run(self, shutdown: CancellationToken) -> Result<(), WorkerError> {
+        let (state_dir, tasks) = (self.state_dir.clone(), self.tasks.clone());
         let Ok(mut site) = Box::pin(self.open(&shutdown)).await else {
             return Ok(());
         };
-        let mut pause = PAUSE_FIRST;
-        loop {
-            let Some(turn) = shutdown.run_until_cancelled(site.turn()).await else {
-                break;
-            };
-            turn?;
-            let began = tokio::time::Instant::now();
-            let end = site.period(&shutdown).await;
-            if began.elapsed() > WENT_WELL {
-                pause = PAUSE_FIRST;
-            }
-            match end {
-                End::Shutdown => break,
-                End::NotLeading | End::Paused => pause = PAUSE_FIRST,
-                End::Again(why) => {
-                    site.trouble(why);
-                    if shutdown
-                        .run_until_cancelled(tokio::time::sleep(pause))
-                        .await
-                        .is_none()
-                    {
-                        break;
-                    }
-                    pause = (pause * 2).min(PAUSE_LAST);
-                }
-                End::Stopped(why) => {
-                    site.trouble(why.clone());
-                    site.status.enter(Phase::Stopped(why));
-                    let mended = shutdown.run_until_cancelled(site.resumed()).await;
-                    match mended {
-                        None => break,
-                        Some(mended) => mended?,
-                    }
-                }
-            }
+        let context = SamplingContext {
+            config: Arc::clone(&site.config),
+            site: site.name.clone(),
+            source: site.source.clone(),
+            target: site.target.clone(),
+            state_dir,
+            clock: site.clock.clone(),
+            metrics: site.metrics.clone(),
+            tasks,
+        };
+        site.sampling = Sampling::open(context, &shutdown).await?;
+        let worked = site.work(&shutdown).await;
+        if let Some(sampling) = site.sampling.take() {
+            sampling.close().await;
         }
-        Ok(())
+        worked
     }
 
     async fn open(self, shutdown: &CancellationToken) -> Result<Site, LinkError> {
@@ -157,6 +145,7 @@ impl Worker {
             paused: self.paused,
             trace: self.trace,
             questions: self.questions,
+            sampling: None,
             ephemeral: None,
             told: None,
         })
@@ -202,16 +191,65 @@ impl Site {
         !self.config.target_initiated && !self.config.ephemeral
     }
 
+    /// Copies whenever it is this replica's turn, until the shutdown.
+    async fn work(&mut self, shutdown: &CancellationToken) -> Result<(), WorkerError> {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let Some(turn) = shutdown.run_until_cancelled(self.turn()).await else {
+                return Ok(());
+            };
+            turn?;
+            if let Some(sampling) = &mut self.sampling {
+                sampling.lead(true).await;
+            }
+            let began = tokio::time::Instant::now();
+            let end = Box::pin(self.period(shutdown)).await;
+            if began.elapsed() > WENT_WELL {
+                pause = PAUSE_FIRST;
+            }
+            let still = matches!(end, End::Again(_)) && self.leads();
+            if !still && let Some(sampling) = &mut self.sampling {
+                sampling.lead(false).await;
+            }
+            let wait = match end {
+                End::Shutdown => return Ok(()),
+                End::NotLeading | End::Paused => {
+                    pause = PAUSE_FIRST;
+                    continue;
+                }
+                End::Again(why) => {
+                    self.trouble(why);
+                    let wait = pause;
+                    pause = (pause * 2).min(PAUSE_LAST);
+                    shutdown
+                        .run_until_cancelled(tokio::time::sleep(wait))
+                        .await
+                        .map(Ok)
+                }
+                End::Stopped(why) => {
+                    self.trouble(why.clone());
+                    self.status.enter(Phase::Stopped(why));
+                    shutdown.run_until_cancelled(self.resumed()).await
+                }
+            };
+            match wait {
+                None => return Ok(()),
+                Some(mended) => mended?,
+            }
+        }
+    }
+
     /// Waits until this replica is to copy.
     async fn turn(&mut self) -> Result<(), WorkerError> {
         loop {
             let paused = self.paused.borrow_and_update().clone();
             if let Some(why) = paused {
                 self.status.enter(Phase::Paused(why));
-                self.paused
-                    .changed()
-                    .await
-                    .map_err(|_| WorkerError::NoPauses)?;
+                tokio::select! {
+                    changed = self.paused.changed() => changed.map_err(|_| WorkerError::NoPauses)?,
+                    () = tokio::time::sleep(BEAT) => beat(&mut self.sampling).await,
+                    question = self.questions.recv() => answer(question, self.sampling.as_ref()),
+                }
                 continue;
             }
             let Some(leadership) = self.leadership.as_mut() else {
@@ -225,18 +263,18 @@ impl Site {
             tokio::select! {
                 () = leadership.won() => {}
                 changed = self.paused.changed() => changed.map_err(|_| WorkerError::NoPauses)?,
+                () = tokio::time::sleep(BEAT) => beat(&mut self.sampling).await,
+                question = self.questions.recv() => answer(question, self.sampling.as_ref()),
             }
         }
     }
 
-    /// Waits until an operator has paused the worker and resumed it.
+    /// Waits until an operator says that it may go on: by a resume, whether it was paused or not.
     async fn resumed(&mut self) -> Result<(), WorkerError> {
-        let gone = |_| WorkerError::NoPauses;
         self.paused
-            .wait_for(Option::is_some)
+            .changed()
             .await
-            .map_err(gone)
-            .map(drop)
+            .map_err(|_| WorkerError::NoPauses)
     }
 
     /// Finds streams and position, and copies from there.
@@ -297,16 +335,22 @@ impl Site {
         let stamp = Stamp::new(&self.name, &config.name, name, created);
         let now = self.clock.now();
         let start = From::Start(config.start, now);
+        let mode = match source.retention() {
+            "workqueue" => Mode::Queue,
+            "interest" => Mode::Interest,
+            _ => Mode::Free,
+        };
         let (store, from) = if config.ephemeral {
             (None, self.ephemeral.map_or(start, From::Behind))
         } else {
-            self.position(&source, &target, &stamp, start).await?
+            self.position(&source, &target, &stamp, start, mode).await?
         };
         Ok(Course {
             stamp,
             source,
             target,
             from,
+            mode,
             store,
         })
     }
@@ -318,6 +362,7 @@ impl Site {
         target: &StreamInfo,
         stamp: &Stamp,
         start: From,
+        mode: Mode,
     ) -> Result<(Option<Store>, From), End> {
         let config = Arc::clone(&self.config);
         let (mut store, mut bookmark, mut durable) = (None, None, None);
@@ -328,8 +373,15 @@ impl Site {
                     tracing::warn!(%error, "no bookmarks: target and durable consumer must do");
                 }
             }
-            match bookmark::durable(&self.source, &config, start).await {
-                Ok((found, _info)) => durable = Some(found),
+            let found = match mode {
+                Mode::Free => bookmark::durable(&self.source, &config, start)
+                    .await
+                    .map(Some),
+                // It is what is read from: it says itself what is new.
+                Mode::Queue | Mode::Interest => Ok(None),
+            };
+            match found {
+                Ok(found) => durable = found,
                 Err(error) => {
                     tracing::warn!(%error, "no durable consumer: target and bookmark must do");
                 }
@@ -431,6 +483,26 @@ impl Site {
         if self.config.ephemeral {
             self.ephemeral = Some(handled);
         }
+    }
+}
+
+/// Lets sampling do what time brings while nothing is copied.
+async fn beat(sampling: &mut Option<Sampling>) {
+    if let Some(sampling) = sampling {
+        sampling.tick().await;
+    }
+}
+
+/// Answers an operator while nothing is copied.
+fn answer(question: Option<Question>, sampling: Option<&Sampling>) {
+    match question {
+        Some(Question::Values(reply)) => {
+            drop(reply.send(sampling.map(Sampling::values).unwrap_or_default()));
+        }
+        Some(Question::Retry(_, reply)) => {
+            drop(reply.send(Err("this replica does not copy at the moment".to_owned())));
+        }
+        None => {}
     }
 }
 

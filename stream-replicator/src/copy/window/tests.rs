@@ -158,7 +158,7 @@ impl Worker {
             if self.next > LAST || !self.window.has_room() {
                 break;
             }
-            if skips && self.next % 5 == 0 {
+            if skips && self.next.is_multiple_of(5) {
                 self.window.pass(self.next);
             } else {
                 self.window.push(self.next, 100, self.next);
@@ -379,7 +379,7 @@ impl World {
         );
         let copied: Vec<u64> = self.stream.messages.iter().copied().flatten().collect();
         let due: Vec<u64> = (1..=LAST)
-            .filter(|sequence| !self.skips || sequence % 5 != 0)
+            .filter(|sequence| !self.skips || !sequence.is_multiple_of(5))
             .filter(|sequence| !self.stream.poison.contains(sequence))
             .collect();
         assert_eq!(copied, due);

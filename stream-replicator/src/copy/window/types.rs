@@ -1,0 +1,129 @@
+//! What goes into the window and comes out of it.
+
+use std::time::{Duration, Instant};
+
+use crate::copy::answer::Poison;
+
+/// How much may be under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    /// An answer is asked for once so many messages are sent without.
+    pub(crate) ask_messages: usize,
+    /// And once so many bytes are.
+    pub(crate) ask_bytes: usize,
+    /// A silence of this length while answers are due is a fault.
+    pub(crate) silence: Duration,
+    /// How long answers are waited for once something went wrong.
+    pub(crate) settle: Duration,
+    /// Refusals after which a message counts as poison.
+    pub(crate) tries: usize,
+}
+
+/// Who writes into the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// This worker alone, as far as anybody knows.
+    Alone,
+    /// Others too, and it was known before.
+    Shared,
+}
+
+/// Names a message that was sent in its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(super) epoch: u32,
+    pub(super) index: u64,
+}
+
+/// What a message must follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// The target's last sequence.
+    LastSequence(u64),
+    /// The copy of this source sequence, whose identifier has this variant.
+    LastId(u64, u8),
+    /// Nothing: others write as well, and this is the only one under way.
+    Nothing,
+}
+
+/// A message to be sent.
+#[derive(Debug)]
+pub(crate) struct Send<'a, T> {
+    pub(crate) token: Token,
+    pub(crate) sequence: u64,
+    pub(crate) variant: u8,
+    pub(crate) expect: Expect,
+    /// Whether an answer is asked for.
+    pub(crate) asks: bool,
+    pub(crate) item: &'a T,
+}
+
+/// What is to be done next, besides sending and reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Nothing.
+    Nothing,
+    /// Answers are waited for until then.
+    Answers(Instant),
+    /// The target's end is to be read, from this sequence of it on.
+    Tail(u64),
+    /// Somebody has a message of our identifier at this sequence of the target: is it ours?
+    Look(u64),
+    /// Something to be done is due then.
+    Wait(Instant),
+    /// The message at the front is poison.
+    Dead(Poison),
+    /// The connection is to come back.
+    Link,
+    /// Nothing more can be done.
+    Stop(Stop),
+}
+
+/// Why nothing more can be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Somebody else writes under our name, and is ahead.
+    Overtaken(u64),
+    /// The target has lost what it had acknowledged; this is the last message of ours that it has.
+    Lost(Option<u64>),
+    /// Another stream takes what is meant for the target.
+    OtherStream(String),
+}
+
+/// The target's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tail {
+    /// Its last sequence.
+    pub(crate) last: u64,
+    /// The last source sequence of ours behind the sequence that was asked for, and where it stands.
+    pub(crate) ours: Option<(u64, u64)>,
+    /// Whether others' messages are behind the sequence that was asked for.
+    pub(crate) foreign: bool,
+    /// Whether it is the stream that it was before: not made anew.
+    pub(crate) same: bool,
+}
+
+/// A message that the window holds no more.
+#[derive(Debug)]
+pub(crate) struct Done<T> {
+    pub(crate) item: T,
+    /// Whether the target has it.
+    pub(crate) copied: bool,
+}
+
+impl Token {
+    /// As it stands at the end of a reply subject.
+    pub(crate) fn text(self) -> String {
+        format!("{}-{}", self.epoch, self.index)
+    }
+
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let (epoch, index) = text.split_once('-')?;
+        Some(Self {
+            epoch: epoch.parse().ok()?,
+            index: index.parse().ok()?,
+        })
+    }
+}

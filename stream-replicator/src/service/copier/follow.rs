@@ -1,0 +1,167 @@
+//! Does what the window wants besides sending, and what operators want.
+
+use std::time::Duration;
+
+use super::{Copier, End, now, time_of};
+use crate::config::PoisonAction;
+use crate::copy::answer::Poison;
+use crate::copy::window::{Stop, Want};
+use crate::service::deadletters::{self, Dead};
+use crate::service::position;
+use crate::service::questions::Question;
+use crate::service::sampling::Sampling;
+
+/// The target's end and single messages of it are waited for no longer.
+const ASK: Duration = Duration::from_secs(5);
+/// Wait before something is tried again that another party must mend.
+const LATER: Duration = Duration::from_secs(2);
+
+impl Copier<'_> {
+    pub(super) async fn follow(&mut self, want: Want) -> Option<End> {
+        let window = &self.writer.window;
+        if window.faults() > 1
+            && let Some(trouble) = window.trouble()
+        {
+            self.site.trouble(trouble);
+        }
+        match want {
+            Want::Tail(since) => return self.read_tail(since).await,
+            Want::Look(sequence) => self.look(sequence).await,
+            Want::Dead(poison) => return self.bury(&poison).await,
+            Want::Stop(stop) => {
+                return Some(match stop {
+                    Stop::Overtaken(sequence) => {
+                        self.site.metrics.fenced();
+                        End::Again(format!("another replica has copied up to {sequence}"))
+                    }
+                    Stop::Lost(_) => {
+                        End::Again("the target has lost messages that it had".to_owned())
+                    }
+                    Stop::OtherStream(words) => End::Again(words),
+                });
+            }
+            Want::Nothing | Want::Answers(_) | Want::Wait(_) | Want::Link => {}
+        }
+        None
+    }
+
+    async fn read_tail(&mut self, since: u64) -> Option<End> {
+        let site = &mut *self.site;
+        let window = &self.writer.window;
+        let read = position::tail(
+            &site.target,
+            &site.config,
+            &self.stamp,
+            self.target_created,
+            since,
+            |source| window.held(source),
+        );
+        match tokio::time::timeout(ASK, read).await {
+            Ok(Ok((tail, created))) => {
+                site.metrics.rewound();
+                let finished = &mut self.finished;
+                self.writer
+                    .window
+                    .tail(tail, now(), |done| finished.push(done));
+                self.target_created = created;
+                if self.writer.window.is_shared() && !self.told_shared {
+                    self.told_shared = true;
+                    tracing::warn!(
+                        stream = site.config.target.stream,
+                        "others write into the target: fewer messages are under way at once"
+                    );
+                }
+            }
+            Ok(Err(error)) if error.is_stream_missing() => {
+                let words = format!("target stream {:?} is gone", site.config.target.stream);
+                return Some(End::Again(words));
+            }
+            Ok(Err(error)) => {
+                site.trouble(format!("the target's end: {error}"));
+                self.writer.window.tail_failed(now());
+            }
+            Err(_) => {
+                site.trouble("the target does not answer".to_owned());
+                self.writer.window.tail_failed(now());
+                // A connection that lost its other end shows in no other way for long.
+                if let Err(error) = site.target.client.force_reconnect().await {
+                    tracing::debug!(%error, "no reconnect");
+                }
+            }
+        }
+        None
+    }
+
+    async fn look(&mut self, sequence: u64) {
+        let site = &mut *self.site;
+        let look = position::is_ours(&site.target, &site.config, &self.stamp, sequence);
+        let Ok(Ok(ours)) = tokio::time::timeout(ASK, look).await else {
+            tokio::time::sleep(LATER).await;
+            return;
+        };
+        if !ours {
+            site.trouble(format!(
+                "message {sequence} of the target has an identifier of ours and is not"
+            ));
+        }
+        let finished = &mut self.finished;
+        self.writer
+            .window
+            .looked(ours, now(), |done| finished.push(done));
+    }
+
+    /// Deals with the message at the front, which the target never takes.
+    async fn bury(&mut self, poison: &Poison) -> Option<End> {
+        let site = &mut *self.site;
+        let (sequence, item) = self.writer.window.front()?;
+        let words = format!(
+            "message {sequence} ({:?}): {poison}",
+            item.keep.subject.as_str()
+        );
+        let settings = &site.config.poison;
+        if settings.action == PoisonAction::Stop {
+            return Some(End::Stopped(words));
+        }
+        if self.poison_in_row >= settings.limit {
+            return Some(End::Stopped(format!(
+                "{} messages in a row were refused, the last one: {words}",
+                self.poison_in_row
+            )));
+        }
+        if settings.action == PoisonAction::DeadLetter {
+            let dead = Dead {
+                sequence,
+                subject: &item.keep.subject,
+                headers: item.headers.as_ref(),
+                body: &item.body,
+                time: time_of(item.time_ms),
+                reason: poison,
+                id: self.stamp.id(sequence, 0),
+            };
+            let kept = deadletters::keep(&site.source, &site.config, self.replicas, &dead).await;
+            if let Err(error) = kept {
+                site.trouble(format!("{words}; it cannot be kept aside: {error}"));
+                tokio::time::sleep(LATER).await;
+                return None;
+            }
+        }
+        tracing::warn!(sequence, reason = %poison, action = ?settings.action, "message given up");
+        site.metrics.dead(poison.word());
+        self.poison_in_row += 1;
+        let finished = &mut self.finished;
+        self.writer.window.buried(|done| finished.push(done));
+        None
+    }
+
+    /// Answers an operator; nobody may wait for it any more.
+    #[expect(clippy::unused_async, reason = "asks the target")]
+    pub(super) async fn reply(&mut self, question: Question) {
+        match question {
+            Question::Values(reply) => {
+                let sampling = self.site.sampling.as_ref();
+                drop(reply.send(sampling.map(Sampling::values).unwrap_or_default()));
+            }
+            Question::Retry(_, reply) => drop(reply.send(Err("not yet".to_owned()))),
+        }
+    }
+}

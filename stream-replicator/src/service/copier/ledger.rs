@@ -1,0 +1,245 @@
+//! What is written down, and told, of where the copying stands.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Copier, End, Reading, Work, now, until_then};
+use crate::copy::header::unix_ms;
+use crate::copy::position::Bookmark;
+use crate::copy::window::Want;
+use crate::service::api::ApiError;
+use crate::service::bookmark::{self, SaveError, Store};
+use crate::service::reader::Mode;
+use crate::service::writer::Event;
+
+/// A bookmark is written no more often.
+const BOOKMARK: Duration = Duration::from_secs(1);
+/// The durable consumer is moved no more often.
+const DURABLE: Duration = Duration::from_secs(60);
+/// What is under way may take so long at a clean end.
+const FINISH: Duration = Duration::from_secs(5);
+/// How often the connection is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What is written down already, and what is being written.
+pub(super) struct Ledger {
+    store: Option<Store>,
+    chore: Option<Chore>,
+    saved: u64,
+    saved_at: Instant,
+    moved: u64,
+    moved_at: Instant,
+    /// Time of the last message that was dealt with.
+    handled_at: Option<SystemTime>,
+}
+
+struct Chore {
+    work: Work<Chored>,
+    handled: u64,
+    moves: bool,
+}
+
+/// What came of writing.
+pub(super) struct Chored {
+    store: Option<Store>,
+    saved: Result<(), SaveError>,
+    moved: Option<Result<(), ApiError>>,
+}
+
+impl Ledger {
+    pub(super) fn new(store: Option<Store>, handled: u64, now: Instant) -> Self {
+        Self {
+            store,
+            chore: None,
+            saved: handled,
+            saved_at: now,
+            moved: handled,
+            moved_at: now,
+            handled_at: None,
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.chore.is_some()
+    }
+
+    /// Waits for what is being written. Dropping the future loses nothing.
+    pub(super) async fn chored(&mut self) -> Chored {
+        match &mut self.chore {
+            Some(chore) => chore.work.as_mut().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A message of that time was dealt with.
+    pub(super) fn dealt_with(&mut self, time: SystemTime) {
+        self.handled_at = Some(time);
+    }
+}
+
+impl Copier<'_> {
+    /// Begins to write down where the copying stands, if it is time to.
+    pub(super) fn write_down(&mut self) {
+        let handled = self.writer.window.handled();
+        let ledger = &self.ledger;
+        let due = handled > ledger.saved && ledger.saved_at.elapsed() >= BOOKMARK;
+        if due && !ledger.is_busy() {
+            let moves = ledger.moved_at.elapsed() >= DURABLE && handled > ledger.moved;
+            self.begin_chore(handled, moves);
+        }
+    }
+
+    fn begin_chore(&mut self, handled: u64, moves: bool) {
+        let now = now();
+        let mark = self.bookmark(handled);
+        let moves = moves && self.mode == Mode::Free && self.site.keeps_durable();
+        let (link, config) = (self.site.source.clone(), self.site.config.clone());
+        let ledger = &mut self.ledger;
+        ledger.saved_at = now;
+        if moves {
+            ledger.moved_at = now;
+        }
+        let mut store = ledger.store.take();
+        let work = async move {
+            let saved = match &mut store {
+                Some(store) => store.save(&mark).await,
+                None => Ok(()),
+            };
+            let moved = if moves && saved.is_ok() {
+                Some(bookmark::move_durable(&link, &config, handled).await)
+            } else {
+                None
+            };
+            Chored {
+                store,
+                saved,
+                moved,
+            }
+        };
+        ledger.chore = Some(Chore {
+            work: Box::pin(work),
+            handled,
+            moves,
+        });
+    }
+
+    /// Takes note of what came of writing.
+    pub(super) fn chored(&mut self, chored: Chored) -> Option<End> {
+        let ledger = &mut self.ledger;
+        ledger.store = chored.store;
+        let chore = ledger.chore.take()?;
+        match chored.saved {
+            Ok(()) => ledger.saved = chore.handled,
+            Err(SaveError::Overtaken) => {
+                self.site.metrics.fenced();
+                let words = "another replica has moved the bookmark";
+                return Some(End::Again(words.to_owned()));
+            }
+            Err(SaveError::Failed(words)) => {
+                tracing::debug!(words, "bookmark not written; it is tried again");
+            }
+        }
+        match chored.moved {
+            Some(Ok(())) if chore.moves => ledger.moved = chore.handled,
+            Some(Err(error)) => {
+                tracing::debug!(%error, "durable consumer not moved; it is tried again");
+            }
+            Some(Ok(())) | None => {}
+        }
+        None
+    }
+
+    fn bookmark(&self, handled: u64) -> Bookmark {
+        Bookmark {
+            source_created: self.source_created,
+            sequence: handled,
+            target_stream: self.site.config.target.stream.clone(),
+            target_created: self.target_created,
+            target_sequence: self.writer.window.target(),
+            replica: self.site.replica(),
+            time: unix_ms(self.site.clock.now()) / 1000,
+        }
+    }
+
+    /// Waits for what is under way, and writes down where the copying stands.
+    pub(super) async fn finish(&mut self) {
+        let deadline = tokio::time::Instant::now() + FINISH;
+        while !self.writer.window.is_empty() && self.site.leads() {
+            self.writer.pump(now());
+            let until = match self.writer.window.want(now()) {
+                Want::Nothing | Want::Link => None,
+                Want::Answers(until) | Want::Wait(until) => Some(until),
+                want @ (Want::Tail(_) | Want::Look(_)) => {
+                    if self.follow(want).await.is_some() {
+                        break;
+                    }
+                    None
+                }
+                Want::Dead(_) | Want::Stop(_) => break,
+            };
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(deadline) => break,
+                event = self.writer.event() => {
+                    let message = match event {
+                        Event::Answer(Some(message)) => message,
+                        Event::Answer(None) => break,
+                        Event::Unblocked => continue,
+                    };
+                    let finished = &mut self.finished;
+                    self.writer.answers(message, now(), |done| finished.push(done));
+                }
+                () = until_then(until), if until.is_some() => {}
+                () = tokio::time::sleep(LOOK) => self.writer.follow_link(),
+            }
+            self.settle().await;
+        }
+        self.settle().await;
+        if self.ledger.is_busy() {
+            let Ok(chored) = tokio::time::timeout_at(deadline, self.ledger.chored()).await else {
+                return;
+            };
+            if self.chored(chored).is_some() {
+                return;
+            }
+        }
+        let handled = self.writer.window.handled();
+        let moves = handled > self.ledger.moved;
+        if self.site.leads() && (handled > self.ledger.saved || moves) {
+            self.begin_chore(handled, moves);
+            if let Ok(chored) = tokio::time::timeout_at(deadline, self.ledger.chored()).await {
+                let _end = self.chored(chored);
+            }
+        }
+    }
+
+    /// Says where the copying stands.
+    pub(super) fn show(&mut self) {
+        let window = &self.writer.window;
+        let under_way = window.len();
+        let waiting = self.pending + u64::try_from(under_way).unwrap_or(u64::MAX);
+        let (handled, target) = (window.handled(), window.target());
+        let flows = window.flows() && matches!(self.reading, Reading::Open(_));
+        let handled_at = self.ledger.handled_at;
+        let lag = if waiting == 0 {
+            0.0
+        } else {
+            handled_at
+                .and_then(|at| self.site.clock.now().duration_since(at).ok())
+                .unwrap_or_default()
+                .as_secs_f64()
+        };
+        self.site.metrics.lag(waiting, lag);
+        let known = self.read + self.pending;
+        self.site.status.update(|report| {
+            report.handled = handled;
+            report.handled_at = handled_at.or(report.handled_at);
+            report.source_last = report.source_last.max(known);
+            report.waiting = waiting;
+            report.target_sequence = target;
+            report.under_way = under_way;
+        });
+        if flows {
+            self.site.untroubled();
+        }
+    }
+}
