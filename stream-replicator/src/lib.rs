@@ -1,6 +1,7 @@
 //! Copies streams from one broker to another: in order, effectively once, in full or sampled, with word of which values
 //! (nodes, mostly) appeared, fell silent and returned.
 
+mod advise;
 pub mod compat;
 mod config;
 mod copy;
@@ -18,7 +19,6 @@ mod state;
 #[allow(dead_code, reason = "those who tell land next")]
 mod status;
 mod tls;
-#[allow(dead_code, reason = "files and replicas land next")]
 mod track;
 
 pub use config::{

@@ -6,6 +6,7 @@
 //! control (operators' requests on the home broker) ─────────┘ questions, trace, status
 //! ```
 
+mod advisor;
 mod api;
 mod bookmark;
 mod bucket;
@@ -14,17 +15,20 @@ mod control;
 mod copier;
 mod deadletters;
 mod election;
+mod gossip;
 mod heartbeat;
+mod keeper;
+mod lifecycle;
 mod pause;
 mod places;
 mod position;
 mod questions;
 mod reader;
-#[allow(dead_code, reason = "the worker lands next")]
 mod sampling;
 mod supervise;
 mod target;
 mod trace;
+mod warm;
 mod worker;
 mod writer;
 

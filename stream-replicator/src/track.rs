@@ -10,7 +10,7 @@ mod entry;
 mod index;
 mod time;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use overlay_protocol::replication::{AdvisoryEvent, TrackedItem};
@@ -52,9 +52,9 @@ pub(crate) struct Tracker {
     leads: bool,
     facts: Vec<Fact>,
     /// Slots whose entries have changed since they were last written.
-    dirty: Vec<u32>,
+    dirty: VecDeque<u32>,
     /// Slots whose entries have changed since they were last told to other replicas.
-    loud: Vec<u32>,
+    loud: VecDeque<u32>,
     /// What was forgotten since it was last written.
     gone: Vec<Gone>,
     /// What was forgotten since it was last told.
@@ -114,7 +114,7 @@ enum Was {
 }
 
 impl Tracker {
-    pub(crate) fn new(limits: Limits, now: Nanos) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
             slots: HashMap::new(),
@@ -122,11 +122,11 @@ impl Tracker {
             free: Vec::new(),
             index: Index::default(),
             serial: 0,
-            now,
+            now: Nanos::default(),
             leads: false,
             facts: Vec::new(),
-            dirty: Vec::new(),
-            loud: Vec::new(),
+            dirty: VecDeque::new(),
+            loud: VecDeque::new(),
             gone: Vec::new(),
             unheard: Vec::new(),
         }
@@ -135,6 +135,11 @@ impl Tracker {
     /// How many values are known.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whether anything is known of a value.
+    pub(crate) fn knows(&self, value: &str) -> bool {
+        self.slots.contains_key(value)
     }
 
     /// The time up to which everything is known.
@@ -323,6 +328,10 @@ impl Tracker {
         if item.value.is_empty() || item.value.len() > MAX_VALUE {
             return false;
         }
+        if !self.leads {
+            // Who hears knows no other time.
+            self.now = self.now.max(seen);
+        }
         if let Some((slot, entry)) = self.known(&item.value) {
             if item.gone && seen >= entry.seen {
                 self.forget(slot);
@@ -335,7 +344,7 @@ impl Tracker {
             }
             return is_news;
         }
-        if item.gone || self.now.since(seen) > self.limits.interval {
+        if item.gone {
             return false;
         }
         let Some(slot) = self.insert(&item.value, seen.minus(Span::INSTANT)) else {
@@ -347,6 +356,27 @@ impl Tracker {
         self.written(slot);
         self.put(slot);
         true
+    }
+
+    /// Takes a copy that the target has. When nothing is known of the value, it counts as seen at `seen`: there is nothing
+    /// by which to call it silent.
+    pub(crate) fn learn_copy(&mut self, value: &str, copied: Nanos, size: u32, seen: Nanos) {
+        if value.is_empty() || value.len() > MAX_VALUE {
+            return;
+        }
+        let slot = match self.slots.get(value) {
+            Some(slot) => *slot,
+            None => match self.insert(value, seen) {
+                Some(slot) => slot,
+                None => return,
+            },
+        };
+        if let Some(entry) = self.entry_mut(slot)
+            && entry.learn_copy(copied, size)
+        {
+            self.written(slot);
+            self.put(slot);
+        }
     }
 
     /// What happened since it was last asked for.
@@ -363,7 +393,7 @@ impl Tracker {
     pub(crate) fn take_changes(&mut self, limit: usize) -> Vec<Change> {
         let mut changes = drain(&mut self.gone, limit);
         while changes.len() < limit
-            && let Some(slot) = self.dirty.pop()
+            && let Some(slot) = self.dirty.pop_front()
         {
             if let Some(entry) = self.entry_mut(slot)
                 && entry.is_dirty
@@ -385,7 +415,7 @@ impl Tracker {
             })
             .collect();
         while news.len() < limit
-            && let Some(slot) = self.loud.pop()
+            && let Some(slot) = self.loud.pop_front()
         {
             if let Some(entry) = self.entry_mut(slot)
                 && entry.is_loud
@@ -400,7 +430,7 @@ impl Tracker {
     /// Forgets what there would be to tell other replicas, where there are none.
     pub(crate) fn hush(&mut self) {
         self.unheard.clear();
-        while let Some(slot) = self.loud.pop() {
+        while let Some(slot) = self.loud.pop_front() {
             if let Some(entry) = self.entry_mut(slot) {
                 entry.is_loud = false;
             }
@@ -434,6 +464,7 @@ impl Tracker {
     }
 
     /// What is known of one value.
+    #[cfg(test)]
     pub(crate) fn item(&self, value: &str) -> Option<TrackedItem> {
         let slot = self.slots.get(value)?;
         self.entries
@@ -552,7 +583,7 @@ impl Tracker {
             && !entry.is_dirty
         {
             entry.is_dirty = true;
-            self.dirty.push(slot);
+            self.dirty.push_back(slot);
         }
     }
 
@@ -563,7 +594,7 @@ impl Tracker {
             && !entry.is_loud
         {
             entry.is_loud = true;
-            self.loud.push(slot);
+            self.loud.push_back(slot);
         }
     }
 

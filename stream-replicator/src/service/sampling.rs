@@ -1,23 +1,46 @@
 //! Decides what a worker copies, remembers what it decided by, and tells of what it finds.
 //!
+//! ```text
+//! message ── judge ──> Tracker ── facts ──> Outbox ── Advisor ──> source
+//!                       │   ^── what the target has (Warm), what replicas and nodes say (Gossip)
+//!                       └────── Keeper ──> files
+//! ```
+//!
 //! A worker owns one, gives it each message once, and says what became of the copies that it asked for.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_nats::header::{HeaderMap, HeaderName};
-use overlay_runtime::{CancellationToken, Clock, Tasks};
+use overlay_protocol::replication::control::StateEntry;
+use overlay_runtime::{CancellationToken, Clock, Tasks, err_chain};
 
+use super::advisor::Advisor;
 use super::connect::Link;
-use crate::config::{Inspect, StreamConfig};
+use super::gossip::{Gossip, Listen};
+use super::keeper::Keeper;
+use super::warm::{BySubject, Warm, WarmError};
+use crate::advise::{Outbox, Teller};
+use crate::config::{Inspect, Sampling as Settings, StreamConfig};
 use crate::metrics;
 use crate::sample::{Reader, Rule, Why};
+use crate::state::StateError;
+use crate::status::Status;
 use crate::track::{Limits, MAX_VALUES, Nanos, Sighting, Span, Ticket, Tracker};
 
 /// Values whose time has come that are looked at in one go: a few milliseconds.
 const SCRUB: usize = 20_000;
+/// What happened to values that waits to be told, between two ticks.
+const MAX_UNTOLD: usize = 10_000;
+/// How long the target is read at the start, and when this replica takes over.
+const WARM: Duration = Duration::from_secs(30);
+const TAKE_OVER: Duration = Duration::from_secs(2);
+/// So much of what is known may not have been told or written before a replica was lost.
+const UNSURE: Duration = Duration::from_secs(30);
+/// How long advisories that are under way are waited for at the end.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// What sampling needs.
 #[derive(Debug)]
@@ -31,6 +54,7 @@ pub(super) struct SamplingContext {
     pub(super) state_dir: Option<PathBuf>,
     pub(super) clock: Clock,
     pub(super) metrics: metrics::Worker,
+    pub(super) status: Status,
     pub(super) tasks: Tasks,
 }
 
@@ -44,6 +68,9 @@ pub(super) enum SamplingError {
     /// The name of the header that is looked at is none.
     #[error("no message has a header of that name")]
     Header(#[source] async_nats::header::ParseHeaderNameError),
+    /// The connection to the source is closed.
+    #[error("other replicas can't be heard")]
+    Subscribe(#[source] async_nats::SubscribeError),
 }
 
 /// A message as it was read.
@@ -83,7 +110,26 @@ pub(super) struct Sampling {
     /// The header that is looked at, made once.
     header: Option<HeaderName>,
     tracker: Tracker,
+    outbox: Outbox,
+    advisor: Option<Advisor>,
+    gossip: Gossip,
+    /// Whether other replicas, or people, may listen.
+    tells: bool,
+    keeper: Option<Keeper>,
+    by_subject: BySubject,
     chance: Chance,
+    leads: bool,
+    /// Whether the target was read since anybody else may have written there.
+    is_warm: bool,
+    faults: Faults,
+}
+
+/// What was told of and need not be told again.
+#[derive(Debug, Default)]
+struct Faults {
+    full: bool,
+    files: bool,
+    lost: bool,
 }
 
 impl Judgement {
@@ -94,47 +140,73 @@ impl Judgement {
 }
 
 impl Sampling {
-    /// Begins with what is kept, or else with what the target shows; nothing when the worker copies everything.
+    /// Begins with what is kept and what the target shows; nothing when the worker copies everything.
     ///
     /// # Errors
     ///
     /// [`SamplingError`].
-    #[expect(clippy::unused_async, reason = "reads what is kept")]
     pub(super) async fn open(
         context: SamplingContext,
-        _shutdown: &CancellationToken,
+        shutdown: &CancellationToken,
     ) -> Result<Option<Self>, SamplingError> {
-        let Some(sampling) = context.config.sampling.clone() else {
+        let Some(settings) = context.config.sampling.clone() else {
             return Ok(None);
         };
-        let limits = Limits {
-            rule: Rule::new(sampling.interval, sampling.size_trigger),
-            interval: Span::of(sampling.interval),
-            warn: Span::of(sampling.warn),
-            max_values: MAX_VALUES,
-        };
+        let config = Arc::clone(&context.config);
+        let stream = config.source.stream.as_str();
         let now = Nanos::of(context.clock.now());
-        Ok(Some(Self {
-            reader: Reader::new(&sampling),
-            header: match &sampling.inspect {
+        let listen = Listen {
+            replicas: config.candidate.is_some(),
+            lifecycle: settings.lifecycle,
+        };
+        let gossip = Gossip::open(
+            &context.source,
+            stream,
+            &config.name,
+            listen,
+            context.clock.clone(),
+            &context.tasks,
+        );
+        let advisor = config.advisory.clone().map(|advisory| {
+            Advisor::new(advisory, context.source.clone(), context.metrics.clone())
+        });
+        let mut sampling = Self {
+            reader: Reader::new(&settings),
+            header: match &settings.inspect {
                 Inspect::Header(name) => Some(name.parse().map_err(SamplingError::Header)?),
                 Inspect::Field(_) | Inspect::Token(_) => None,
             },
-            tracker: Tracker::new(limits, now),
+            tracker: Tracker::new(limits(&settings)),
+            outbox: Outbox::new(teller(&context, &settings)),
+            gossip: gossip.await.map_err(SamplingError::Subscribe)?,
+            tells: listen.replicas || advisor.is_some(),
+            advisor,
+            keeper: None,
+            by_subject: BySubject::default(),
             chance: Chance::new().map_err(SamplingError::Random)?,
+            leads: false,
+            is_warm: false,
+            faults: Faults::default(),
             context,
-        }))
+        };
+        sampling.load(now).await;
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = sampling.warm(WARM) => {}
+        }
+        Ok(Some(sampling))
     }
 
     /// Decides about a message. Each is given once, in their order; one that is read again after a rewind is given again
     /// after its old ticket was [dropped](Self::dropped).
     pub(super) fn judge(&mut self, message: &Incoming<'_>) -> Judgement {
         let is_forced = self.reader.is_forced(message.body);
+        if is_forced {
+            self.context.metrics.forced();
+        }
         let header = header(self.header.as_ref(), message.headers);
         let Some(value) = self.reader.value(message.subject, header, message.body) else {
-            if is_forced {
-                self.context.metrics.forced();
-            } else {
+            if !is_forced {
                 self.context.metrics.no_field();
             }
             return Judgement {
@@ -142,11 +214,22 @@ impl Sampling {
                 ticket: None,
             };
         };
-        if is_forced {
-            self.context.metrics.forced();
+        if !self.by_subject.is_empty() && !self.tracker.knows(&value) {
+            let subject = self.context.config.mapping.apply(message.subject);
+            self.by_subject.recall(&mut self.tracker, &value, &subject);
         }
         let sighting = sighting(message, is_forced);
         let (why, ticket) = self.tracker.judge(&value, sighting, || self.chance.next());
+        if why == Why::Full && !std::mem::replace(&mut self.faults.full, true) {
+            let values = self.tracker.len();
+            tracing::error!(
+                values,
+                "too many values to remember, others are copied in full"
+            );
+        }
+        if self.tracker.untold() > MAX_UNTOLD {
+            self.collect();
+        }
         Judgement { why, ticket }
     }
 
@@ -174,13 +257,24 @@ impl Sampling {
         self.reader.value(message.subject, header, message.body)
     }
 
-    /// All values that are tracked, in any order.
-    #[expect(clippy::unused_self, reason = "asks the tracker")]
-    pub(super) fn values(&self) -> Vec<overlay_protocol::replication::control::StateEntry> {
-        Vec::new()
+    /// What is known of all values, for people.
+    pub(super) fn values(&self) -> Vec<StateEntry> {
+        let nanos = |at: time::OffsetDateTime| i64::try_from(at.unix_timestamp_nanos()).ok();
+        let (items, _) = self.tracker.page(0, usize::MAX);
+        items
+            .into_iter()
+            .map(|item| StateEntry {
+                seen_ns: item.seen.and_then(nanos),
+                copied_ns: item.copied.and_then(nanos),
+                size: u32::try_from(item.size).map_or(f64::MAX, f64::from),
+                advised: item.advised,
+                value: item.value,
+            })
+            .collect()
     }
 
-    /// Says up to when everything is known; silence is measured against it.
+    /// Says up to when everything is known; silence is measured against it. A worker that is paused says that it is
+    /// behind.
     pub(super) fn watermark(&mut self, mark: Watermark) {
         match mark {
             Watermark::Behind(time) | Watermark::CaughtUp(time) => {
@@ -191,24 +285,226 @@ impl Sampling {
     }
 
     /// Says whether this replica works: before it reads its first message, and when it works no more.
-    #[expect(clippy::unused_async, reason = "asks the other replicas")]
     pub(super) async fn lead(&mut self, leads: bool) {
+        if leads && !self.leads {
+            self.hear();
+            if !self.is_warm {
+                self.warm(TAKE_OVER).await;
+            }
+        }
+        self.leads = leads;
+        self.is_warm = false;
         self.tracker.lead(leads);
     }
 
     /// Does what time brings; about once a second, whether this replica works or not.
-    #[expect(clippy::unused_async, reason = "writes what changed")]
     pub(super) async fn tick(&mut self) {
+        let now = Nanos::of(self.context.clock.now());
+        self.hear();
         self.tracker.scrub(SCRUB);
-        let _facts = self.tracker.take_facts();
-        let _changes = self.tracker.take_changes(SCRUB);
-        self.tracker.hush();
+        self.collect();
+        if let Some(advisor) = &mut self.advisor {
+            let (outbox, tracker) = (&mut self.outbox, &mut self.tracker);
+            advisor.step(outbox, tracker, now, self.leads).await;
+        }
+        self.tell().await;
+        if let Some(keeper) = &mut self.keeper {
+            let written = keeper.step(&mut self.tracker, &mut self.outbox, now);
+            match written.await {
+                Ok(()) => {}
+                Err(error) => self.unwritten(&error),
+            }
+        } else {
+            // Nobody reads them.
+            self.tracker.take_changes(usize::MAX);
+            self.outbox.take_changes();
+        }
+        let merged = self.outbox.take_merged();
+        if merged > 0 {
+            tracing::warn!(
+                merged,
+                "advisories were overtaken before a stream took them"
+            );
+        }
         self.context.metrics.tracker_items(self.tracker.len());
     }
 
-    /// Keeps what is known.
-    #[expect(clippy::unused_async, reason = "writes what is known")]
-    pub(super) async fn close(self) {}
+    /// Keeps what is known, after a short wait for what is under way.
+    pub(super) async fn close(mut self) {
+        self.collect();
+        let now = Nanos::of(self.context.clock.now());
+        if let Some(advisor) = &mut self.advisor {
+            let (outbox, tracker) = (&mut self.outbox, &mut self.tracker);
+            advisor.step(outbox, tracker, now, self.leads).await;
+            advisor.drain(outbox, tracker, now, DRAIN).await;
+        }
+        self.tell().await;
+        if let Some(keeper) = self.keeper.take() {
+            let closed = keeper.close(&self.tracker, &mut self.outbox, now).await;
+            if let Err(error) = closed {
+                self.unwritten(&error);
+            }
+        }
+        if self.outbox.len() > 0 {
+            tracing::warn!(
+                waiting = self.outbox.len(),
+                kept = self.context.state_dir.is_some(),
+                "advisories that no stream took are left"
+            );
+        }
+    }
+
+    /// Reads the files.
+    async fn load(&mut self, now: Nanos) {
+        let Some(dir) = self.context.state_dir.clone() else {
+            return;
+        };
+        let config = &self.context.config;
+        let (keeper, loaded) = Keeper::open(dir, &config.source.stream, &config.name, now).await;
+        self.keeper = Some(keeper);
+        match loaded {
+            Ok(loaded) => {
+                for fault in &loaded.faults {
+                    tracing::error!(fault, "left out of the state");
+                }
+                for item in &loaded.items {
+                    self.tracker.learn(item);
+                }
+                for owed in loaded.owed {
+                    self.outbox.restore(owed);
+                }
+                tracing::info!(
+                    found = loaded.is_found,
+                    values = self.tracker.len(),
+                    advisories = self.outbox.len(),
+                    "state read"
+                );
+            }
+            Err(error) => self.unwritten(&error),
+        }
+    }
+
+    /// Reads from the target what was copied since anybody last knew.
+    async fn warm(&mut self, limit: Duration) {
+        let settings = self.context.config.sampling.as_ref();
+        let interval = settings.map_or(Duration::ZERO, |settings| settings.interval);
+        let clock = self.context.clock.now();
+        // What was copied before that is due again.
+        let oldest = clock.checked_sub(interval).unwrap_or(clock);
+        let known_since = self.tracker.now().system_time().checked_sub(UNSURE);
+        let since = known_since.map_or(oldest, |since| since.max(oldest));
+        let known = self.tracker.len();
+        let mut warm = Warm {
+            config: &self.context.config,
+            site: &self.context.site,
+            target: &self.context.target,
+            reader: &self.reader,
+            header: self.header.as_ref(),
+            by_subject: &mut self.by_subject,
+            tracker: &mut self.tracker,
+        };
+        let read = warm.read(since, Nanos::of(clock), limit).await;
+        match read {
+            Ok(copies) => {
+                let values = self.tracker.len();
+                tracing::info!(copies, values, known, "what the target has is known");
+                self.is_warm = true;
+            }
+            Err(error @ (WarmError::Refused(_) | WarmError::Slow { .. })) => {
+                tracing::warn!(
+                    error = err_chain(&error),
+                    known,
+                    "values of which nothing is known are copied again"
+                );
+            }
+        }
+    }
+
+    /// Takes in what other replicas and nodes said.
+    fn hear(&mut self) {
+        let heard = self.gossip.take();
+        for item in heard.items.values() {
+            if self.tracker.learn(item) {
+                self.context.metrics.by_gossip();
+            }
+            if let Some(seen) = item.seen.and_then(Nanos::of_date) {
+                use overlay_protocol::replication::AdvisoryEvent::{Expire, Timeout};
+                if item.advised {
+                    self.outbox.withdraw(&item.value, Timeout, seen);
+                }
+                if item.gone {
+                    self.outbox.withdraw(&item.value, Expire, seen);
+                }
+            }
+        }
+        for sign in heard.signs {
+            if sign.stops {
+                self.tracker.stop(&sign.identity, sign.at);
+            } else {
+                self.tracker.start(&sign.identity, sign.at);
+            }
+        }
+        if heard.lost > 0 && !std::mem::replace(&mut self.faults.lost, true) {
+            tracing::error!(lost = heard.lost, "more was said than there is room for");
+        }
+    }
+
+    /// Puts what happened to values where it is told from.
+    fn collect(&mut self) {
+        let facts = self.tracker.take_facts();
+        if self.advisor.is_some() {
+            for fact in &facts {
+                self.outbox.tell(fact);
+            }
+        }
+    }
+
+    /// Tells other replicas.
+    async fn tell(&mut self) {
+        if !self.leads || !self.tells {
+            self.tracker.hush();
+            self.gossip.forget_askers();
+        } else if self.context.source.is_up()
+            && let Err(error) = self.gossip.tell(&mut self.tracker).await
+        {
+            tracing::debug!(%error, "other replicas are not told");
+        }
+    }
+
+    /// Says that files could not be read or written.
+    fn unwritten(&mut self, error: &StateError) {
+        let error = err_chain(error);
+        self.context
+            .status
+            .fault(self.context.clock.now(), error.as_str());
+        if std::mem::replace(&mut self.faults.files, true) {
+            tracing::debug!(error, "state is not kept");
+        } else {
+            tracing::error!(error, "state is not kept");
+        }
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        rule: Rule::new(settings.interval, settings.size_trigger),
+        interval: Span::of(settings.interval),
+        warn: Span::of(settings.warn),
+        max_values: MAX_VALUES,
+    }
+}
+
+fn teller(context: &SamplingContext, settings: &Settings) -> Teller {
+    Teller {
+        site: context.site.clone(),
+        stream: context.config.source.stream.clone(),
+        worker: context.config.name.clone(),
+        inspect: match &settings.inspect {
+            Inspect::Field(name) | Inspect::Header(name) => name.clone(),
+            Inspect::Token(None) => "subject".to_owned(),
+            Inspect::Token(Some(token)) => format!("subject token {token}"),
+        },
+    }
 }
 
 fn header<'a>(name: Option<&HeaderName>, headers: Option<&'a HeaderMap>) -> Option<&'a str> {

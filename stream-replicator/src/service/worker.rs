@@ -112,6 +112,7 @@ impl Worker {
             state_dir,
             clock: site.clock.clone(),
             metrics: site.metrics.clone(),
+            status: site.status.clone(),
             tasks,
         };
         site.sampling = Sampling::open(context, &shutdown).await?;

@@ -180,11 +180,17 @@ impl Entry {
             self.told |= item.advised;
             self.stopped = self.stopped.or(stopped);
         }
-        if copied > self.copied {
-            is_news = true;
-            self.copied = copied;
-            let size = item.copied_size.unwrap_or(item.size);
-            self.copied_size = u32::try_from(size).unwrap_or(u32::MAX);
+        let size = item.copied_size.unwrap_or(item.size);
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        copied.is_some_and(|copied| self.learn_copy(copied, size)) || is_news
+    }
+
+    /// Takes a copy that somebody else knows of; gives whether it was news.
+    pub(super) fn learn_copy(&mut self, copied: Nanos, size: u32) -> bool {
+        let is_news = self.copied.is_none_or(|known| known < copied);
+        if is_news {
+            self.copied = Some(copied);
+            self.copied_size = size;
         }
         is_news
     }

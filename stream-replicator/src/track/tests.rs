@@ -26,7 +26,7 @@ fn tracker() -> Tracker {
 }
 
 fn leading(limits: Limits) -> Tracker {
-    let mut tracker = Tracker::new(limits, at(0));
+    let mut tracker = Tracker::new(limits);
     tracker.lead(true);
     tracker
 }
@@ -383,4 +383,18 @@ fn changes_are_had_in_pieces_and_once() {
     let gone = tracker.take_changes(100);
     assert!(gone.iter().all(|change| matches!(change, Change::Gone(_))));
     assert_eq!(gone.len(), 25);
+}
+
+#[test]
+fn a_copy_that_the_target_has_saves_another_and_raises_no_alarm() {
+    let mut tracker = tracker();
+    tracker.learn_copy("a", at(100), 10, at(3_000));
+    tracker.learn_copy("a", at(50), 20, at(3_000));
+    assert_eq!(scrub(&mut tracker, 3_000), []);
+    assert!(!send(&mut tracker, "a", message(3_100)).copies());
+    assert_eq!(told(&mut tracker), []);
+    assert_eq!(
+        send(&mut tracker, "a", message(3_700)).to_string(),
+        "due: copied 60 min ago"
+    );
 }

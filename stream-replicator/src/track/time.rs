@@ -21,6 +21,10 @@ impl Nanos {
         }
     }
 
+    pub(crate) fn of_millis(millis: i64) -> Self {
+        Self(millis.saturating_mul(1_000_000))
+    }
+
     /// From the form of documents; nothing outside of the range.
     pub(crate) fn of_date(date: OffsetDateTime) -> Option<Self> {
         i64::try_from(date.unix_timestamp_nanos()).ok().map(Self)
@@ -30,6 +34,19 @@ impl Nanos {
     pub(crate) fn date(self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0))
             .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    pub(crate) fn to_be_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+
+    /// As a number, for files.
+    pub(crate) fn number(self) -> i64 {
+        self.0
+    }
+
+    pub(crate) fn of_number(nanos: i64) -> Self {
+        Self(nanos)
     }
 
     /// Whole seconds since 1970.
