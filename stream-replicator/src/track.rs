@@ -203,6 +203,13 @@ impl Tracker {
         }
     }
 
+    /// It is not known whether a copy was made.
+    pub(crate) fn abandoned(&mut self, ticket: Ticket) {
+        if let Some(entry) = self.holder(ticket.place) {
+            entry.abandoned(ticket.pending);
+        }
+    }
+
     /// Says up to which time everything is known: the clock once all messages are handled, the time of the last one
     /// before that, and the same as before while the source is away.
     pub(crate) fn watermark(&mut self, now: Nanos) {

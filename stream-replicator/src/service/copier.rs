@@ -192,7 +192,7 @@ impl<'a> Copier<'a> {
         self.site.remember(self.writer.window.handled());
         for item in self.writer.window.abandon() {
             if let (Some(sampling), Some(ticket)) = (&mut self.site.sampling, item.keep.ticket) {
-                sampling.dropped(ticket);
+                sampling.abandoned(ticket);
             }
         }
         if let Reading::Open(reader) = self.reading {

@@ -119,8 +119,12 @@ pub(super) struct Sampling {
     by_subject: BySubject,
     chance: Chance,
     leads: bool,
-    /// Whether the target was read since anybody else may have written there.
+    /// Whether all copies in the target are known.
     is_warm: bool,
+    /// Until when they were last known.
+    known_until: Option<SystemTime>,
+    /// Whether a copy was acknowledged since the last tick.
+    is_answered: bool,
     faults: Faults,
 }
 
@@ -186,6 +190,8 @@ impl Sampling {
             chance: Chance::new().map_err(SamplingError::Random)?,
             leads: false,
             is_warm: false,
+            known_until: None,
+            is_answered: false,
             faults: Faults::default(),
             context,
         };
@@ -236,11 +242,18 @@ impl Sampling {
     /// The copy was acknowledged by the target.
     pub(super) fn copied(&mut self, ticket: Ticket) {
         self.tracker.copied(ticket);
+        self.is_answered = true;
     }
 
-    /// The copy was refused for good, or is not to be made any more.
+    /// The copy was refused for good: the next message of the value makes up for it.
     pub(super) fn dropped(&mut self, ticket: Ticket) {
         self.tracker.dropped(ticket);
+    }
+
+    /// It is not known whether the copy was made; the target is asked before this replica goes on.
+    pub(super) fn abandoned(&mut self, ticket: Ticket) {
+        self.tracker.abandoned(ticket);
+        self.is_warm = false;
     }
 
     /// A message is not copied whatever it says, because it is too old: its value was seen all the same.
@@ -284,22 +297,26 @@ impl Sampling {
         }
     }
 
-    /// Says whether this replica works: before it reads its first message, and when it works no more.
+    /// Says whether this replica works: before it reads its first message, each time that it begins anew, and when it works
+    /// no more.
     pub(super) async fn lead(&mut self, leads: bool) {
-        if leads && !self.leads {
-            self.hear();
-            if !self.is_warm {
-                self.warm(TAKE_OVER).await;
-            }
+        self.hear();
+        if !leads {
+            self.is_warm = false;
+        } else if !self.is_warm {
+            self.warm(TAKE_OVER).await;
         }
         self.leads = leads;
-        self.is_warm = false;
         self.tracker.lead(leads);
     }
 
     /// Does what time brings; about once a second, whether this replica works or not.
     pub(super) async fn tick(&mut self) {
-        let now = Nanos::of(self.context.clock.now());
+        let clock = self.context.clock.now();
+        let now = Nanos::of(clock);
+        if std::mem::take(&mut self.is_answered) {
+            self.known_until = Some(clock);
+        }
         self.hear();
         self.tracker.scrub(SCRUB);
         self.collect();
@@ -326,7 +343,8 @@ impl Sampling {
                 "advisories were overtaken before a stream took them"
             );
         }
-        self.context.metrics.tracker_items(self.tracker.len());
+        let metrics = &self.context.metrics;
+        metrics.tracker_items(self.tracker.len());
     }
 
     /// Keeps what is known, after a short wait for what is under way.
@@ -391,8 +409,12 @@ impl Sampling {
         let clock = self.context.clock.now();
         // What was copied before that is due again.
         let oldest = clock.checked_sub(interval).unwrap_or(clock);
-        let known_since = self.tracker.now().system_time().checked_sub(UNSURE);
-        let since = known_since.map_or(oldest, |since| since.max(oldest));
+        let known_until = self
+            .known_until
+            .unwrap_or_else(|| self.tracker.now().system_time());
+        let since = known_until
+            .checked_sub(UNSURE)
+            .map_or(oldest, |since| since.max(oldest));
         let known = self.tracker.len();
         let mut warm = Warm {
             config: &self.context.config,
@@ -409,6 +431,7 @@ impl Sampling {
                 let values = self.tracker.len();
                 tracing::info!(copies, values, known, "what the target has is known");
                 self.is_warm = true;
+                self.known_until = Some(clock);
             }
             Err(error @ (WarmError::Refused(_) | WarmError::Slow { .. })) => {
                 tracing::warn!(
@@ -423,6 +446,9 @@ impl Sampling {
     /// Takes in what other replicas and nodes said.
     fn hear(&mut self) {
         let heard = self.gossip.take();
+        if !heard.items.is_empty() && !self.leads {
+            self.known_until = Some(self.context.clock.now());
+        }
         for item in heard.items.values() {
             if self.tracker.learn(item) {
                 self.context.metrics.by_gossip();

@@ -115,6 +115,13 @@ impl Entry {
         }
     }
 
+    /// Nobody knows whether the copy was made: who reads the target will, and who reads the message again decides again.
+    pub(super) fn abandoned(&mut self, copy: Pending) {
+        if self.pending == Some(copy) {
+            self.pending = None;
+        }
+    }
+
     /// Begins anew with a value that was silent for too long.
     pub(super) fn renew(&mut self, at: Nanos) {
         self.copied = None;

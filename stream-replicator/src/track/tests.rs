@@ -163,6 +163,18 @@ fn sr_case_35_a_refused_copy_is_not_forgotten() {
 }
 
 #[test]
+fn of_a_copy_that_nobody_knows_of_the_target_or_the_message_tells() {
+    let mut tracker = tracker();
+    let (_, ticket) = tracker.judge("stored", message(0), || 0.0);
+    tracker.abandoned(ticket.unwrap());
+    let (_, ticket) = tracker.judge("lost", message(0), || 0.0);
+    tracker.abandoned(ticket.unwrap());
+    tracker.learn_copy("stored", at(0), 100, at(0));
+    assert!(!send(&mut tracker, "stored", message(1)).copies());
+    assert!(send(&mut tracker, "lost", message(0)).copies());
+}
+
+#[test]
 fn a_value_whose_copies_are_refused_each_time_waits_for_its_next_interval() {
     let mut tracker = tracker();
     let mut tried = 0;

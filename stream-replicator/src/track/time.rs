@@ -79,7 +79,6 @@ impl Nanos {
 }
 
 impl Span {
-    pub(crate) const ZERO: Self = Self(0);
     /// The shortest: what must be longer than a limit is so from there on.
     pub(crate) const INSTANT: Self = Self(1);
 
