@@ -86,6 +86,9 @@ pub(crate) enum Command {
     Plugin(commands::plugin::Args),
     /// Make tokens for new nodes, and look after their enrolment
     Provision(commands::provision::Args),
+    /// Look after the copying of streams to other brokers
+    #[command(visible_alias = "repl")]
+    Replicate(commands::replicate::Args),
     /// Send nodes back to be enrolled anew
     Reprovision(Box<commands::reprovision::Args>),
     /// Log in, and get a token

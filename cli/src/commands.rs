@@ -15,6 +15,7 @@ pub(crate) mod ping;
 pub(crate) mod plugin;
 pub(crate) mod policy;
 pub(crate) mod provision;
+pub(crate) mod replicate;
 pub(crate) mod reprovision;
 pub(crate) mod req;
 pub(crate) mod user;
@@ -36,6 +37,7 @@ pub(crate) async fn run(command: Command, app: &App) -> Result<(), Failure> {
         Command::Events(args) => events::run(args, app).await,
         Command::Plugin(args) => plugin::run(args, app),
         Command::Provision(args) => Box::pin(provision::run(args, app)).await,
+        Command::Replicate(args) => Box::pin(replicate::run(args, app)).await,
         Command::Reprovision(args) => Box::pin(reprovision::run(*args, app)).await,
         Command::Login(args) => Box::pin(login::run(*args, app)).await,
         Command::Whoami(args) => whoami::run(&args, app),

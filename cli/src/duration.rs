@@ -51,6 +51,38 @@ fn fraction(nanos: u128, unit: u128, digits: usize) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// Reads a span as Choria's programs do, `1h30m`, `1.5s`, `250ms`, and days and weeks, `2d`, `1w`.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 9] = [
+        ("ns", 1e-9),
+        ("us", 1e-6),
+        ("µs", 1e-6),
+        ("ms", 1e-3),
+        ("s", 1.0),
+        ("m", 60.0),
+        ("h", 3600.0),
+        ("d", 86_400.0),
+        ("w", 604_800.0),
+    ];
+    let wrong = || format!("expected a span of time such as 90s, 5m or 1h30m, not {text:?}");
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let (number, behind) = rest.split_at(digits.ok_or_else(wrong)?);
+        let end = behind.find(|c: char| c.is_ascii_digit() || c == '.');
+        let (unit, behind) = behind.split_at(end.unwrap_or(behind.len()));
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let unit = UNITS.iter().find(|(name, _)| *name == unit);
+        seconds += number * unit.ok_or_else(wrong)?.1;
+        rest = behind;
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+}
+
 /// Nanoseconds as JSON carries them.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -59,6 +91,33 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_are_read_as_they_are_written() {
+        for (text, millis) in [
+            ("5s", 5_000),
+            ("1h2m3.5s", 3_723_500),
+            ("250ms", 250),
+            ("2d", 172_800_000),
+            ("1w", 604_800_000),
+            (" 1.5m ", 90_000),
+        ] {
+            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for wrong in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "-5s",
+            "5x",
+            "1..2s",
+            "1e400h",
+            "9999999999999999999999w",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn spans_read_as_in_choria() {

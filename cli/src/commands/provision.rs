@@ -9,6 +9,7 @@ mod tokens;
 use clap::Subcommand;
 
 pub(super) use self::control::{Act, Control, Reach};
+pub(super) use self::nodes::instant;
 pub(super) use self::tokens::{Fingerprint, fingerprints};
 
 use crate::app::App;

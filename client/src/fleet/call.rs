@@ -7,6 +7,7 @@ use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use overlay_protocol::envelope::Limits;
+use overlay_protocol::envelope::v2::SecureReply;
 use overlay_protocol::filter::Filter;
 use overlay_protocol::id::{AgentName, Collective, Identity, Ksuid};
 use overlay_protocol::provisioning;
@@ -49,6 +50,12 @@ pub enum Target {
     Nodes(Vec<Identity>),
     /// Any one host of a service.
     Service,
+    /// All hosts of a service that listen each for itself. How many there are nobody knows: it ends when so long nobody
+    /// more has answered.
+    Hosts {
+        /// How long.
+        quiet: Duration,
+    },
 }
 
 /// Portions of the nodes, one after the other.
@@ -110,6 +117,11 @@ impl Fleet {
             id: draft.id.to_string(),
             limits: self.limits(),
             is_service: matches!(call.target, Target::Service),
+            quiet: match call.target {
+                Target::Hosts { quiet } => Some(quiet),
+                Target::Service | Target::Nodes(_) => None,
+            },
+            heard: 0,
             is_provisioner: matches!(call.target, Target::Service)
                 && draft.agent.as_str() == provisioning::SERVICE,
             gather: Gather::default(),
@@ -119,7 +131,7 @@ impl Fleet {
         };
         let mut publish_time = Duration::ZERO;
         match &call.target {
-            Target::Service => {
+            Target::Service | Target::Hosts { .. } => {
                 let to = subject::broadcast_service(&draft.collective, &draft.agent);
                 publish_time = exchange
                     .run(&draft, &[to], call.timeout, &mut replies, &mut on_reply)
@@ -175,7 +187,9 @@ impl Fleet {
     pub async fn send(&self, call: &Call, reply_to: &str) -> Result<Ksuid, CallError> {
         let draft = self.draft(call, Some(reply_to))?;
         let to: Vec<String> = match &call.target {
-            Target::Service => vec![subject::broadcast_service(&draft.collective, &draft.agent)],
+            Target::Service | Target::Hosts { .. } => {
+                vec![subject::broadcast_service(&draft.collective, &draft.agent)]
+            }
             Target::Nodes(nodes) => nodes
                 .iter()
                 .map(|node| subject::node(&draft.collective, node))
@@ -241,6 +255,10 @@ struct Exchange<'a> {
     id: String,
     limits: Limits,
     is_service: bool,
+    /// How long to wait for one more host, when all hosts of a service are asked.
+    quiet: Option<Duration>,
+    /// Hosts that have answered, when all are asked.
+    heard: usize,
     /// Whether the service is the provisioner's, which proves itself in its own way.
     is_provisioner: bool,
     gather: Gather,
@@ -306,10 +324,10 @@ impl Exchange<'_> {
         let mut stopped = std::pin::pin!(fleet.stopped());
         while !self.is_done() {
             let only_doubts = self.only_doubts_left();
-            let until = if only_doubts {
-                deadline.min(Instant::now() + DOUBT)
-            } else {
-                deadline
+            let until = match self.quiet {
+                _ if only_doubts => deadline.min(Instant::now() + DOUBT),
+                Some(quiet) if self.heard > 0 => deadline.min(Instant::now() + quiet),
+                Some(_) | None => deadline,
             };
             tokio::select! {
                 biased;
@@ -346,7 +364,9 @@ impl Exchange<'_> {
     }
 
     fn is_done(&self) -> bool {
-        if self.is_service {
+        if self.quiet.is_some() {
+            false
+        } else if self.is_service {
             self.gather.answered() > 0
         } else {
             self.gather.waiting() == 0
@@ -368,6 +388,10 @@ impl Exchange<'_> {
             }
         };
         let sender = answer.reply.sender.clone();
+        if self.quiet.is_some() {
+            self.hear(answer, &secure, on_reply);
+            return;
+        }
         if self.is_service && self.gather.answered() == 0 {
             self.gather.expect([sender.clone()]);
         }
@@ -390,6 +414,30 @@ impl Exchange<'_> {
             Trust::Unsigned => self.doubt(answer, "the reply is not signed".to_owned(), on_reply),
             Trust::Bad(why) => self.doubt(answer, why, on_reply),
         }
+    }
+
+    /// Takes the reply of one of several hosts, which may share a name; there is no better one to wait for.
+    fn hear(
+        &mut self,
+        mut answer: Answer,
+        secure: &SecureReply,
+        on_reply: &mut impl FnMut(&Answer),
+    ) {
+        self.heard += 1;
+        let entry = format!("{} {}", answer.reply.sender, self.heard);
+        self.gather.expect([entry.clone()]);
+        self.gather.accept(&entry);
+        let issuers = self.fleet.config().issuers.as_ref();
+        answer.check(secure, issuers, clock::now(), &self.limits);
+        let why = match answer.trust.clone() {
+            Trust::Verified | Trust::Unchecked => None,
+            Trust::Unsigned => Some("the reply is not signed".to_owned()),
+            Trust::Bad(why) => Some(why),
+        };
+        if let Some(why) = why {
+            self.doubtful.insert(answer.reply.sender.clone(), why);
+        }
+        on_reply(&answer);
     }
 
     /// Keeps a reply that is not proved, as long as a better one may come.

@@ -2,7 +2,7 @@
 
 mod show;
 
-pub(super) use self::show::instant;
+pub(in crate::commands) use self::show::instant;
 
 use overlay_protocol::id::Identity;
 use overlay_protocol::provisioning::control::{

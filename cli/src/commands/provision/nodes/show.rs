@@ -132,7 +132,7 @@ fn decision(record: &Record) -> String {
 }
 
 /// A time, as people read it.
-pub(in crate::commands::provision) fn instant(seconds: i64) -> String {
+pub(in crate::commands) fn instant(seconds: i64) -> String {
     OffsetDateTime::from_unix_timestamp(seconds)
         .ok()
         .and_then(|at| {
