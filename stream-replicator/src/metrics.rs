@@ -264,6 +264,21 @@ impl Worker {
         self.ours.advisory_failed(event);
     }
 
+    /// So many advisories wait until they are taken.
+    pub(crate) fn advisories_waiting(&self, number: usize) {
+        self.ours.advisories_waiting.set(signed(wide(number)));
+    }
+
+    /// So many advisories were withdrawn, since the value moved on before they were taken.
+    pub(crate) fn advisories_merged(&self, number: u64) {
+        self.ours.advisories_merged.inc_by(number);
+    }
+
+    /// What is known of values could not be written to its file.
+    pub(crate) fn state_failed(&self) {
+        self.ours.state_failures.inc();
+    }
+
     /// Whether the worker does what it should.
     pub(super) fn running(&self, runs: bool) {
         self.ours.running.set(runs.into());

@@ -393,7 +393,7 @@ pub struct StateEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copied_ns: Option<i64>,
     /// Size of the last message about it, in bytes.
-    pub size: f64,
+    pub size: u64,
     /// Whether its silence was told of.
     pub advised: bool,
 }

@@ -46,6 +46,9 @@ pub(super) struct Ours {
     forced: IntCounterVec,
     advisories: IntCounterVec,
     advisory_faults: IntCounterVec,
+    advisories_waiting: IntGaugeVec,
+    advisories_merged: IntCounterVec,
+    state_failures: IntCounterVec,
     operations: IntCounterVec,
 }
 
@@ -81,6 +84,9 @@ pub(super) struct Worker {
     pub(super) gossip: Counter,
     pub(super) without_value: Counter,
     pub(super) forced: Counter,
+    pub(super) advisories_waiting: Gauge,
+    pub(super) advisories_merged: Counter,
+    pub(super) state_failures: Counter,
     dead: IntCounterVec,
     dead_letters: Counter,
     advisories: IntCounterVec,
@@ -191,6 +197,18 @@ impl Ours {
                 "Attempts to send an advisory that failed, by its event",
                 &WITH_EVENT,
             )?,
+            advisories_waiting: gauge(
+                "advisories_waiting",
+                "Advisories that wait until they are taken",
+            )?,
+            advisories_merged: of_worker(
+                "advisories_merged_total",
+                "Advisories withdrawn since the value moved on before they were taken",
+            )?,
+            state_failures: of_worker(
+                "state_write_failures_total",
+                "Writes of what is known of values that failed",
+            )?,
             operations: counter(
                 "operations_total",
                 "Requests of operators, by action and how they ended",
@@ -235,6 +253,9 @@ impl Ours {
             gossip: self.gossip.with_label_values(&of_worker),
             without_value: self.without_value.with_label_values(&of_worker),
             forced: self.forced.with_label_values(&of_worker),
+            advisories_waiting: self.advisories_waiting.with_label_values(&of_worker),
+            advisories_merged: self.advisories_merged.with_label_values(&of_worker),
+            state_failures: self.state_failures.with_label_values(&of_worker),
             dead: self.dead.clone(),
             dead_letters: handled("dead"),
             advisories: self.advisories.clone(),
