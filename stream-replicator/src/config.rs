@@ -101,13 +101,6 @@ pub struct StreamConfig {
     pub max_hops: usize,
 }
 
-impl StreamConfig {
-    /// Name of the original's state file of this worker.
-    pub fn state_file_name(&self) -> String {
-        format!("{}_{}.json", self.source.stream, self.name)
-    }
-}
-
 /// One end of a copy.
 #[derive(Debug, Clone)]
 pub struct Side {

@@ -14,6 +14,7 @@ const DAEMONS: &[&str] = &[
     "overlay-broker-auth",
     "overlay-provisioner",
     "overlay-server",
+    "overlay-stream-replicator",
 ];
 
 /// Writes the reference, or with `only_check` says whether it is what would be written.

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use overlay_runtime::nats::{self, Auth, ConnectError, Reconnect, Settings, SettleError};
+use overlay_runtime::nats::{
+    self, Auth, ConnectError, LinkState, Reconnect, Settings, SettleError,
+};
 use overlay_runtime::{Context, Status, metrics};
 use overlay_testkit::mint::Authority;
 use overlay_testkit::{Broker, Logs, Proxy, eventually};
@@ -219,4 +221,53 @@ async fn draining_delivers_what_was_published() {
     sender.publish("last", "words".into()).await.unwrap();
     nats::drain(&sender, LIMIT).await;
     assert_eq!(inbox.next().await.unwrap().payload, "words");
+}
+
+#[tokio::test]
+async fn readiness_follows_the_last_connection_of_a_name() {
+    let (first, second) = (Broker::plain(), Broker::plain());
+    let context = Context::new().unwrap();
+    let open = |url: String| {
+        let (settings, connector) = (settings(&url), context.connector.clone());
+        async move {
+            connector
+                .open(&settings, async_nats::ConnectOptions::new, || None)
+                .await
+                .unwrap()
+        }
+    };
+    let up = || context.readiness.report().parts["broker:test"] == Status::Up;
+    let (old, mut old_state) = open(first.url()).await;
+    assert_eq!(*old_state.borrow(), LinkState::Connected(1));
+    let (_new, state) = open(second.url()).await;
+    old.drain().await.unwrap();
+    let over = |state: &LinkState| *state == LinkState::Disconnected;
+    old_state.wait_for(over).await.unwrap();
+    assert!(up());
+    assert_eq!(*state.borrow(), LinkState::Connected(1));
+}
+
+#[tokio::test]
+async fn a_connection_counts_how_often_it_was_made_and_tells_why_it_is_not() {
+    let broker = Broker::plain();
+    let proxy = Proxy::start(broker.port()).await;
+    let context = Context::new().unwrap();
+    let mut settings = settings(&proxy.url());
+    settings.connect_limit = Duration::MAX;
+    let why = || Some("the file has expired".to_owned());
+    let opened = context
+        .connector
+        .open(&settings, async_nats::ConnectOptions::new, why);
+    let (_client, mut state) = opened.await.unwrap();
+    proxy.refuse();
+    proxy.cut();
+    let told = || format!("{:?}", context.readiness.report().parts["broker:test"]);
+    eventually(LIMIT, PERIOD, || async {
+        told().contains("the file has expired")
+    })
+    .await;
+    proxy.accept();
+    let again = |state: &LinkState| *state == LinkState::Connected(2);
+    state.wait_for(again).await.unwrap();
+    assert!(told().contains("Up"));
 }

@@ -109,8 +109,9 @@ fn case_08_a_state_file_is_named_by_stream_and_worker() {
         "name: X\nstate_store: /state\nstreams:\n - {stream: GINKGO, name: OTHER, source_url: a, target_url: b}\n",
     );
     let stream = config.streams.first().unwrap();
-    assert_eq!(stream.state_file_name(), "GINKGO_OTHER.json");
-    assert_eq!(config.state_dir, Some("/state".into()));
+    let dir = config.state_dir.unwrap();
+    let files = crate::state::Files::new(&dir, &stream.source.stream, &stream.name);
+    assert_eq!(files.snapshot(), Path::new("/state/GINKGO_OTHER.json"));
 }
 
 #[test]
