@@ -100,7 +100,7 @@ impl Files {
         }
     }
 
-    fn snapshot(&self) -> PathBuf {
+    pub(crate) fn snapshot(&self) -> PathBuf {
         self.dir.join(format!("{}.json", self.stem))
     }
 

@@ -279,7 +279,7 @@ impl Sampling {
             .map(|item| StateEntry {
                 seen_ns: item.seen.and_then(nanos),
                 copied_ns: item.copied.and_then(nanos),
-                size: u32::try_from(item.size).map_or(f64::MAX, f64::from),
+                size: item.size,
                 advised: item.advised,
                 value: item.value,
             })

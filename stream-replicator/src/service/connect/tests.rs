@@ -115,7 +115,11 @@ async fn case_52_renewed_credentials_are_shown_at_the_next_login() {
 
     // The broker ends the connection; what is tried then is refused, and readiness names the file.
     eventually(LIMIT, PERIOD, || async { !link.is_up() }).await;
-    until_told(&cx, &format!("the user JWT in {} expired at ", file.display())).await;
+    until_told(
+        &cx,
+        &format!("the user JWT in {} expired at ", file.display()),
+    )
+    .await;
     write(
         dir.path(),
         "user.creds",
@@ -171,7 +175,10 @@ impl LoginService {
                 now(),
             );
             let reply = request.reply.unwrap();
-            self.client.publish(reply, answer.unwrap().into()).await.unwrap();
+            self.client
+                .publish(reply, answer.unwrap().into())
+                .await
+                .unwrap();
         }
     }
 }
@@ -310,7 +317,10 @@ async fn a_certificate_of_nobody_is_believed_only_by_name() {
         }
     }
     let insecure = Endpoint {
-        tls: Tls { insecure: true, ..endpoint.tls.clone() },
+        tls: Tls {
+            insecure: true,
+            ..endpoint.tls.clone()
+        },
         ..endpoint.clone()
     };
     let link = links.open("test", &insecure, &cx.shutdown).await.unwrap();

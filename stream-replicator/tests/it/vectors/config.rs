@@ -124,18 +124,20 @@ fn parsed(original: &Original, theirs: &Value) -> Result<(), String> {
 /// Nothing is the same as empty, and a time the same as the same time.
 fn same(at: &str, ours: &Value, theirs: &Value) -> Result<(), String> {
     match (ours, theirs) {
-        (Value::Object(members), Value::Object(other)) => other
-            .iter()
-            .try_for_each(|(key, value)| {
+        (Value::Object(members), Value::Object(other)) => {
+            other.iter().try_for_each(|(key, value)| {
                 let member = members.get(key).unwrap_or(&Value::Null);
                 same(&format!("{at}.{key}"), member, value)
-            }),
+            })
+        }
         (Value::Array(values), Value::Array(other)) if values.len() == other.len() => values
             .iter()
             .zip(other)
             .try_for_each(|(value, other)| same(at, value, other)),
         (Value::Number(one), Value::Number(other)) if one.as_f64() == other.as_f64() => Ok(()),
-        (Value::String(one), Value::String(other)) if one == other || moment(one) == moment(other) => {
+        (Value::String(one), Value::String(other))
+            if one == other || moment(one) == moment(other) =>
+        {
             Ok(())
         }
         (one, other) if one == other || (is_empty(one) && is_empty(other)) => Ok(()),
@@ -288,7 +290,9 @@ pub(super) fn heartbeats(file: &Value, _loader: &Loader) -> Outcome {
             .flatten()
             .filter_map(|pair| Some((pair[0].as_str()?, pair[1].as_str()?)))
             .collect();
-        let originator = theirs.iter().find(|(name, _)| *name == "Choria-SR-Originator");
+        let originator = theirs
+            .iter()
+            .find(|(name, _)| *name == "Choria-SR-Originator");
         let (_, originator) = originator.ok_or("no originator")?;
         let ours = heartbeat_headers(originator, subject, &beat.headers);
         if ours != theirs {

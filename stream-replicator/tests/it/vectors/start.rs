@@ -109,10 +109,7 @@ fn wait(mut child: Child, limit: Duration) -> Result<Ended, String> {
     })
 }
 
-fn ended(
-    child: &mut Child,
-    limit: Duration,
-) -> Result<Option<std::process::ExitStatus>, String> {
+fn ended(child: &mut Child, limit: Duration) -> Result<Option<std::process::ExitStatus>, String> {
     let until = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
@@ -131,7 +128,9 @@ fn still_runs(mut child: Child) -> Result<(), String> {
         let ended = wait(child, LIMIT)?;
         return Err(format!("ended with {status}: {}", ended.text));
     }
-    let id = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let id = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
     let id = id.ok_or("no process id")?;
     rustix::process::kill_process(id, rustix::process::Signal::TERM)
         .map_err(|error| error.to_string())?;
