@@ -5,11 +5,13 @@ use crate::id::{AgentName, Collective, Identity, Ksuid};
 mod aaa;
 pub mod permission;
 mod provisioning;
+mod replication;
 pub mod stream;
 mod target;
 
 pub use aaa::*;
 pub use provisioning::*;
+pub use replication::*;
 pub use target::{RequestKind, TargetError, target};
 
 /// Subjects on which all lifecycle events go.

@@ -14,6 +14,7 @@ mod layout;
 mod process;
 mod programs;
 mod provisioning;
+mod replication;
 mod settings;
 mod signing;
 mod status;
@@ -45,7 +46,7 @@ enum Verb {
     Init(Box<init::Args>),
     /// Look for anything wrong in a cell: files, modes, keys, certificates, tokens, configuration
     Check(Place),
-    /// Start broker, login service, signer and nodes of a cell in the foreground, for trying out
+    /// Start broker, login service, signer, replicator and nodes of a cell in the foreground, for trying out
     Up(up::Args),
     /// Tell health, versions, connections, streams, leaders and nodes
     Status(Place),

@@ -23,6 +23,7 @@ fn configuration_is_valid_at_every_site() {
         ("overlay-server", "server"),
         ("overlay-provisioner", "provisioner"),
         ("overlay-aaa-signer", "aaa-signer"),
+        ("overlay-stream-replicator", "stream-replicator"),
     ];
     if !has(
         "configuration_is_valid_at_every_site",
@@ -126,6 +127,7 @@ fn services_read_nothing_of_roots_but_their_credentials() {
         "overlay-broker-auth",
         "overlay-provisioner",
         "overlay-server",
+        "overlay-stream-replicator",
     ];
     if !has(
         "services_read_nothing_of_roots_but_their_credentials",
@@ -134,12 +136,18 @@ fn services_read_nothing_of_roots_but_their_credentials() {
         return;
     }
     let place = Place::new();
-    succeeds(&place.init(&["--node", "n1", "--aaa-signer", "2"]));
+    let region = Place::new();
+    succeeds(&region.init(&["--site", "test"]));
+    let pass = region.path("sites/test").display().to_string();
+    let flags = ["--node", "n1", "--aaa-signer", "2", "--region", &pass];
+    succeeds(&place.init(&[&flags[..], &["--replicators", "2"]].concat()));
     for (unit, instance) in [
         ("overlay-broker-auth.service", ""),
         ("overlay-provisioner.service", ""),
         ("overlay-aaa-signer@.service", "1"),
         ("overlay-aaa-signer@.service", "2"),
+        ("overlay-stream-replicator@.service", "1"),
+        ("overlay-stream-replicator@.service", "2"),
         ("overlay-server@.service", "n1"),
     ] {
         let output = start_as_systemd_would(&place, unit, instance);

@@ -18,16 +18,20 @@ const LIMIT: Duration = Duration::from_secs(20);
 const PERIOD: Duration = Duration::from_millis(20);
 
 /// A connection, and what the broker forbade it.
-struct User {
-    client: Client,
+pub(crate) struct User {
+    pub(crate) client: Client,
     forbidden: Arc<Mutex<Vec<String>>>,
 }
 
 impl User {
     async fn connect(place: &Place, key: &str) -> Self {
+        Self::with(place, ConnectOptions::with_nkey(place.read(key))).await
+    }
+
+    pub(crate) async fn with(place: &Place, options: ConnectOptions) -> Self {
         let forbidden: Arc<Mutex<Vec<String>>> = Arc::default();
         let seen = Arc::clone(&forbidden);
-        let client = ConnectOptions::with_nkey(place.read(key))
+        let client = options
             .add_root_certificates(place.path("tls/ca.pem"))
             .require_tls(true)
             .event_callback(move |event| {
@@ -45,7 +49,7 @@ impl User {
     }
 
     /// Whether publishing to `subject` is forbidden: the broker's answer to a ping comes after its complaint.
-    async fn may_not_publish(&self, subject: &str) {
+    pub(crate) async fn may_not_publish(&self, subject: &str) {
         self.client
             .publish(subject.to_owned(), "{}".into())
             .await
@@ -53,7 +57,7 @@ impl User {
         self.is_complained_of(subject).await;
     }
 
-    async fn may_not_subscribe(&self, subject: &str) {
+    pub(crate) async fn may_not_subscribe(&self, subject: &str) {
         let _subscription = self.client.subscribe(subject.to_owned()).await.unwrap();
         self.is_complained_of(subject).await;
     }
@@ -75,7 +79,7 @@ impl User {
         .await;
     }
 
-    async fn api(&self, call: &str, body: &Value) -> Value {
+    pub(crate) async fn api(&self, call: &str, body: &Value) -> Value {
         let subject = format!("$JS.API.{call}");
         let answer = self
             .client

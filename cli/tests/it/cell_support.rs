@@ -22,7 +22,7 @@ impl Place {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         // Held until all are chosen, so that they differ.
-        let listeners: Vec<TcpListener> = (0..7)
+        let listeners: Vec<TcpListener> = (0..8)
             .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
             .collect();
         let ports = listeners
@@ -55,6 +55,7 @@ impl Place {
             .args(["--monitor-port", &ports[2], "--admin-port", &ports[3]])
             .args(["--provisioner-port", &ports[4]])
             .args(["--aaa-port", &ports[5], "--https-port", &ports[6]])
+            .args(["--replicator-port", &ports[7]])
             .args(flags);
         command.output().expect("run overlay")
     }

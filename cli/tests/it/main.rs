@@ -7,6 +7,7 @@ mod cell_enrol;
 mod cell_init;
 mod cell_permissions;
 mod cell_provisioning;
+mod cell_replication;
 mod cell_run;
 mod cell_signing;
 mod cell_support;

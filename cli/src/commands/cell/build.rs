@@ -10,7 +10,7 @@ use super::layout::{
     TO_SIGN, of_node,
 };
 use super::settings::Settings;
-use super::{keys, provisioning, signing, templates, tls, tokens, write};
+use super::{keys, provisioning, replication, signing, templates, tls, tokens, write};
 
 /// A file as it should be.
 #[derive(Debug)]
@@ -66,6 +66,7 @@ impl<'a> Files<'a> {
 pub(super) struct Brought {
     pub(super) issuer: Option<PublicKey>,
     pub(super) tls: Option<tls::Given>,
+    pub(super) region: Option<replication::Given>,
 }
 
 /// Plans every file that is rendered, and those keys, certificates and tokens that are missing.
@@ -146,6 +147,12 @@ pub(super) fn plan(
     if settings.signs() {
         signing::files(files, &facts, issuer.key.as_ref(), now, &mut unsigned)?;
     }
+    let issuer = issuer.key.as_ref();
+    if settings.replicates() {
+        let given = brought.region.as_ref();
+        replication::files(files, &facts, given, issuer, now, &mut unsigned)?;
+    }
+    replication::passes(files, &facts, issuer, now, &mut unsigned)?;
     if !unsigned.is_empty() {
         files.add(TO_SIGN, PUBLIC, rendered, facts.to_sign(&unsigned));
     }

@@ -5,6 +5,7 @@ mod drift;
 mod files;
 mod programs;
 mod provisioning;
+mod replication;
 mod signing;
 mod tokens;
 

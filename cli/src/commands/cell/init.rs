@@ -14,11 +14,12 @@ use self::report::{Fate, Report};
 use super::build::{self, Brought, Planned};
 use super::layout::{
     BROKER_CERT, BROKER_KEY, CA_CERT, CELL, CLOSED_DIR, DIRECTORIES, ISSUER_PUBLIC, Kind, Layout,
-    OPEN_DIR, PROVISIONER_DIRECTORIES, SIGNER_DIRECTORIES, of_signer,
+    OPEN_DIR, PROVISIONER_DIRECTORIES, REPLICATOR_DIRECTORY, REPLICATOR_STATE, SIGNER_DIRECTORIES,
+    SITES_DIRECTORY, of_replicator, of_signer, of_site,
 };
 use super::settings::{Change, Flags, Settings};
 use super::write::{self, Existing};
-use super::{keys, tls};
+use super::{keys, replication, tls};
 use crate::app::App;
 use crate::error::{Failure, Hint};
 
@@ -43,6 +44,11 @@ pub(super) struct Args {
     /// Authority that nodes and clients verify --tls-cert with (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_ca: Option<PathBuf>,
+    /// Copy this cell's streams to a region: the directory that the region made for this cell (see --site)
+    ///
+    /// Its key is copied. A renewed one is brought the same way, with --update.
+    #[arg(long, value_name = "DIR")]
+    region: Option<PathBuf>,
     /// Change an existing cell to these flags, and put back files that were changed by hand
     ///
     /// Keys, certificates and tokens are never replaced. The former content of a replaced file is kept
@@ -55,9 +61,13 @@ pub(super) fn run(args: &Args, app: &App) -> Result<(), Failure> {
     let root = absolute(&args.dir)?;
     let brought = args.brought()?;
     let now = now();
+    let mut flags = args.flags.clone();
+    if brought.region.is_some() && flags.replicators.is_none() {
+        flags.replicators = Some(1);
+    }
     let report = match target(&root)? {
-        Target::Absent => create(&root, args, &brought, now)?,
-        Target::Cell => resume(&root, args, &brought, now)?,
+        Target::Absent => create(&root, &flags, &brought, now)?,
+        Target::Cell => resume(&root, &flags, args.update, &brought, now)?,
     };
     report.print(app)
 }
@@ -73,7 +83,16 @@ impl Args {
             }),
             _ => None,
         };
-        Ok(Brought { issuer, tls })
+        let region = self
+            .region
+            .as_deref()
+            .map(replication::Given::read)
+            .transpose()?;
+        Ok(Brought {
+            issuer,
+            tls,
+            region,
+        })
     }
 }
 
@@ -125,13 +144,14 @@ fn target(root: &Path) -> Result<Target, Failure> {
 /// Builds the cell beside its place and moves it there, so that there is never half of one.
 fn create(
     root: &Path,
-    args: &Args,
+    flags: &Flags,
     brought: &Brought,
     now: OffsetDateTime,
 ) -> Result<Report, Failure> {
-    let settings = args
-        .flags
-        .settings(root, &hostname(), brought.tls.is_none())?;
+    let settings = flags.settings(root, &hostname(), brought.tls.is_none())?;
+    if let Some(region) = &brought.region {
+        region.suits(&settings)?;
+    }
     if let Some(given) = &brought.tls {
         check_given(given, &settings, now)?;
     }
@@ -186,6 +206,22 @@ fn directories(layout: &Layout, settings: &Settings) -> anyhow::Result<()> {
     {
         write::directory(&layout.path(path), mode)?;
     }
+    if settings.replicates() {
+        let (path, mode) = REPLICATOR_DIRECTORY;
+        write::directory(&layout.path(path), mode)?;
+    }
+    for index in 0..settings.run.replicators {
+        for file in ["", REPLICATOR_STATE] {
+            write::directory(&layout.path(&of_replicator(index, file)), CLOSED_DIR)?;
+        }
+    }
+    if settings.is_region() {
+        let (path, mode) = SITES_DIRECTORY;
+        write::directory(&layout.path(path), mode)?;
+    }
+    for cell in settings.replication.sites.keys() {
+        write::directory(&layout.path(&of_site(cell, "")), CLOSED_DIR)?;
+    }
     for index in 0..settings.run.aaa_signers {
         write::directory(&layout.path(&of_signer(index, "")), CLOSED_DIR)?;
     }
@@ -216,7 +252,8 @@ fn check_given(
 /// Adds what is missing; changes nothing else unless told to.
 fn resume(
     root: &Path,
-    args: &Args,
+    flags: &Flags,
+    update: bool,
     brought: &Brought,
     now: OffsetDateTime,
 ) -> Result<Report, Failure> {
@@ -226,17 +263,27 @@ fn resume(
         is: settings.directory.display().to_string(),
         wanted: layout.root().display().to_string(),
     };
-    let mut changes = args.flags.apply(&mut settings);
+    let mut changes = flags.apply(&mut settings);
     Settings::refuse_renaming(&changes)?;
     if moved.is != moved.wanted {
         settings.directory = layout.root().to_owned();
         changes.push(moved);
     }
+    if let Some(region) = &brought.region {
+        region.suits(&settings)?;
+        if !region.is_that_of(&layout)? {
+            changes.push(Change {
+                setting: "region",
+                is: "another directory's, or none".to_owned(),
+                wanted: region.pass.region.clone(),
+            });
+        }
+    }
     refuse_other_keys(&layout, brought)?;
     if let Some(given) = &brought.tls {
         check_given(given, &settings, now)?;
     }
-    if !changes.is_empty() && !args.update {
+    if !changes.is_empty() && !update {
         let listed: Vec<String> = changes
             .iter()
             .map(|change| {
@@ -259,7 +306,7 @@ fn resume(
     directories(&layout, &settings)?;
     let mut files = Vec::new();
     for file in planned {
-        let fate = settle(&layout, &file, args.update)?;
+        let fate = settle(&layout, &file, update)?;
         files.push((file.path, fate));
     }
     Ok(Report {
@@ -279,7 +326,7 @@ fn settle(layout: &Layout, file: &Planned, update: bool) -> anyhow::Result<Fate>
             Ok(Fate::Made)
         }
         Some(content) if content == *file.content => Ok(Fate::Unchanged),
-        Some(content) if update && file.kind == Kind::Rendered => {
+        Some(content) if update && matches!(file.kind, Kind::Rendered | Kind::Brought) => {
             let before = path.with_file_name(format!(
                 "{}.before",
                 path.file_name().unwrap_or_default().to_string_lossy()

@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Rendered,
     /// Written once and then its owner's.
     Sample,
+    /// Brought from elsewhere; what is brought later takes its place.
+    Brought,
 }
 
 /// Paths of one cell.
@@ -74,6 +76,15 @@ pub(super) const AAA_CERT_KEY: &str = "tls/aaa.key";
 /// Who may log in by password.
 pub(super) const USERS: &str = "users/users.json";
 pub(super) const POLICIES: &str = "users/policies";
+pub(super) const REPLICATOR_TOML: &str = "stream-replicator/stream-replicator.toml";
+/// The token and the key with which replicators read at the cell's own broker.
+pub(super) const CELL_SOURCE_JWT: &str = "stream-replicator/cell.jwt";
+pub(super) const CELL_SOURCE_SEED: &str = "stream-replicator/cell.seed";
+/// What the region gave this cell, and where: its pass.
+pub(super) const REGION_PASS: &str = "stream-replicator/region.toml";
+pub(super) const REGION_JWT: &str = "stream-replicator/region.jwt";
+pub(super) const REGION_SEED: &str = "stream-replicator/region.seed";
+pub(super) const REGION_CA: &str = "tls/region-ca.pem";
 /// Configuration for people who log in: ours, and Choria's.
 pub(super) const LOGIN_TOML: &str = "login/client.toml";
 pub(super) const LOGIN_CONF: &str = "login/choria.conf";
@@ -108,6 +119,22 @@ pub(super) const SIGNER_DIRECTORIES: [(&str, u32); 3] = [
     ("login", OPEN_DIR),
 ];
 
+/// Directory of a cell whose streams are copied to a region.
+pub(super) const REPLICATOR_DIRECTORY: (&str, u32) = ("stream-replicator", CLOSED_DIR);
+/// Directory of a region: what it gives to cells.
+pub(super) const SITES_DIRECTORY: (&str, u32) = ("sites", CLOSED_DIR);
+
+/// Files of one replicator, below its directory.
+pub(super) const REPLICATOR_JWT: &str = "server.jwt";
+pub(super) const REPLICATOR_SEED: &str = "server.seed";
+pub(super) const REPLICATOR_STATE: &str = "state";
+
+/// Files of a pass, below its directory.
+pub(super) const PASS: &str = "region.toml";
+pub(super) const PASS_JWT: &str = "region.jwt";
+pub(super) const PASS_SEED: &str = "region.seed";
+pub(super) const PASS_CA: &str = "region-ca.pem";
+
 /// Files of one signer, below its directory.
 pub(super) const AAA_JWT: &str = "server.jwt";
 pub(super) const AAA_SEED: &str = "server.seed";
@@ -141,6 +168,26 @@ impl Layout {
 /// The path of a file of signer number `index` (from 0), relative to the cell; empty `file`: its directory.
 pub(super) fn of_signer(index: u16, file: &str) -> String {
     let directory = format!("aaa-signer/{}", u32::from(index) + 1);
+    if file.is_empty() {
+        directory
+    } else {
+        format!("{directory}/{file}")
+    }
+}
+
+/// The path of a file of replicator number `index` (from 0), relative to the cell; empty `file`: its directory.
+pub(super) fn of_replicator(index: u16, file: &str) -> String {
+    let directory = format!("stream-replicator/{}", u32::from(index) + 1);
+    if file.is_empty() {
+        directory
+    } else {
+        format!("{directory}/{file}")
+    }
+}
+
+/// The path of a file of a cell's pass, relative to the region; empty `file`: its directory.
+pub(super) fn of_site(cell: &str, file: &str) -> String {
+    let directory = format!("sites/{cell}");
     if file.is_empty() {
         directory
     } else {

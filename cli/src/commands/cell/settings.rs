@@ -1,6 +1,7 @@
 //! What the maker of a cell chose, as `cell.toml` keeps it.
 
 mod flags;
+mod replication;
 mod validate;
 
 use std::collections::BTreeSet;
@@ -13,11 +14,12 @@ use super::layout::{CELL, Layout};
 use crate::error::{Failure, Hint};
 
 pub(super) use flags::{Change, Flags};
+use replication::ReplicationSettings;
 
 const HEAD: &str = "\
 # What `overlay cell` knows of this cell. Made by `overlay cell init`; change it there (`--update`), for
-# other files follow from it. `run.nodes`, `run.broker_auth`, `run.provisioners` and `run.aaa_signers` may
-# be edited: only `overlay cell up`, `check` and `status` read them.
+# other files follow from it. `run.nodes`, `run.broker_auth`, `run.provisioners`, `run.aaa_signers` and
+# `run.replicators` may be edited: only `overlay cell up`, `check` and `status` read them.
 
 ";
 
@@ -26,6 +28,8 @@ const PROVISIONER_PORT: u16 = 9821;
 /// Of the first signer, when nothing else is said.
 const SIGNER_PORT: u16 = 9831;
 const HTTPS_PORT: u16 = 8443;
+/// Of the first replicator, when nothing else is said.
+const REPLICATOR_PORT: u16 = 9841;
 
 /// The content of `cell.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,8 @@ pub(super) struct Settings {
     pub(super) collectives: Vec<String>,
     pub(super) broker: BrokerSettings,
     pub(super) run: RunSettings,
+    #[serde(default, skip_serializing_if = "ReplicationSettings::is_empty")]
+    pub(super) replication: ReplicationSettings,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +87,12 @@ pub(super) struct RunSettings {
     /// Port where the first one is reached by HTTPS; the others follow it.
     #[serde(default = "https_port")]
     pub(super) https_port: u16,
+    /// How many replicators `up` starts; 0: streams of this cell are copied nowhere.
+    #[serde(default)]
+    pub(super) replicators: u16,
+    /// Port of the first one's health and metrics; the others follow it.
+    #[serde(default = "replicator_port")]
+    pub(super) replicator_port: u16,
     /// Identities of the nodes that this cell has files for.
     pub(super) nodes: Vec<String>,
 }
@@ -95,6 +107,10 @@ fn provisioner_port() -> u16 {
 
 fn signer_port() -> u16 {
     SIGNER_PORT
+}
+
+fn replicator_port() -> u16 {
+    REPLICATOR_PORT
 }
 
 fn https_port() -> u16 {
@@ -158,6 +174,19 @@ impl Settings {
             .first()
             .map_or("localhost", String::as_str);
         format!("https://{}:{}", in_url(host), self.run.https_port)
+    }
+
+    /// The URLs that replicators of other cells use.
+    pub(super) fn public_urls(&self) -> Vec<String> {
+        let hosts = self.broker.hosts.iter();
+        hosts
+            .map(|host| format!("tls://{}:{}", in_url(host), self.broker.port))
+            .collect()
+    }
+
+    /// The collective of what is not about nodes.
+    pub(super) fn main_collective(&self) -> &str {
+        self.collectives.first().map_or("choria", String::as_str)
     }
 
     /// The URL that programs on the broker's own machine use.

@@ -4,12 +4,14 @@ mod elections;
 mod login;
 pub(super) mod monitor;
 mod provisioner;
+mod replicator;
 mod show;
 mod signer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use overlay_protocol::subject::{self, stream};
 use serde::Serialize;
 
 use self::elections::Election;
@@ -17,6 +19,7 @@ use self::login::LoginService;
 pub(super) use self::login::not_ready;
 use self::monitor::{Connection, Kind};
 use self::provisioner::Provisioner;
+use self::replicator::Replicator;
 use self::signer::Signer;
 use super::http;
 use super::process::State;
@@ -32,6 +35,12 @@ const SYSTEM_STREAMS: [&str; 5] = [
     "CHORIA_STREAM_ADVISORIES",
     "KV_CHORIA_LEADER_ELECTION",
 ];
+/// Those that it keeps besides in a cell whose streams are copied.
+const REPLICATION_STREAMS: [&str; 3] = [
+    stream::REPLICATION_POSITIONS,
+    stream::REPLICATION_DEAD,
+    stream::REPLICATION_ADVISORIES,
+];
 
 /// Everything that is told, also as JSON.
 #[derive(Debug, Serialize)]
@@ -46,6 +55,7 @@ struct Status {
     login_services: Vec<LoginService>,
     signers: Vec<Signer>,
     provisioners: Vec<Provisioner>,
+    replicators: Vec<Replicator>,
     connections: BTreeMap<Kind, usize>,
     streams: Vec<Stream>,
     elections: Vec<Election>,
@@ -115,12 +125,18 @@ pub(super) async fn run(dir: &Path, app: &App) -> Result<(), Failure> {
             status.not_ready("provisioner", provisioner.port, why, layout.root());
             status.provisioners.push(provisioner);
         }
+        for index in 0..settings.run.replicators {
+            let replicator = replicator::ask(settings.replicator_port(index)).await;
+            let why = replicator.why.as_deref();
+            status.not_ready("replicator", replicator.port, why, layout.root());
+            status.replicators.push(replicator);
+        }
         match connections {
             Ok(connections) => status.add_connections(&settings, &connections),
             Err(error) => status.problem(format!("connections: {error:#}"), "run this again"),
         }
         match streams {
-            Ok(streams) => status.add_streams(streams),
+            Ok(streams) => status.add_streams(&settings, streams),
             Err(error) => status.problem(format!("streams: {error:#}"), "run this again"),
         }
         match elections::ask(&settings, &layout).await {
@@ -151,6 +167,7 @@ impl Status {
             login_services: Vec::new(),
             signers: Vec::new(),
             provisioners: Vec::new(),
+            replicators: Vec::new(),
             connections: BTreeMap::new(),
             streams: Vec::new(),
             elections: Vec::new(),
@@ -224,15 +241,17 @@ impl Status {
     }
 
     fn add_connections(&mut self, settings: &Settings, connections: &[Connection]) {
-        let signers: Vec<String> = (0..settings.run.aaa_signers)
-            .map(|index| settings.signer_identity(index))
-            .collect();
+        let signers = (0..settings.run.aaa_signers).map(|index| settings.signer_identity(index));
+        let replicators =
+            (0..settings.run.replicators).map(|index| settings.replicator_identity(index));
+        let services: Vec<String> = signers.chain(replicators).collect();
         for connection in connections {
-            // A signer has the token of a server, and is none of the fleet's nodes.
-            let is_signer = signers
-                .iter()
-                .any(|identity| connection.user() == Some(identity));
-            let kind = if is_signer {
+            // A signer and a replicator have the token of a server, and are none of the fleet's nodes; the other
+            // connections of a replicator are those of a caller, as are those of another cell's.
+            let is_service = connection.user().is_some_and(|user| {
+                user.starts_with("replicator=") || services.iter().any(|identity| user == identity)
+            });
+            let kind = if is_service {
                 Kind::Services
             } else {
                 connection.kind()
@@ -259,9 +278,23 @@ impl Status {
         }
     }
 
-    fn add_streams(&mut self, streams: Vec<monitor::Stream>) {
-        let missing: Vec<&str> = SYSTEM_STREAMS
+    fn add_streams(&mut self, settings: &Settings, streams: Vec<monitor::Stream>) {
+        let replication = REPLICATION_STREAMS
             .into_iter()
+            .filter(|_| settings.replicates());
+        let copies = settings
+            .replication
+            .sites
+            .iter()
+            .flat_map(|(cell, streams)| {
+                let name = |stream: &String| subject::copy_stream(cell, stream);
+                streams.iter().map(name)
+            });
+        let missing: Vec<String> = SYSTEM_STREAMS
+            .into_iter()
+            .chain(replication)
+            .map(str::to_owned)
+            .chain(copies)
             .filter(|name| !streams.iter().any(|stream| stream.name == *name))
             .collect();
         if !missing.is_empty() {

@@ -31,6 +31,10 @@ macro_rules! base {
     };
 }
 
+mod replication;
+
+pub(super) use replication::stream_replicator_of;
+
 const BROKER_CONF: &str = base!("broker/nats-server.conf");
 const BROKER_AUTH_TOML: &str = base!("config/broker-auth.toml");
 const SERVER_TOML: &str = base!("config/server.toml");
@@ -51,7 +55,7 @@ pub(super) const HELPERS: [(&str, &str); 3] = [
         base!("helpers/enrol-persistent.py"),
     ),
 ];
-const UNITS: [(&str, &str); 8] = [
+const UNITS: [(&str, &str); 9] = [
     (
         "overlay-nats.service",
         base!("systemd/overlay-nats.service"),
@@ -67,6 +71,10 @@ const UNITS: [(&str, &str); 8] = [
     (
         "overlay-aaa-signer@.service",
         base!("systemd/overlay-aaa-signer@.service"),
+    ),
+    (
+        "overlay-stream-replicator@.service",
+        base!("systemd/overlay-stream-replicator@.service"),
     ),
     (
         "overlay-server.service",
@@ -97,11 +105,15 @@ impl Facts<'_> {
         let broker = &self.settings.broker;
         let raw_events = self.settings.run.raw_events;
         let text = sections(BROKER_CONF, |section| match section {
+            "replication" => self.settings.replicates(),
+            "copies" => self.settings.is_region(),
             "websocket" => broker.websocket_port != 0,
             "raw_events" => raw_events,
             "vetted_events" => !raw_events,
             _ => false,
         });
+        // In quotes already, as `fill` has it not.
+        let text = text.replace("@COPIES@", &self.rights_to_copies());
         let listen = if broker.listen.is_ipv6() {
             format!("[{}]", broker.listen)
         } else {
@@ -117,6 +129,7 @@ impl Facts<'_> {
                 ("MONITOR_PORT", &broker.monitor_port.to_string()),
                 ("TLS_CERT", &self.layout.text(BROKER_CERT)),
                 ("TLS_KEY", &self.layout.text(BROKER_KEY)),
+                ("FILE_STORE", &self.file_store()),
                 ("STORE_DIR", &self.layout.text(BROKER_DATA)),
                 ("ACCOUNT_PUBLIC", &self.keys.account),
                 ("CALLOUT_PUBLIC", &self.keys.callout),
@@ -153,6 +166,7 @@ impl Facts<'_> {
         if !self.settings.signs() {
             file.remove("login")?;
         }
+        self.replicated_streams(&mut file)?;
         self.issuers(&mut file)?;
         Ok(file.render())
     }
@@ -302,9 +316,11 @@ impl Facts<'_> {
     /// systemd units and the users and owners they need.
     pub(super) fn units(&self) -> impl Iterator<Item = (&'static str, String)> {
         let root = self.layout.root().display().to_string();
-        UNITS
-            .into_iter()
-            .map(move |(name, text)| (name, text.replace(BASE_CELL, &root)))
+        let replicator = format!("replicator-%i.{}", self.settings.name);
+        UNITS.into_iter().map(move |(name, text)| {
+            let text = text.replace(BASE_CELL, &root);
+            (name, text.replace("replicator-%i.cell", &replicator))
+        })
     }
 
     pub(super) fn sample_facts(&self, identity: &str) -> anyhow::Result<String> {
@@ -348,10 +364,7 @@ impl Facts<'_> {
     }
 
     fn main_collective(&self) -> &str {
-        self.settings
-            .collectives
-            .first()
-            .map_or("choria", String::as_str)
+        self.settings.main_collective()
     }
 
     fn issuers(&self, file: &mut Toml) -> anyhow::Result<()> {

@@ -1,5 +1,7 @@
 //! The tokens of a cell: what its operator and its nodes may do.
 
+mod replication;
+
 use std::time::Duration;
 
 use overlay_tokens::claims::{ClientPermissions, OverlayExtension, ServerPermissions};
@@ -15,6 +17,11 @@ use super::layout::{
 };
 use super::settings::Settings;
 use crate::commands::provision::Fingerprint;
+
+pub(super) use replication::{
+    replicator_service, replicator_service_command, replicator_source, replicator_source_command,
+    replicator_target, replicator_target_command, source_publish, target_publish,
+};
 
 /// Caller id of the operator whom `init` makes a token for.
 pub(super) const OPERATOR: &str = "up=operator";
@@ -191,17 +198,12 @@ pub(super) fn node_command(
     identity: &str,
     holder: PublicKey,
 ) -> String {
-    let collectives: Vec<String> = settings
-        .collectives
-        .iter()
-        .map(|collective| format!("--collectives {collective}"))
-        .collect();
     format!(
         "overlay jwt server {} {identity} {holder} ORGANISATION.SEED --org {} {} --validity {NODE_DAYS}d \
          --submission",
         layout.text(&of_node(identity, NODE_JWT)),
         settings.organisation,
-        collectives.join(" ")
+        collectives(settings)
     )
 }
 
@@ -236,17 +238,12 @@ pub(super) fn signer_service_command(
     index: u16,
     holder: PublicKey,
 ) -> String {
-    let collectives: Vec<String> = settings
-        .collectives
-        .iter()
-        .map(|collective| format!("--collectives {collective}"))
-        .collect();
     format!(
         "overlay jwt server {} {} {holder} ORGANISATION.SEED --org {} {} --validity {SIGNER_DAYS}d --service",
         layout.text(&of_signer(index, AAA_JWT)),
         settings.signer_identity(index),
         settings.organisation,
-        collectives.join(" ")
+        collectives(settings)
     )
 }
 
@@ -321,4 +318,11 @@ pub(super) fn login_issuer_command(
 
 fn login_caller(settings: &Settings) -> String {
     format!("login={}", settings.name)
+}
+
+/// The cell's collectives as flags.
+fn collectives(settings: &Settings) -> String {
+    let flag = |collective: &String| format!("--collectives {collective}");
+    let flags: Vec<String> = settings.collectives.iter().map(flag).collect();
+    flags.join(" ")
 }

@@ -21,8 +21,9 @@ use self::child::{Command, Handle, Program, Supervised};
 use self::logs::{Logs, Ready};
 use self::ready::Expected;
 use super::layout::{
-    AAA_JWT, AAA_TOML, BROKER_AUTH_TOML, BROKER_CONF, LOGIN_JWT, Layout, NODE_JWT, NODE_TOML,
-    PROVISIONER_JWT, PROVISIONER_TOML, SECRET, SIGNER_JWT, of_node, of_signer,
+    AAA_JWT, AAA_TOML, BROKER_AUTH_TOML, BROKER_CONF, CELL_SOURCE_JWT, LOGIN_JWT, Layout, NODE_JWT,
+    NODE_TOML, PROVISIONER_JWT, PROVISIONER_TOML, REGION_JWT, REPLICATOR_JWT, REPLICATOR_TOML,
+    SECRET, SIGNER_JWT, of_node, of_replicator, of_signer,
 };
 use super::process::{Identity, Lock, State};
 use super::settings::Settings;
@@ -39,7 +40,7 @@ pub(super) struct Args {
     /// Start no nodes
     #[arg(long)]
     no_nodes: bool,
-    /// Start only these: nats-server, broker-auth-1, aaa-signer-1, provisioner-1, identities of nodes
+    /// Start only these: nats-server, broker-auth-1, aaa-signer-1, provisioner-1, replicator-1, identities of nodes
     #[arg(
         long,
         value_name = "NAME,...",
@@ -55,6 +56,8 @@ const LOGIN_LIMIT: Duration = Duration::from_secs(60);
 const SIGNERS_LIMIT: Duration = Duration::from_secs(30);
 const PROVISIONERS_LIMIT: Duration = Duration::from_secs(30);
 const NODES_LIMIT: Duration = Duration::from_secs(30);
+/// A region may be away, and the cell is of use all the same.
+const REPLICATORS_LIMIT: Duration = Duration::from_secs(10);
 
 /// Programs by the order in which they start; they stop in reverse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,15 +67,17 @@ enum Stage {
     Signers,
     Provisioners,
     Nodes,
+    Replicators,
 }
 
 impl Stage {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Broker,
         Self::Login,
         Self::Signers,
         Self::Provisioners,
         Self::Nodes,
+        Self::Replicators,
     ];
 
     /// How long its programs may take until they are ready.
@@ -83,6 +88,7 @@ impl Stage {
             Self::Signers => SIGNERS_LIMIT,
             Self::Provisioners => PROVISIONERS_LIMIT,
             Self::Nodes => NODES_LIMIT,
+            Self::Replicators => REPLICATORS_LIMIT,
         }
     }
 
@@ -90,7 +96,7 @@ impl Stage {
     fn is_optional(self) -> bool {
         match self {
             Self::Broker | Self::Login => false,
-            Self::Signers | Self::Provisioners | Self::Nodes => true,
+            Self::Signers | Self::Provisioners | Self::Nodes | Self::Replicators => true,
         }
     }
 }
@@ -197,6 +203,7 @@ fn plan(
             plan.programs.push((Stage::Nodes, program));
         }
     }
+    plan.replicators(settings, layout)?;
     plan.finish()
 }
 
@@ -241,6 +248,27 @@ impl Plan<'_> {
                 let text = templates::aaa_signer_of(settings, layout, index);
                 let program = one_of_several(program, layout, AAA_TOML, index, &text)?;
                 self.programs.push((Stage::Signers, program));
+            }
+        }
+        Ok(())
+    }
+
+    fn replicators(&mut self, settings: &Settings, layout: &Layout) -> Result<(), Failure> {
+        for index in 0..settings.run.replicators {
+            let name = format!("replicator-{}", index + 1);
+            let own = of_replicator(index, REPLICATOR_JWT);
+            let has = |path: &str| layout.path(path).exists();
+            if ![CELL_SOURCE_JWT, REGION_JWT, own.as_str()]
+                .into_iter()
+                .all(has)
+            {
+                self.app.output.warn(format!(
+                    "{name} lacks a token and is not started; `overlay cell check` says what to do"
+                ));
+            } else if let Some(program) = self.ours(&name, "overlay-stream-replicator")? {
+                let text = templates::stream_replicator_of(settings, layout, index);
+                let program = one_of_several(program, layout, REPLICATOR_TOML, index, &text)?;
+                self.programs.push((Stage::Replicators, program));
             }
         }
         Ok(())

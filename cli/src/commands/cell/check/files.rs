@@ -6,13 +6,16 @@ use std::os::unix::fs::PermissionsExt;
 use super::Check;
 use crate::commands::cell::layout::{
     AAA_CERT, AAA_CERT_KEY, AAA_JWT, AAA_KEY, AAA_SEED, AAA_TOML, ACCOUNT_KEY, BROKER_AUTH_TOML,
-    BROKER_CERT, BROKER_CONF, BROKER_KEY, CA_CERT, CA_KEY, CALLOUT_KEY, CELL, CLIENT_CONF,
-    CLIENT_JWT, CLIENT_SEED, CLIENT_TOML, CLOSED_DIR, CURVE_KEY, DIRECTORIES, ISSUER_PUBLIC,
-    ISSUER_SEED, LOGIN_CONF, LOGIN_JWT, LOGIN_SEED, LOGIN_TOML, NODE_CLASSES, NODE_FACTS, NODE_JWT,
-    NODE_SECRET, NODE_SEED, NODE_TOML, OPEN_DIR, PROGRAM, PROVISIONER_DIRECTORIES, PROVISIONER_JWT,
-    PROVISIONER_PASSWORD, PROVISIONER_SEED, PROVISIONER_TOML, PROVISIONING_JWT, PUBLIC, SECRET,
-    SIGNER_DIRECTORIES, SIGNER_JWT, SIGNER_SEED, SITE_CONF, STREAMS_KEY, SYSTEM_PASSWORD, TO_SIGN,
-    USERS, of_node, of_signer,
+    BROKER_CERT, BROKER_CONF, BROKER_KEY, CA_CERT, CA_KEY, CALLOUT_KEY, CELL, CELL_SOURCE_JWT,
+    CELL_SOURCE_SEED, CLIENT_CONF, CLIENT_JWT, CLIENT_SEED, CLIENT_TOML, CLOSED_DIR, CURVE_KEY,
+    DIRECTORIES, ISSUER_PUBLIC, ISSUER_SEED, LOGIN_CONF, LOGIN_JWT, LOGIN_SEED, LOGIN_TOML,
+    NODE_CLASSES, NODE_FACTS, NODE_JWT, NODE_SECRET, NODE_SEED, NODE_TOML, OPEN_DIR, PASS, PASS_CA,
+    PASS_JWT, PASS_SEED, PROGRAM, PROVISIONER_DIRECTORIES, PROVISIONER_JWT, PROVISIONER_PASSWORD,
+    PROVISIONER_SEED, PROVISIONER_TOML, PROVISIONING_JWT, PUBLIC, REGION_CA, REGION_JWT,
+    REGION_PASS, REGION_SEED, REPLICATOR_DIRECTORY, REPLICATOR_JWT, REPLICATOR_SEED,
+    REPLICATOR_TOML, SECRET, SIGNER_DIRECTORIES, SIGNER_JWT, SIGNER_SEED, SITE_CONF,
+    SITES_DIRECTORY, STREAMS_KEY, SYSTEM_PASSWORD, TO_SIGN, USERS, of_node, of_replicator,
+    of_signer, of_site,
 };
 use crate::commands::cell::templates::HELPERS;
 
@@ -22,6 +25,8 @@ enum Needed {
     Yes,
     /// Made at the next `init`.
     Remade,
+    /// Brought from a region.
+    Brought,
     /// Keys that may be kept elsewhere.
     No,
 }
@@ -73,6 +78,20 @@ const SIGNER_FILES: [(&str, u32, Needed); 8] = [
     (LOGIN_CONF, PUBLIC, Needed::Remade),
 ];
 
+const REPLICATOR_FILES: [(&str, u32, Needed); 5] = [
+    (REPLICATOR_TOML, SECRET, Needed::Remade),
+    (CELL_SOURCE_SEED, SECRET, Needed::Yes),
+    (REGION_PASS, SECRET, Needed::Brought),
+    (REGION_SEED, SECRET, Needed::Brought),
+    (REGION_CA, PUBLIC, Needed::Brought),
+];
+
+const PASS_FILES: [(&str, u32, Needed); 3] = [
+    (PASS, PUBLIC, Needed::Remade),
+    (PASS_CA, PUBLIC, Needed::Remade),
+    (PASS_SEED, SECRET, Needed::Yes),
+];
+
 impl Check<'_> {
     pub(super) fn files(&mut self) {
         let before = self.findings.len();
@@ -109,6 +128,32 @@ impl Check<'_> {
                 tokens.push(of_signer(index, AAA_JWT));
             }
         }
+        if self.settings.replicates() {
+            let (path, mode) = REPLICATOR_DIRECTORY;
+            self.directory(path, mode);
+            for (path, mode, needed) in REPLICATOR_FILES {
+                files.push((path.to_owned(), mode, needed));
+            }
+            // The region's token is no fault of this cell's issuer.
+            files.push((REGION_JWT.to_owned(), SECRET, Needed::Brought));
+            tokens.push(CELL_SOURCE_JWT.to_owned());
+            for index in 0..self.settings.run.replicators {
+                self.directory(&of_replicator(index, ""), CLOSED_DIR);
+                files.push((of_replicator(index, REPLICATOR_SEED), SECRET, Needed::Yes));
+                tokens.push(of_replicator(index, REPLICATOR_JWT));
+            }
+        }
+        if self.settings.is_region() {
+            let (path, mode) = SITES_DIRECTORY;
+            self.directory(path, mode);
+        }
+        for cell in self.settings.replication.sites.keys() {
+            self.directory(&of_site(cell, ""), CLOSED_DIR);
+            for (file, mode, needed) in PASS_FILES {
+                files.push((of_site(cell, file), mode, needed));
+            }
+            tokens.push(of_site(cell, PASS_JWT));
+        }
         for identity in &self.settings.run.nodes {
             self.directory(&format!("node/{identity}"), OPEN_DIR);
             for (file, mode, needed) in NODE_FILES {
@@ -124,6 +169,10 @@ impl Check<'_> {
                                 is none, make a new cell"
                         .to_owned()
                 }
+                Needed::Brought => format!(
+                    "bring it from the region: `overlay cell init {} --region DIRECTORY --update`",
+                    self.layout.root().display()
+                ),
                 Needed::Remade | Needed::No => self.init_again(),
             };
             self.file(path, *mode, &remedy);

@@ -7,8 +7,9 @@ use std::process::Command;
 use super::Check;
 use crate::app::App;
 use crate::commands::cell::layout::{
-    AAA_JWT, AAA_TOML, BROKER_AUTH_TOML, BROKER_CONF, LOGIN_JWT, NODE_JWT, NODE_TOML,
-    PROVISIONER_JWT, PROVISIONER_TOML, SIGNER_JWT, of_node, of_signer,
+    AAA_JWT, AAA_TOML, BROKER_AUTH_TOML, BROKER_CONF, CELL_SOURCE_JWT, LOGIN_JWT, NODE_JWT,
+    NODE_TOML, PROVISIONER_JWT, PROVISIONER_TOML, REGION_JWT, REPLICATOR_JWT, REPLICATOR_TOML,
+    SIGNER_JWT, of_node, of_replicator, of_signer,
 };
 use crate::commands::cell::programs::{self, Program};
 use crate::error::Failure;
@@ -40,6 +41,13 @@ impl Check<'_> {
             let signer = programs::ours("overlay-aaa-signer", app);
             if let Some(signer) = self.found("overlay-aaa-signer", signer) {
                 self.check_config(&signer, AAA_TOML);
+            }
+        }
+        let own = of_replicator(0, REPLICATOR_JWT);
+        if self.settings.replicates() && [CELL_SOURCE_JWT, REGION_JWT, &own].into_iter().all(has) {
+            let replicator = programs::ours("overlay-stream-replicator", app);
+            if let Some(replicator) = self.found("overlay-stream-replicator", replicator) {
+                self.check_config(&replicator, REPLICATOR_TOML);
             }
         }
         if self.settings.run.nodes.is_empty() {

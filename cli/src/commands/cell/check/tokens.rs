@@ -24,6 +24,10 @@ impl Check<'_> {
         if self.settings.signs() {
             self.signers(&issuers);
         }
+        if self.settings.replicates() {
+            self.replicators(&issuers);
+        }
+        self.sites(&issuers);
         for identity in &self.settings.run.nodes.clone() {
             self.node(identity, &issuers);
         }

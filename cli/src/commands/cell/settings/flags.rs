@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{BrokerSettings, RunSettings, Settings};
+use super::{BrokerSettings, ReplicationSettings, RunSettings, Settings};
 use crate::error::Failure;
 
 /// Flags of `init` that settings come from; what is absent keeps its value.
@@ -27,10 +27,10 @@ pub(in crate::commands::cell) struct Flags {
     #[arg(long, value_name = "ADDRESS")]
     pub(in crate::commands::cell) listen: Option<IpAddr>,
     /// Short for all ports: this, +1 websockets, +2 monitoring, +3 HTTPS, +10 health of the login service, +30 of the
-    /// provisioner, +40 of the signer
+    /// provisioner, +40 of the signer, +50 of the replicator
     #[arg(long, value_name = "PORT",
           conflicts_with_all = ["port", "websocket_port", "monitor_port", "admin_port", "provisioner_port",
-                                "aaa_port", "https_port"],
+                                "aaa_port", "https_port", "replicator_port"],
           value_parser = clap::value_parser!(u16).range(1..=65_000))]
     pub(in crate::commands::cell) base_port: Option<u16>,
     /// Port for nodes and clients [default: 4222]
@@ -63,6 +63,22 @@ pub(in crate::commands::cell) struct Flags {
     /// Port for login and signature by HTTPS; further ones follow [default: 8443]
     #[arg(long, value_name = "PORT")]
     pub(in crate::commands::cell) https_port: Option<u16>,
+    /// Take copies from this cell, of its events and these further streams; repeat for more
+    ///
+    /// What the cell needs for it is written to sites/NAME, to be carried there (see --region). Nothing but this cell
+    /// says what it may write: below `replica.NAME`, and no more.
+    #[arg(long = "site", value_name = "NAME[=STREAM,...]")]
+    pub(in crate::commands::cell) sites: Vec<String>,
+    /// Copy of this stream only one message an hour for each value of a field of its JSON, and tell of values that fall
+    /// silent; repeat for more
+    #[arg(long = "sample", value_name = "STREAM=FIELD")]
+    pub(in crate::commands::cell) samples: Vec<String>,
+    /// How many replicators `up` starts [default: 1 with --region, else 0]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(0..=16))]
+    pub(in crate::commands::cell) replicators: Option<u16>,
+    /// Port of the replicator's health and metrics, on loopback; further ones follow [default: 9841]
+    #[arg(long, value_name = "PORT")]
+    pub(in crate::commands::cell) replicator_port: Option<u16>,
     /// Let events of unprovisioned nodes reach the fleet's account unvetted
     ///
     /// Only for a cell whose only provisioner is Choria's, which does not pass on what it has vetted. With it
@@ -135,8 +151,11 @@ impl Flags {
                 aaa_signers: 1,
                 aaa_port: super::SIGNER_PORT,
                 https_port: super::HTTPS_PORT,
+                replicators: 0,
+                replicator_port: super::REPLICATOR_PORT,
                 nodes: Vec::new(),
             },
+            replication: ReplicationSettings::default(),
         };
         self.apply(&mut settings);
         settings.broker.local_host = settings.local_host(made_here);
@@ -221,6 +240,18 @@ impl Flags {
         );
         change(
             &mut changes,
+            "run.replicators",
+            &mut run.replicators,
+            self.replicators,
+        );
+        change(
+            &mut changes,
+            "run.replicator_port",
+            &mut run.replicator_port,
+            self.wanted_port(50, self.replicator_port),
+        );
+        change(
+            &mut changes,
             "run.raw_events",
             &mut run.raw_events,
             self.provisioning_raw_events,
@@ -231,7 +262,40 @@ impl Flags {
             all
         });
         change_list(&mut changes, "run.nodes", &mut run.nodes, nodes);
+        self.apply_replication(&mut settings.replication, &mut changes);
         changes
+    }
+
+    /// Cells and streams are only ever added, for the same reason.
+    fn apply_replication(&self, current: &mut ReplicationSettings, changes: &mut Vec<Change>) {
+        let mut wanted = current.clone();
+        for site in &self.sites {
+            wanted.add_site(site);
+        }
+        for sample in &self.samples {
+            wanted.add_sample(sample);
+        }
+        for (setting, is, becomes) in [
+            (
+                "replication.sites",
+                current.told_sites(),
+                wanted.told_sites(),
+            ),
+            (
+                "replication.sampled",
+                current.told_samples(),
+                wanted.told_samples(),
+            ),
+        ] {
+            if is != becomes {
+                changes.push(Change {
+                    setting,
+                    is,
+                    wanted: becomes,
+                });
+            }
+        }
+        *current = wanted;
     }
 }
 

@@ -35,6 +35,7 @@ impl Settings {
             }
         }
         self.validate_nodes()?;
+        self.validate_replication()?;
         self.validate_ports()
     }
 
@@ -73,6 +74,7 @@ impl Settings {
             ),
             ("run.aaa_port", run.aaa_port, run.aaa_signers),
             ("run.https_port", run.https_port, run.aaa_signers),
+            ("run.replicator_port", run.replicator_port, run.replicators),
         ] {
             let Some(end) = first.checked_add(count) else {
                 return Err(Failure::usage(format!(
@@ -92,7 +94,7 @@ impl Settings {
             {
                 return Err(Failure::usage(format!("{name} and {other} are both {port}"))
                     .hint("choose other ports with --port, --websocket-port, --monitor-port, --admin-port, \
-                           --provisioner-port, --aaa-port, --https-port"));
+                           --provisioner-port, --aaa-port, --https-port, --replicator-port"));
             }
         }
         Ok(())

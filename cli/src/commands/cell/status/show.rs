@@ -48,6 +48,9 @@ impl Status {
         for provisioner in &self.provisioners {
             line(provisioner.line())?;
         }
+        for text in self.replicators.iter().flat_map(|one| one.lines()) {
+            line(text)?;
+        }
         self.tables(app)
     }
 

@@ -23,6 +23,7 @@ pub(super) struct Expected {
     login_ports: Vec<u16>,
     signer_ports: Vec<(u16, u16)>,
     provisioner_ports: Vec<u16>,
+    replicator_ports: Vec<u16>,
     nodes: BTreeSet<String>,
 }
 
@@ -37,6 +38,7 @@ impl Expected {
         let login: Vec<&str> = names(Stage::Login).collect();
         let signers: Vec<&str> = names(Stage::Signers).collect();
         let provisioners: Vec<&str> = names(Stage::Provisioners).collect();
+        let replicators: Vec<&str> = names(Stage::Replicators).collect();
         Self {
             broker: names(Stage::Broker).next().is_some(),
             login_ports: (0..settings.run.broker_auth)
@@ -52,6 +54,10 @@ impl Expected {
                     provisioners.contains(&format!("provisioner-{}", index + 1).as_str())
                 })
                 .map(|index| settings.provisioner_port(index))
+                .collect(),
+            replicator_ports: (0..settings.run.replicators)
+                .filter(|index| replicators.contains(&format!("replicator-{}", index + 1).as_str()))
+                .map(|index| settings.replicator_port(index))
                 .collect(),
             nodes: names(Stage::Nodes).map(str::to_owned).collect(),
         }
@@ -83,6 +89,11 @@ impl Expected {
                 .iter()
                 .map(|port| ("--provisioner-port", loopback, *port)),
         );
+        wanted.extend(
+            self.replicator_ports
+                .iter()
+                .map(|port| ("--replicator-port", loopback, *port)),
+        );
         for (flag, address, port) in wanted {
             if let Err(error) = TcpListener::bind(SocketAddr::new(address, port)) {
                 return Err(Failure::new(format!("cannot listen on {address}:{port}: {error}"))
@@ -108,6 +119,7 @@ impl Expected {
                     Stage::Signers => services("signer", &signer_ports).await,
                     Stage::Provisioners => services("provisioner", &self.provisioner_ports).await,
                     Stage::Nodes => self.nodes(settings).await,
+                    Stage::Replicators => services("replicator", &self.replicator_ports).await,
                 };
                 match state {
                     Ok(()) => return,

@@ -1,0 +1,81 @@
+//! That replicators will be let in at both ends, and that what they copy is what their tokens are for.
+
+use overlay_tokens::Issuers;
+use overlay_tokens::claims::{ClientClaims, ServerClaims};
+
+use super::Check;
+use crate::commands::cell::layout::{
+    CELL_SOURCE_JWT, CELL_SOURCE_SEED, PASS_JWT, PASS_SEED, REGION_PASS, REPLICATOR_JWT,
+    REPLICATOR_SEED, of_replicator, of_site,
+};
+use crate::commands::cell::replication::Pass;
+use crate::commands::cell::tokens;
+
+impl Check<'_> {
+    pub(super) fn replicators(&mut self, issuers: &Issuers) {
+        if let Some(pass) = self
+            .text(REGION_PASS)
+            .and_then(|text| toml::from_str::<Pass>(&text).ok())
+        {
+            let streams: Vec<&str> = pass.streams.keys().map(String::as_str).collect();
+            let needed = tokens::source_publish(self.settings, &streams);
+            let what = format!(
+                "token to read {} streams for region {}",
+                streams.len(),
+                pass.region
+            );
+            self.copier(&what, CELL_SOURCE_JWT, CELL_SOURCE_SEED, &needed, issuers);
+        }
+        for index in 0..self.settings.run.replicators {
+            self.replicator(index, issuers);
+        }
+    }
+
+    /// The passes of a region.
+    pub(super) fn sites(&mut self, issuers: &Issuers) {
+        for cell in self.settings.replication.sites.keys() {
+            let needed = tokens::target_publish(self.settings, cell);
+            let (path, seed) = (of_site(cell, PASS_JWT), of_site(cell, PASS_SEED));
+            let what = format!("token of cell {cell} to write copies");
+            self.copier(&what, &path, &seed, &needed, issuers);
+        }
+    }
+
+    fn copier(&mut self, what: &str, path: &str, seed: &str, needed: &[String], issuers: &Issuers) {
+        let Some(token) = self.verified::<ClientClaims>(path, issuers) else {
+            return;
+        };
+        let has = |subject: &&String| token.pub_subjects.contains(subject);
+        if let Some(lacking) = needed.iter().find(|subject| !has(subject)) {
+            let why =
+                format!("it does not let its holder publish {lacking}: made for other streams");
+            return self.refused(path, why);
+        }
+        let needs = |subject: &&String| needed.contains(subject);
+        if let Some(more) = token.pub_subjects.iter().find(|subject| !needs(subject)) {
+            let renew = self.renew(path);
+            let detail = format!("it lets its holder publish {more}, which is not needed any more");
+            self.warn(what, detail, renew);
+        }
+        self.held(what, path, seed, &token);
+    }
+
+    fn replicator(&mut self, index: u16, issuers: &Issuers) {
+        let path = of_replicator(index, REPLICATOR_JWT);
+        let Some(token) = self.verified::<ServerClaims>(&path, issuers) else {
+            return;
+        };
+        let identity = self.settings.replicator_identity(index);
+        if token.identity != identity {
+            let why = format!("it is the token of {}, not of {identity}", token.identity);
+            return self.refused(&path, why);
+        }
+        if !token.granted().service_host {
+            let why = "it does not let its holder answer requests to services".to_owned();
+            return self.refused(&path, why);
+        }
+        self.collectives(&path, &token);
+        let what = format!("token of {identity}");
+        self.held(&what, &path, &of_replicator(index, REPLICATOR_SEED), &token);
+    }
+}
