@@ -3,6 +3,8 @@
 mod aaa;
 mod cell;
 mod enrol;
+mod link;
+mod replicate;
 mod shown;
 
 use std::fs;
@@ -16,6 +18,8 @@ use crate::tools;
 use cell::Cell;
 use shown::Shown;
 
+/// The cell.
+const NAME: &str = "demo";
 /// The nodes of the cell.
 const NODES: usize = 3;
 
@@ -39,16 +43,24 @@ pub(crate) fn run(once: bool, debug: bool, dir: Option<&Path>) -> Result<()> {
 
     shown
         .step("overlay cell init: issuer, keys, certificates, broker configuration, tokens, units");
-    let cell = Cell::init(&directory, &programs, &nats_server, NODES)?;
+    let nodes = NODES.to_string();
+    let cell = Cell::init(
+        &directory,
+        &programs,
+        &nats_server,
+        NAME,
+        &["--nodes", &nodes],
+    )?;
     shown.holds(
         "the cell's files pass overlay cell check",
         cell.overlay(&["cell", "check", &cell.path()?])?.ok,
     );
 
     enrol::prepare(&cell)?;
+    let region = replicate::prepare(&cell, &programs, &nats_server, &mut shown)?;
 
     shown.step(
-        "overlay cell up: nats-server, the login service, the signer, the provisioner, three nodes",
+        "overlay cell up: nats-server, the login service, the signer, the provisioner, three nodes, the replicator",
     );
     let mut up = cell.up()?;
     shown.step("overlay cell status");
@@ -69,16 +81,21 @@ pub(crate) fn run(once: bool, debug: bool, dir: Option<&Path>) -> Result<()> {
     );
     aaa::show(&cell, &mut shown)?;
     let bare = enrol::show(&cell, &events, &mut shown)?;
+    replicate::show(&cell, &region, &mut shown)?;
     killed_node(&cell, &mut shown)?;
     restarted_broker(&cell, &mut shown)?;
+    replicate::show_counts(&cell, &region, &mut shown)?;
 
     let fell_short = shown.summary();
     if once {
         drop(bare);
         up.stop()?;
+        let of_region = region.stop()?;
         if dir.is_none() {
-            fs::remove_dir_all(&directory)
-                .with_context(|| format!("remove {}", directory.display()))?;
+            for directory in [&directory, &of_region] {
+                fs::remove_dir_all(directory)
+                    .with_context(|| format!("remove {}", directory.display()))?;
+            }
         }
         if fell_short > 0 {
             bail!("{fell_short} of the things shown fell short");
@@ -86,7 +103,8 @@ pub(crate) fn run(once: bool, debug: bool, dir: Option<&Path>) -> Result<()> {
         return Ok(());
     }
     try_it(&cell)?;
-    up.wait()
+    up.wait()?;
+    region.stop().map(drop)
 }
 
 /// Three nodes answer, the command names each.
@@ -207,6 +225,7 @@ fn try_it(cell: &Cell) -> Result<()> {
         "overlay provision nodes list",
         "overlay provision status --watch",
         "overlay audit tail",
+        "overlay replicate status",
     ] {
         say(&format!("  {line}"));
     }

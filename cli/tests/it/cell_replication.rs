@@ -180,6 +180,10 @@ fn tokens_that_are_for_other_streams_are_found() {
     assert!(found.contains("made for other streams"), "{found}");
     assert!(found.contains("stream-replicator/cell.jwt"), "{found}");
 
+    let seed = place.read("operator/client.seed");
+    place.write("stream-replicator/region.seed", &seed);
+    let found = place.check()["findings"].to_string();
+    assert!(found.contains("have the region make another"), "{found}");
     fs::remove_file(place.path("stream-replicator/region.seed")).unwrap();
     let found = place.check()["findings"].to_string();
     assert!(found.contains("--region DIRECTORY"), "{found}");

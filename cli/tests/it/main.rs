@@ -16,6 +16,7 @@ mod desk;
 #[path = "../../../client/tests/it/fleet.rs"]
 mod fleet;
 mod jwt_cli;
+mod monitoring;
 mod people;
 mod ping;
 mod policy;

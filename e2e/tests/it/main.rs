@@ -14,5 +14,6 @@ mod people;
 mod provider;
 mod refusals;
 mod renewal;
+mod replicate;
 mod signing;
 mod world;

@@ -81,14 +81,14 @@ pub(crate) struct World {
 
 /// Ports that were free a moment ago, all of them different.
 struct Ports {
-    singles: [u16; 4],
+    singles: [u16; 5],
     /// The first of two in a row each.
     pairs: [u16; 3],
 }
 
 impl Ports {
     fn free() -> Self {
-        let singles = [(); 4].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+        let singles = [(); 5].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
         // Held until all are chosen.
         let mut held = Vec::new();
         let pairs = [(); 3].map(|()| {
@@ -115,6 +115,11 @@ impl Ports {
 impl World {
     /// Makes a cell with this many nodes and further flags of `overlay cell init`.
     pub(crate) fn new(nodes: usize, flags: &[&str]) -> Self {
+        Self::named("e2e", nodes, flags)
+    }
+
+    /// The same under another name.
+    pub(crate) fn named(name: &str, nodes: usize, flags: &[&str]) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("overlay-e2e-")
             .tempdir()
@@ -125,14 +130,14 @@ impl World {
             port: singles[0],
             https_port: pairs[1],
         };
-        let [port, websocket, monitor, admin] = singles.map(|port| port.to_string());
+        let [port, websocket, monitor, admin, replicator] = singles.map(|port| port.to_string());
         let [provisioner, https, aaa] = pairs.map(|port| port.to_string());
         let mut init = vec![
             "cell",
             "init",
             world.path(),
             "--name",
-            "e2e",
+            name,
             "--listen",
             "127.0.0.1",
         ];
@@ -154,6 +159,7 @@ impl World {
             "localhost",
         ]);
         init.extend(["--provisioner-port", &provisioner]);
+        init.extend(["--replicator-port", &replicator]);
         // What is about the fleet alone starts without one.
         if !flags.contains(&"--provisioners") {
             init.extend(["--provisioners", "0"]);

@@ -75,15 +75,16 @@ pub fn replicator_source_publish<'a>(
     list.push(stream::ELECTION_INFO.to_owned());
     list.extend(about(&READ, stream::REPLICATION_POSITIONS));
     list.extend(about(&FLOW, stream::REPLICATION_POSITIONS));
-    list.extend(about(&TAIL, stream::REPLICATION_DEAD));
+    list.extend(about(&READ, stream::REPLICATION_DEAD));
+    list.extend(about(&FLOW, stream::REPLICATION_DEAD));
     list.push(stream::api_request("MSG.DELETE", stream::REPLICATION_DEAD));
+    // The election of the replica that beats.
+    list.extend(vote(&format!("SR_{worker}_HB")));
     for name in streams {
         list.extend(about(&READ, name));
         list.extend(about(&FLOW, name));
         // The election of the replica that copies it.
-        let vote = format!("$KV.{}.SR_{worker}_{name}", stream::ELECTION_BUCKET);
-        list.push(format!("$JS.API.DIRECT.GET.{}.{vote}", stream::ELECTION));
-        list.push(vote);
+        list.extend(vote(&format!("SR_{worker}_{name}")));
     }
     list
 }
@@ -100,6 +101,13 @@ pub fn replicator_target_publish<'a>(
         list.extend(about(&TAIL, &copy_stream(cell, name)));
     }
     list
+}
+
+/// To cast a vote, and to read it.
+fn vote(key: &str) -> [String; 2] {
+    let vote = format!("$KV.{}.{key}", stream::ELECTION_BUCKET);
+    let read = format!("$JS.API.DIRECT.GET.{}.{vote}", stream::ELECTION);
+    [vote, read]
 }
 
 fn about<'a>(calls: &'a [&'a str], name: &'a str) -> impl Iterator<Item = String> + 'a {

@@ -1,5 +1,6 @@
 //! The cell of the demo, and the commands run against it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpListener;
@@ -47,6 +48,7 @@ pub(crate) struct Cell {
     directory: PathBuf,
     programs: PathBuf,
     nats_server: PathBuf,
+    port: u16,
 }
 
 /// A running `overlay cell up`.
@@ -68,15 +70,18 @@ impl Cell {
         directory: &Path,
         programs: &Path,
         nats_server: &Path,
-        nodes: usize,
+        name: &str,
+        flags: &[&str],
     ) -> Result<Self> {
+        let numbers = free_ports::<8>()?;
         let cell = Self {
             directory: directory.to_path_buf(),
             programs: programs.to_path_buf(),
             nats_server: nats_server.to_path_buf(),
+            port: numbers[0],
         };
-        let ports = free_ports::<7>()?.map(|port| port.to_string());
-        let [port, websocket, monitor, admin, provisioner, aaa, https] = &ports;
+        let ports = numbers.map(|port| port.to_string());
+        let [port, websocket, monitor, admin, provisioner, aaa, https, replicator] = &ports;
         check(
             cell.program()
                 .args([
@@ -84,14 +89,14 @@ impl Cell {
                     "init",
                     &cell.path()?,
                     "--name",
-                    "demo",
-                    "--nodes",
-                    &nodes.to_string(),
+                    name,
                 ])
+                .args(flags)
                 .args(["--port", port, "--websocket-port", websocket])
                 .args(["--monitor-port", monitor, "--admin-port", admin])
                 .args(["--provisioner-port", provisioner])
-                .args(["--aaa-port", aaa, "--https-port", https]),
+                .args(["--aaa-port", aaa, "--https-port", https])
+                .args(["--replicator-port", replicator]),
         )?;
         for (index, name) in cell.names().iter().enumerate() {
             let facts = serde_json::json!({ "rack": (index + 1).to_string(), "site": "demo", "os": { "family": "Debian" } });
@@ -100,6 +105,29 @@ impl Cell {
                 .with_context(|| format!("write {}", path.display()))?;
         }
         Ok(cell)
+    }
+
+    /// Where the broker listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many messages each stream holds.
+    pub(crate) fn streams(&self) -> Result<BTreeMap<String, u64>> {
+        let output = self
+            .program()
+            .args(["cell", "status", &self.path()?, "--json"])
+            .output()
+            .context("start overlay cell status")?;
+        let status: Value =
+            serde_json::from_slice(&output.stdout).context("read the status of a cell")?;
+        let streams = status["streams"].as_array().into_iter().flatten();
+        Ok(streams
+            .filter_map(|stream| {
+                let name = stream["name"].as_str()?.to_owned();
+                Some((name, stream["messages"].as_u64()?))
+            })
+            .collect())
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -131,7 +159,7 @@ impl Cell {
         names
     }
 
-    fn program(&self) -> Command {
+    pub(crate) fn program(&self) -> Command {
         let mut command = Command::new(self.binary("overlay"));
         command.env("OVERLAY_NATS_SERVER", &self.nats_server);
         command

@@ -14,7 +14,7 @@ use self::report::{Fate, Report};
 use super::build::{self, Brought, Planned};
 use super::layout::{
     BROKER_CERT, BROKER_KEY, CA_CERT, CELL, CLOSED_DIR, DIRECTORIES, ISSUER_PUBLIC, Kind, Layout,
-    OPEN_DIR, PROVISIONER_DIRECTORIES, REPLICATOR_DIRECTORY, REPLICATOR_STATE, SIGNER_DIRECTORIES,
+    MONITORING_DIRECTORY, OPEN_DIR, PROVISIONER_DIRECTORIES, REPLICATOR_DIRECTORY, REPLICATOR_STATE, SIGNER_DIRECTORIES,
     SITES_DIRECTORY, of_replicator, of_signer, of_site,
 };
 use super::settings::{Change, Flags, Settings};
@@ -206,8 +206,8 @@ fn directories(layout: &Layout, settings: &Settings) -> anyhow::Result<()> {
     {
         write::directory(&layout.path(path), mode)?;
     }
-    if settings.replicates() {
-        let (path, mode) = REPLICATOR_DIRECTORY;
+    let of_replicators = [REPLICATOR_DIRECTORY, MONITORING_DIRECTORY];
+    for (path, mode) in of_replicators.into_iter().filter(|_| settings.replicates()) {
         write::directory(&layout.path(path), mode)?;
     }
     for index in 0..settings.run.replicators {

@@ -121,6 +121,8 @@ pub(super) const SIGNER_DIRECTORIES: [(&str, u32); 3] = [
 
 /// Directory of a cell whose streams are copied to a region.
 pub(super) const REPLICATOR_DIRECTORY: (&str, u32) = ("stream-replicator", CLOSED_DIR);
+/// Directory of a cell whose streams are copied: a dashboard and alerts on it.
+pub(super) const MONITORING_DIRECTORY: (&str, u32) = ("monitoring", OPEN_DIR);
 /// Directory of a region: what it gives to cells.
 pub(super) const SITES_DIRECTORY: (&str, u32) = ("sites", CLOSED_DIR);
 

@@ -21,7 +21,7 @@ use super::layout::{
     REPLICATOR_TOML, SECRET, of_replicator, of_site,
 };
 use super::settings::Settings;
-use super::templates::Facts;
+use super::templates::{Facts, MONITORING};
 use super::{keys, tokens};
 use crate::error::{Failure, Hint};
 
@@ -171,6 +171,9 @@ pub(super) fn files(
     }
     let text = facts.stream_replicator(&pass)?;
     files.add(REPLICATOR_TOML, SECRET, Kind::Rendered, text);
+    for (path, text) in MONITORING {
+        files.add(path, PUBLIC, Kind::Rendered, text);
+    }
     let own = keys::seed(files, CELL_SOURCE_SEED)?.public();
     if files.existing(CELL_SOURCE_JWT)?.is_none() {
         let streams: Vec<&str> = pass.streams.keys().map(String::as_str).collect();

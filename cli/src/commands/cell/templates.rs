@@ -33,7 +33,7 @@ macro_rules! base {
 
 mod replication;
 
-pub(super) use replication::stream_replicator_of;
+pub(super) use replication::{MONITORING, stream_replicator_of};
 
 const BROKER_CONF: &str = base!("broker/nats-server.conf");
 const BROKER_AUTH_TOML: &str = base!("config/broker-auth.toml");
@@ -339,6 +339,7 @@ impl Facts<'_> {
     pub(super) fn readme(&self) -> String {
         README
             .replace("@NAME@", &self.settings.name)
+            .replace("@CELL@", &self.settings.site_name())
             .replace("@URL@", &self.settings.broker_url())
             .replace("@HTTPS_URL@", &self.settings.https_url())
             .replace("@ORGANISATION@", &self.settings.organisation)

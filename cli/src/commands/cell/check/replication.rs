@@ -1,12 +1,14 @@
 //! That replicators will be let in at both ends, and that what they copy is what their tokens are for.
 
-use overlay_tokens::Issuers;
 use overlay_tokens::claims::{ClientClaims, ServerClaims};
+use overlay_tokens::own::Holder;
+use overlay_tokens::{Issuers, Key};
+use time::OffsetDateTime;
 
 use super::Check;
 use crate::commands::cell::layout::{
-    CELL_SOURCE_JWT, CELL_SOURCE_SEED, PASS_JWT, PASS_SEED, REGION_PASS, REPLICATOR_JWT,
-    REPLICATOR_SEED, of_replicator, of_site,
+    CELL_SOURCE_JWT, CELL_SOURCE_SEED, PASS_JWT, PASS_SEED, REGION_JWT, REGION_PASS, REGION_SEED,
+    REPLICATOR_JWT, REPLICATOR_SEED, of_replicator, of_site,
 };
 use crate::commands::cell::replication::Pass;
 use crate::commands::cell::tokens;
@@ -26,8 +28,40 @@ impl Check<'_> {
             );
             self.copier(&what, CELL_SOURCE_JWT, CELL_SOURCE_SEED, &needed, issuers);
         }
+        self.region();
         for index in 0..self.settings.run.replicators {
             self.replicator(index, issuers);
+        }
+    }
+
+    /// The region's token for this cell. Its issuer is the region's: whether it is believed there is not known here.
+    fn region(&mut self) {
+        let (Some(text), Some(seed)) = (self.text(REGION_JWT), self.read(REGION_SEED)) else {
+            return;
+        };
+        let own = Key::from_seed_text(&seed).map_err(|error| (REGION_SEED, error.to_string()));
+        let holder = own.and_then(|key| {
+            Holder::new(&text, key).map_err(|error| (REGION_JWT, error.to_string()))
+        });
+        let again = format!(
+            "have the region make another, and bring it: `overlay cell init {} --region DIRECTORY --update`",
+            self.layout.root().display()
+        );
+        let holder = match holder {
+            Ok(holder) => holder,
+            Err((path, why)) => return self.fault(path, why, again),
+        };
+        let what = "token of the region for this cell";
+        match holder
+            .expires_at()
+            .and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok())
+        {
+            Some(end) if end < self.now => self.fault(what, format!("it ran out on {}", end.date()), again),
+            Some(end) if self.is_soon(end) => {
+                self.warn(what, format!("it runs out on {}", end.date()), again);
+            }
+            Some(end) => self.ok(format!("{what}, until {}", end.date())),
+            None => self.warn(what, "it never runs out", again),
         }
     }
 

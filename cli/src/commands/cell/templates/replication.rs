@@ -14,6 +14,17 @@ use crate::commands::cell::replication::Pass;
 use crate::commands::cell::settings::Settings;
 
 const REPLICATOR_TOML: &str = base!("config/stream-replicator.toml");
+/// For Grafana and Prometheus, by their path in a cell.
+pub(in crate::commands::cell) const MONITORING: [(&str, &str); 2] = [
+    (
+        "monitoring/stream-replicator.dashboard.json",
+        base!("monitoring/stream-replicator.dashboard.json"),
+    ),
+    (
+        "monitoring/stream-replicator.rules.yml",
+        base!("monitoring/stream-replicator.rules.yml"),
+    ),
+];
 /// Where word of nodes goes, to be copied like other streams.
 const ADVISORIES: &str = "choria.stream-replicator.advisory.%s.%v";
 /// What a broker holds without copies, in GB.
