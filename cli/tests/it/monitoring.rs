@@ -25,7 +25,11 @@ fn sources(directory: &str) -> String {
     let mut open = vec![repository().join(directory)];
     while let Some(path) = open.pop() {
         if path.is_dir() {
-            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            open.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
         } else {
             text.push_str(&fs::read_to_string(&path).unwrap());
         }
@@ -67,22 +71,36 @@ fn all_exist<'a>(expressions: impl IntoIterator<Item = &'a str>) {
 
 #[test]
 fn the_dashboard_asks_for_metrics_that_exist() {
-    let board: Value = serde_json::from_str(&monitoring("stream-replicator.dashboard.json")).unwrap();
+    let board: Value =
+        serde_json::from_str(&monitoring("stream-replicator.dashboard.json")).unwrap();
     let panels = board["panels"].as_array().unwrap();
-    let mut ids: Vec<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    let mut ids: Vec<u64> = panels
+        .iter()
+        .map(|panel| panel["id"].as_u64().unwrap())
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), panels.len(), "a panel's number is there twice");
-    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
-    let mut expressions: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let mut expressions: Vec<&str> = targets
+        .map(|target| target["expr"].as_str().unwrap())
+        .collect();
     for expression in &expressions {
-        let balanced = |open, close| {
-            expression.matches(open).count() == expression.matches(close).count()
-        };
-        assert!(balanced('(', ')') && balanced('{', '}') && balanced('[', ']'), "{expression}");
+        let balanced =
+            |open, close| expression.matches(open).count() == expression.matches(close).count();
+        assert!(
+            balanced('(', ')') && balanced('{', '}') && balanced('[', ']'),
+            "{expression}"
+        );
     }
     let variables = board["templating"]["list"].as_array().unwrap();
-    expressions.extend(variables.iter().filter_map(|one| one["query"]["query"].as_str()));
+    expressions.extend(
+        variables
+            .iter()
+            .filter_map(|one| one["query"]["query"].as_str()),
+    );
     all_exist(expressions);
 }
 
@@ -96,7 +114,10 @@ fn alerts_ask_for_metrics_that_exist_and_say_what_to_do() {
         let name = rule["alert"].as_str().unwrap();
         assert!(names.insert(name), "{name} is there twice");
         for part in ["summary", "description"] {
-            assert!(rule["annotations"][part].as_str().unwrap().len() > 10, "{name}");
+            assert!(
+                rule["annotations"][part].as_str().unwrap().len() > 10,
+                "{name}"
+            );
         }
         assert!(rule["labels"]["severity"].is_string(), "{name}");
     }

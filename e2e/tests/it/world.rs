@@ -81,17 +81,17 @@ pub(crate) struct World {
 
 /// Ports that were free a moment ago, all of them different.
 struct Ports {
-    singles: [u16; 5],
+    singles: [u16; 4],
     /// The first of two in a row each.
-    pairs: [u16; 3],
+    pairs: [u16; 4],
 }
 
 impl Ports {
     fn free() -> Self {
-        let singles = [(); 5].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+        let singles = [(); 4].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
         // Held until all are chosen.
         let mut held = Vec::new();
-        let pairs = [(); 3].map(|()| {
+        let pairs = [(); 4].map(|()| {
             loop {
                 let first = TcpListener::bind(("127.0.0.1", 0)).unwrap();
                 let port = first.local_addr().unwrap().port();
@@ -130,8 +130,8 @@ impl World {
             port: singles[0],
             https_port: pairs[1],
         };
-        let [port, websocket, monitor, admin, replicator] = singles.map(|port| port.to_string());
-        let [provisioner, https, aaa] = pairs.map(|port| port.to_string());
+        let [port, websocket, monitor, admin] = singles.map(|port| port.to_string());
+        let [provisioner, https, aaa, replicator] = pairs.map(|port| port.to_string());
         let mut init = vec![
             "cell",
             "init",

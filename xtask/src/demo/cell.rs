@@ -81,16 +81,19 @@ impl Cell {
             port: numbers[0],
         };
         let ports = numbers.map(|port| port.to_string());
-        let [port, websocket, monitor, admin, provisioner, aaa, https, replicator] = &ports;
+        let [
+            port,
+            websocket,
+            monitor,
+            admin,
+            provisioner,
+            aaa,
+            https,
+            replicator,
+        ] = &ports;
         check(
             cell.program()
-                .args([
-                    "cell",
-                    "init",
-                    &cell.path()?,
-                    "--name",
-                    name,
-                ])
+                .args(["cell", "init", &cell.path()?, "--name", name])
                 .args(flags)
                 .args(["--port", port, "--websocket-port", websocket])
                 .args(["--monitor-port", monitor, "--admin-port", admin])

@@ -217,9 +217,10 @@ fn silent(region: &Region, producer: &mut Producer, shown: &mut Shown) -> Result
         let stream = format!("{NAME}_OVERLAY_REPLICATION_ADVISORIES");
         let args = ["replicate", "advisories", &stream, "--since", "10m"];
         let said = region.cell.overlay(&args)?;
-        let line = said.text.lines().find(|line| {
-            line.contains(event) && line.contains(SILENT)
-        });
+        let line = said
+            .text
+            .lines()
+            .find(|line| line.contains(event) && line.contains(SILENT));
         Ok(line.map(str::to_owned))
     };
     shown.step("overlay replicate advisories, at the region");

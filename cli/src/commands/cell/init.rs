@@ -14,8 +14,8 @@ use self::report::{Fate, Report};
 use super::build::{self, Brought, Planned};
 use super::layout::{
     BROKER_CERT, BROKER_KEY, CA_CERT, CELL, CLOSED_DIR, DIRECTORIES, ISSUER_PUBLIC, Kind, Layout,
-    MONITORING_DIRECTORY, OPEN_DIR, PROVISIONER_DIRECTORIES, REPLICATOR_DIRECTORY, REPLICATOR_STATE, SIGNER_DIRECTORIES,
-    SITES_DIRECTORY, of_replicator, of_signer, of_site,
+    MONITORING_DIRECTORY, OPEN_DIR, PROVISIONER_DIRECTORIES, REPLICATOR_DIRECTORY,
+    REPLICATOR_STATE, SIGNER_DIRECTORIES, SITES_DIRECTORY, of_replicator, of_signer, of_site,
 };
 use super::settings::{Change, Flags, Settings};
 use super::write::{self, Existing};

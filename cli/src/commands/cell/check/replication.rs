@@ -56,7 +56,9 @@ impl Check<'_> {
             .expires_at()
             .and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok())
         {
-            Some(end) if end < self.now => self.fault(what, format!("it ran out on {}", end.date()), again),
+            Some(end) if end < self.now => {
+                self.fault(what, format!("it ran out on {}", end.date()), again)
+            }
             Some(end) if self.is_soon(end) => {
                 self.warn(what, format!("it runs out on {}", end.date()), again);
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::commands::cell::http;
 
@@ -48,11 +49,7 @@ impl Told {
     pub(super) async fn ask(port: u16) -> Self {
         let why = match http::get(port, "/ready").await {
             Ok(answer) if answer.status == 200 => None,
-            Ok(answer) => Some(
-                String::from_utf8_lossy(&answer.body)
-                    .trim()
-                    .replace('\n', "; "),
-            ),
+            Ok(answer) => Some(not_ready(&answer)),
             Err(error) => Some(format!("{error:#}")),
         };
         let metrics = match http::get(port, "/metrics").await {
@@ -115,6 +112,18 @@ impl LoginService {
 
 /// The reasons in a report of readiness; its whole text if it has another form.
 pub(in crate::commands::cell) fn not_ready(answer: &http::Answer) -> String {
+    let report: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let parts = report["parts"].as_object().into_iter().flatten();
+    let down: Vec<String> = parts
+        .filter(|(_, part)| part["status"] == "down")
+        .map(|(name, part)| match part["reason"].as_str() {
+            Some(reason) => format!("{name}: {reason}"),
+            None => name.clone(),
+        })
+        .collect();
+    if !down.is_empty() {
+        return down.join("; ");
+    }
     String::from_utf8_lossy(&answer.body)
         .trim()
         .replace('\n', " ")
@@ -191,8 +200,13 @@ mod tests {
     fn the_parts_that_are_down_are_named() {
         let answer = http::Answer {
             status: 503,
-            body: br#"{"ready":false,"parts":{"broker":{"up":false,"why":"no route"},"started":true}}"#.to_vec(),
+            body: br#"{"ready":false,"parts":{"broker":{"status":"down","reason":"no route"},"streams":{"status":"up"}}}"#.to_vec(),
         };
-        assert!(not_ready(&answer).contains("no route"));
+        assert_eq!(not_ready(&answer), "broker: no route");
+        let answer = http::Answer {
+            status: 503,
+            body: b"stopping\n".to_vec(),
+        };
+        assert_eq!(not_ready(&answer), "stopping");
     }
 }
