@@ -18,6 +18,7 @@ const CRATES: &[&str] = &[
     "overlay-broker-auth",
     "overlay-provisioner",
     "overlay-aaa-signer",
+    "overlay-stream-replicator",
     "overlay-server",
     "overlay-client",
     "overlay-cli",
