@@ -87,8 +87,6 @@ pub struct StreamConfig {
     pub candidate: Option<String>,
     /// Who else writes into the target stream.
     pub writers: Writers,
-    /// What order is kept.
-    pub order: Order,
     /// How much is under way to the target.
     pub window: Window,
     /// What becomes of messages that the target refuses for good.
@@ -239,32 +237,6 @@ pub enum Writers {
     One,
     /// Others.
     Many,
-}
-
-/// What order is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Order {
-    /// That of the source.
-    #[default]
-    Strict,
-    /// That of the source among messages of one key, over so many lanes.
-    PerKey {
-        /// What the key is.
-        key: Key,
-        /// Lanes.
-        lanes: NonZeroUsize,
-    },
-}
-
-/// What orders messages among each other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Key {
-    /// The whole subject.
-    Subject,
-    /// A token of the subject, from 1.
-    Token(NonZeroUsize),
-    /// A header.
-    Header(String),
 }
 
 /// How much is under way to the target.

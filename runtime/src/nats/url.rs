@@ -34,6 +34,9 @@ impl FromStr for BrokerUrl {
         if address.host().is_empty() {
             return Err(fail("it has no host"));
         }
+        if address.host().contains('%') {
+            return Err(fail("its host has a percent sign"));
+        }
         Ok(Self(address))
     }
 }
@@ -86,6 +89,7 @@ mod tests {
             "a b:4222",
             "a:1,b:2",
             "nats://a:99999",
+            "nats://%zz",
         ] {
             assert!(text.parse::<BrokerUrl>().is_err(), "{text:?}");
         }

@@ -81,7 +81,6 @@ pub(super) struct RawStream {
     pub(super) on_gap: RawReaction,
     pub(super) on_recreated: RawReaction,
     pub(super) max_hops: Option<usize>,
-    pub(super) order: Option<RawOrder>,
     pub(super) window: RawWindow,
     pub(super) poison: RawPoison,
     pub(super) sampling: Option<RawSampling>,
@@ -103,13 +102,6 @@ pub(super) enum RawReaction {
     #[default]
     Continue,
     Stop,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RawOrder {
-    pub(super) key: Option<String>,
-    pub(super) lanes: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -75,7 +75,6 @@ fn the_reference_is_a_configuration_and_shows_the_defaults() {
         let stream = config.streams.first().unwrap();
         assert_eq!(stream.window, default.window);
         assert_eq!(stream.poison, default.poison);
-        assert_eq!(stream.order, default.order);
         assert_eq!(stream.start, default.start);
         assert_eq!(stream.name, "lon");
         assert_eq!(

@@ -185,3 +185,6 @@ impl Heart {
 fn chance() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,12 +9,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::super::raw::{
-    RawAdvisory, RawEndpoint, RawOrder, RawPoisonAction, RawReaction, RawSampling, RawStream,
-    RawWriters,
+    RawAdvisory, RawEndpoint, RawPoisonAction, RawReaction, RawSampling, RawStream, RawWriters,
 };
 use super::super::{
-    Advisory, Inspect, Key, Order, Poison, PoisonAction, Reaction, Sampling, Side, Start,
-    StreamConfig, Window, Writers,
+    Advisory, Inspect, Poison, PoisonAction, Reaction, Sampling, Side, Start, StreamConfig, Window,
+    Writers,
 };
 use super::{endpoint, name_problem, span, within};
 use crate::mapping::Mapping;
@@ -22,7 +21,6 @@ use crate::mapping::Mapping;
 const MESSAGES: usize = 4_096;
 const MEBIBYTE: usize = 1 << 20;
 const BYTES: usize = 8 * MEBIBYTE;
-const LANES: usize = 8;
 const TRIES: usize = 5;
 const IN_A_ROW: usize = 100;
 const HOPS: usize = 10;
@@ -79,8 +77,10 @@ pub(super) fn check(
         remove: raw.remove.filter(|remove| !remove.is_empty()),
     };
     mapped(&at, &mapping, &raw.filters, faults);
+    // Within one stream, only some subjects can become others without end.
     if let (Some(source), Some(target)) = (&source, &target)
         && stream == target_stream
+        && (mapping.is_identity() || raw.filters.is_empty())
         && source.api_prefix == target.api_prefix
         && source
             .servers
@@ -157,10 +157,6 @@ pub(super) fn check(
             faults,
         ),
     };
-    let order = match raw.order {
-        Some(raw) => order(&at, raw, faults),
-        None => Order::Strict,
-    };
     let max_hops = within(at("max_hops"), raw.max_hops, HOPS, (1, 1_000), faults);
     if faults.len() > before {
         return None;
@@ -193,7 +189,6 @@ pub(super) fn check(
             RawWriters::One => Writers::One,
             RawWriters::Many => Writers::Many,
         },
-        order,
         window,
         poison,
         on_gap: reaction(raw.on_gap),
@@ -379,26 +374,4 @@ fn advisory(
         subject,
         reliable: raw.reliable,
     })
-}
-
-/// `subject`, `token:N` or `header:NAME`.
-fn order(at: &impl Fn(&str) -> String, raw: RawOrder, faults: &mut Vec<Fault>) -> Order {
-    let lanes = within(at("order.lanes"), raw.lanes, LANES, (1, 256), faults);
-    let text = raw.key.unwrap_or_else(|| "subject".to_owned());
-    let key = match text.split_once(':') {
-        None if text == "subject" => Some(Key::Subject),
-        Some(("token", place)) => place.parse().ok().map(Key::Token),
-        Some(("header", name)) if !name.is_empty() => Some(Key::Header(name.to_owned())),
-        None | Some(_) => None,
-    };
-    let Some(key) = key else {
-        let fault = Fault::new(at("order.key"), "says nothing that orders messages");
-        let remedy = "write \"subject\", \"token:2\" or \"header:Name\"";
-        faults.push(fault.value(format!("{text:?}")).remedy(remedy));
-        return Order::Strict;
-    };
-    Order::PerKey {
-        key,
-        lanes: NonZeroUsize::new(lanes).unwrap_or(NonZeroUsize::MIN),
-    }
 }

@@ -44,7 +44,6 @@ fn config(source: &Broker, target: &Broker) -> StreamConfig {
         advisory: None,
         candidate: None,
         writers: Writers::Auto,
-        order: Order::Strict,
         window: Window {
             messages: 4096,
             bytes: 8 << 20,

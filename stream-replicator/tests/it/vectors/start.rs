@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use overlay_stream_replicator::compat::Original;
 use overlay_testkit::vectors::{self, Loader, Outcome};
 use serde_json::Value;
 
@@ -53,8 +54,18 @@ pub(super) fn starts(file: &Value, _loader: &Loader) -> Outcome {
 }
 
 /// What the original goes on with, for ever or without what was asked for, and we refuse at the start: files that are not
-/// there, and halves of pairs.
+/// there, halves of pairs, and streams that are copied into themselves.
 fn is_refused(yaml: &str) -> bool {
+    let circles = Original::read(yaml).is_ok_and(|original| {
+        original.streams.iter().any(|stream| {
+            stream.source_url == stream.target_url
+                && stream.stream == stream.target_stream
+                && stream.filter_subject.is_empty()
+        })
+    });
+    if circles {
+        return true;
+    }
     let pairs = [("cert:", "key:"), ("seed_file:", "jwt_file:")];
     let half = |(one, other): &(&str, &str)| yaml.contains(one) != yaml.contains(other);
     let names = |path: &str| path.starts_with('/') && !Path::new(path).exists();
