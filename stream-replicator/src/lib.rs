@@ -12,6 +12,8 @@ mod mapping;
 #[allow(dead_code, reason = "those who count land next")]
 mod metrics;
 mod percent;
+#[doc(hidden)]
+pub mod replay;
 mod sample;
 #[allow(dead_code, reason = "requests of operators land next")]
 mod service;

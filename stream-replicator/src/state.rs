@@ -27,7 +27,7 @@ use crate::advise::{Entry, Owed};
 
 pub(crate) use disk::{Batch, Disk, Piece};
 pub(crate) use journal::Line;
-pub(crate) use snapshot::{encode_items, read as read_snapshot};
+pub(crate) use snapshot::{encode_file, encode_items, read as read_snapshot};
 
 /// Largest file that is read: two million values are half of it.
 const MAX_FILE: u64 = 1 << 30;

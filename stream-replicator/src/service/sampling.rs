@@ -338,6 +338,7 @@ impl Sampling {
         }
         let merged = self.outbox.take_merged();
         if merged > 0 {
+            self.context.metrics.advisories_merged(merged);
             tracing::warn!(
                 merged,
                 "advisories were overtaken before a stream took them"
@@ -345,6 +346,7 @@ impl Sampling {
         }
         let metrics = &self.context.metrics;
         metrics.tracker_items(self.tracker.len());
+        metrics.advisories_waiting(self.outbox.len());
     }
 
     /// Keeps what is known, after a short wait for what is under way.
@@ -500,6 +502,7 @@ impl Sampling {
     /// Says that files could not be read or written.
     fn unwritten(&mut self, error: &StateError) {
         let error = err_chain(error);
+        self.context.metrics.state_failed();
         self.context
             .status
             .fault(self.context.clock.now(), error.as_str());

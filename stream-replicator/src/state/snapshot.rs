@@ -45,6 +45,11 @@ pub(crate) fn encode_items(items: &[TrackedItem], first: bool) -> Vec<u8> {
     out
 }
 
+/// Encodes a whole file.
+pub(crate) fn encode_file(items: &[TrackedItem]) -> Vec<u8> {
+    [BEGIN, &encode_items(items, true), END].concat()
+}
+
 struct File;
 
 impl<'de> Visitor<'de> for File {

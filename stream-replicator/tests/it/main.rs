@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod faults;
+mod sampling;
 mod vectors;

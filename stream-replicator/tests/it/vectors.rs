@@ -5,12 +5,27 @@ mod start;
 
 use overlay_testkit::vectors::{self, Handler};
 
+use crate::sampling::vectors as sampling;
+
 const HANDLERS: &[(&str, Handler)] = &[
     ("stream-replicator/config.json", config::documents),
     ("stream-replicator/durations.json", config::durations),
+    ("stream-replicator/gossip.json", sampling::gossip),
     ("stream-replicator/heartbeat.json", config::heartbeats),
+    (
+        "stream-replicator/sampling-decisions.json",
+        sampling::decisions,
+    ),
+    (
+        "stream-replicator/sampling-messages.json",
+        sampling::messages,
+    ),
+    ("stream-replicator/sampling-series.json", sampling::series),
     ("stream-replicator/start.json", start::starts),
+    ("stream-replicator/state-files.json", sampling::files),
     ("stream-replicator/subject-mapping.json", config::mappings),
+    ("stream-replicator/tracker-scrub.json", sampling::scrub),
+    ("stream-replicator/tracker-seen.json", sampling::seen),
 ];
 
 #[test]
