@@ -41,9 +41,16 @@ async fn sr_case_38_and_39_a_node_appears_falls_silent_returns_and_is_forgotten(
         let id = stored.headers.get("Nats-Msg-Id").unwrap().to_string();
         assert_eq!(id, advisory.event_id.to_string());
         assert_eq!(id.len(), 27);
-        assert!(stored.body.starts_with(r#"{"protocol":"io.choria.sr.v2.age_advisory","event_id":""#));
+        assert!(
+            stored
+                .body
+                .starts_with(r#"{"protocol":"io.choria.sr.v2.age_advisory","event_id":""#)
+        );
     }
-    assert_eq!((advisories[0].age, &*advisories[0].inspect_field), (0, "sender"));
+    assert_eq!(
+        (advisories[0].age, &*advisories[0].inspect_field),
+        (0, "sender")
+    );
     assert!((3..6).contains(&advisories[1].age), "{:?}", advisories[1]);
     stop(replicator);
 }
@@ -61,14 +68,21 @@ async fn sr_case_40_nothing_is_lost_while_no_stream_takes_advisories() {
     ]);
     for number in 0..NODES {
         let body = format!(r#"{{"sender":"h{number}"}}"#);
-        cell.client.publish("nodes.data", body.into()).await.unwrap();
+        cell.client
+            .publish("nodes.data", body.into())
+            .await
+            .unwrap();
     }
     cell.client.flush().await.unwrap();
     cell.copies(NODES).await;
     // All fall silent and are forgotten, and nobody takes word of it; nor does it help to be killed.
     eventually(LIMIT, PERIOD, || async {
         let owed = cell.written("one").matches("\"event\":\"expire\"").count();
-        if owed >= NODES { Ok(()) } else { Err(format!("{owed} are to be told")) }
+        if owed >= NODES {
+            Ok(())
+        } else {
+            Err(format!("{owed} are to be told"))
+        }
     })
     .await;
     replicator.kill();
@@ -83,7 +97,10 @@ async fn sr_case_40_nothing_is_lost_while_no_stream_takes_advisories() {
     let advisories = cell.advisories(3 * NODES).await;
     let mut events = std::collections::BTreeMap::<_, Vec<_>>::new();
     for advisory in &advisories {
-        events.entry(&advisory.value).or_default().push(advisory.event.name());
+        events
+            .entry(&advisory.value)
+            .or_default()
+            .push(advisory.event.name());
     }
     assert_eq!(events.len(), NODES);
     for (value, events) in &events {
@@ -107,10 +124,11 @@ async fn a_node_that_shuts_down_in_good_order_raises_no_alarm() {
         cell.target.url(),
     );
     std::fs::write(&path, text).unwrap();
-    let replicator = overlay_testkit::Process::builder(env!("CARGO_BIN_EXE_overlay-stream-replicator"))
-        .arg("--config")
-        .arg(&path)
-        .start();
+    let replicator =
+        overlay_testkit::Process::builder(env!("CARGO_BIN_EXE_overlay-stream-replicator"))
+            .arg("--config")
+            .arg(&path)
+            .start();
     cell.seen(&["h1", "h2"]).await;
     cell.advisories(2).await;
     let event = Event::new("1", "h1", COMPONENT_SERVER, 1, EventKind::Shutdown);
@@ -122,10 +140,21 @@ async fn a_node_that_shuts_down_in_good_order_raises_no_alarm() {
     events.sort_unstable();
     assert_eq!(
         events,
-        [("expire", "h2"), ("new", "h1"), ("new", "h2"), ("shutdown", "h1"), ("timeout", "h2")]
+        [
+            ("expire", "h2"),
+            ("new", "h1"),
+            ("new", "h2"),
+            ("shutdown", "h1"),
+            ("timeout", "h2")
+        ]
     );
-    let shutdown = advisories.iter().find(|advisory| advisory.event.name() == "shutdown");
-    assert_eq!(shutdown.unwrap().event.protocol(), "io.overlay.sr.v1.lifecycle_advisory");
+    let shutdown = advisories
+        .iter()
+        .find(|advisory| advisory.event.name() == "shutdown");
+    assert_eq!(
+        shutdown.unwrap().event.protocol(),
+        "io.overlay.sr.v1.lifecycle_advisory"
+    );
     stop(replicator);
 }
 

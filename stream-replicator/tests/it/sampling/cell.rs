@@ -94,14 +94,16 @@ impl Cell {
 
     /// Publishes and waits until the stream has it.
     pub(super) async fn publish(&self, subject: &str, body: &str) {
-        let published = jetstream::new(self.client.clone()).publish(subject.to_owned(), body.to_owned().into());
+        let context = jetstream::new(self.client.clone());
+        let published = context.publish(subject.to_owned(), body.to_owned().into());
         published.await.unwrap().await.unwrap();
     }
 
     /// One document of each of these nodes.
     pub(super) async fn seen(&self, nodes: &[&str]) {
         for node in nodes {
-            self.publish("nodes.data", &format!(r#"{{"sender":"{node}"}}"#)).await;
+            self.publish("nodes.data", &format!(r#"{{"sender":"{node}"}}"#))
+                .await;
         }
     }
 
@@ -169,7 +171,10 @@ pub(super) async fn connect(broker: &Broker) -> Client {
 pub(super) async fn stream(client: &Client, name: &str, subjects: &[&str]) {
     let config = jetstream::stream::Config {
         name: name.to_owned(),
-        subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
+        subjects: subjects
+            .iter()
+            .map(|subject| (*subject).to_owned())
+            .collect(),
         allow_direct: true,
         ..jetstream::stream::Config::default()
     };
@@ -186,7 +191,10 @@ pub(super) async fn stream(client: &Client, name: &str, subjects: &[&str]) {
 pub(super) async fn read(client: &Client, name: &str) -> Result<Vec<Found>, String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
     let context = jetstream::new(client.clone());
-    let stream = context.get_stream(name).await.map_err(|error| words(&error))?;
+    let stream = context
+        .get_stream(name)
+        .await
+        .map_err(|error| words(&error))?;
     let mut left = stream.cached_info().state.messages;
     let consumer = stream
         .create_consumer(consumer::pull::OrderedConfig::default())

@@ -9,7 +9,10 @@ async fn sr_case_31_of_a_thousand_documents_of_ten_nodes_ten_are_copied() {
     let cell = Cell::start().await;
     for number in 0..1_000 {
         let body = format!(r#"{{"sender":"h{}","n":{number}}}"#, number % 10);
-        cell.client.publish("nodes.data", body.into()).await.unwrap();
+        cell.client
+            .publish("nodes.data", body.into())
+            .await
+            .unwrap();
     }
     cell.client.flush().await.unwrap();
     let replicator = cell.replicator(&FIELD);
@@ -28,7 +31,13 @@ async fn sr_case_32_what_is_about_nothing_is_copied_and_tells_of_nothing() {
         "inspect_duration: 1h",
         "advisory: {subject: adv.%s.%v, reliable: true}",
     ]);
-    for body in [r#"{"other":1}"#, "no json", "", r#"{"sender":""}"#, r#"{"sender":null}"#] {
+    for body in [
+        r#"{"other":1}"#,
+        "no json",
+        "",
+        r#"{"sender":""}"#,
+        r#"{"sender":null}"#,
+    ] {
         cell.publish("nodes.data", body).await;
         cell.publish("nodes.data", body).await;
     }
@@ -63,7 +72,12 @@ async fn sr_case_33_and_34_force_and_size_make_copies() {
     ] {
         cell.publish("nodes.data", &body).await;
     }
-    let sizes: Vec<_> = cell.settled("last").await.iter().map(|copy| copy.body.len()).collect();
+    let sizes: Vec<_> = cell
+        .settled("last")
+        .await
+        .iter()
+        .map(|copy| copy.body.len())
+        .collect();
     assert_eq!(sizes, [14, 32, 33, 1_024, 3_023]);
     stop(replicator);
 }
@@ -71,17 +85,31 @@ async fn sr_case_33_and_34_force_and_size_make_copies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sr_case_35_a_document_that_the_target_refuses_is_made_up_for() {
     let cell = Cell::start().await;
-    let replicator = cell.replicator(&["inspect_field: sender", "inspect_duration: 1h", "size_trigger: 10"]);
+    let replicator = cell.replicator(&[
+        "inspect_field: sender",
+        "inspect_duration: 1h",
+        "size_trigger: 10",
+    ]);
     cell.seen(&["h1"]).await;
     cell.copies(1).await;
     // Nothing of this size fits, until it may.
     let target = async_nats::jetstream::new(cell.at_target.clone());
-    let mut config = target.get_stream("FLEET").await.unwrap().cached_info().config.clone();
+    let mut config = target
+        .get_stream("FLEET")
+        .await
+        .unwrap()
+        .cached_info()
+        .config
+        .clone();
     config.max_message_size = 200;
     target.update_stream(&config).await.unwrap();
     let big = format!(r#"{{"sender":"h1","p":"{}"}}"#, "x".repeat(400));
     cell.publish("nodes.data", &big).await;
-    let kept = async || super::cell::read(&cell.client, "OVERLAY_REPLICATION_DEAD").await.map(|kept| kept.len());
+    let kept = async || {
+        super::cell::read(&cell.client, "OVERLAY_REPLICATION_DEAD")
+            .await
+            .map(|kept| kept.len())
+    };
     overlay_testkit::eventually(super::cell::LIMIT, super::cell::PERIOD, || async {
         match kept().await {
             Ok(1) => Ok(()),
@@ -109,7 +137,11 @@ async fn sr_case_37_subjects_and_headers_sample_as_fields_do() {
     let subjects: Vec<_> = copies.iter().map(|copy| copy.subject.as_str()).collect();
     assert_eq!(
         subjects,
-        ["fleet.nodes.test.1", "fleet.nodes.foo.1", "fleet.nodes.last"]
+        [
+            "fleet.nodes.test.1",
+            "fleet.nodes.foo.1",
+            "fleet.nodes.last"
+        ]
     );
     stop(replicator);
 
@@ -118,13 +150,18 @@ async fn sr_case_37_subjects_and_headers_sample_as_fields_do() {
     for node in ["h1", "h1", "h2"] {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Sender", node);
-        let sent = cell.client.publish_with_headers("nodes.data", headers, "x".into());
+        let sent = cell
+            .client
+            .publish_with_headers("nodes.data", headers, "x".into());
         sent.await.unwrap();
     }
     cell.client.flush().await.unwrap();
     cell.publish("nodes.data", "last").await;
     let copies = cell.copies(3).await;
-    let senders: Vec<_> = copies.iter().map(|copy| copy.headers.get("Sender").map(|value| value.as_str())).collect();
+    let senders: Vec<_> = copies
+        .iter()
+        .map(|copy| copy.headers.get("Sender").map(|value| value.as_str()))
+        .collect();
     assert_eq!(senders, [Some("h1"), Some("h2"), None]);
     stop(replicator);
 }

@@ -35,7 +35,11 @@ async fn sr_case_42_a_replica_that_takes_over_copies_nothing_twice() {
     cell.seen(&["h1", "h2"]).await;
     cell.copies(2).await;
     let second = cell.replica("two", &[FIELD[0], FIELD[1], &two]);
-    let mut gossip = cell.client.subscribe(sync_subject("NODES", "W1")).await.unwrap();
+    let mut gossip = cell
+        .client
+        .subscribe(sync_subject("NODES", "W1"))
+        .await
+        .unwrap();
     cell.client.flush().await.unwrap();
     cell.seen(&["h3"]).await;
     let message = tokio::time::timeout(LIMIT, async {
@@ -49,7 +53,10 @@ async fn sr_case_42_a_replica_that_takes_over_copies_nothing_twice() {
     })
     .await
     .unwrap();
-    assert_eq!(message.copied, message.seen, "the copy that it was seen with");
+    assert_eq!(
+        message.copied, message.seen,
+        "the copy that it was seen with"
+    );
     stop(first);
     cell.seen(&["h1", "h2", "h3"]).await;
     assert_eq!(cell.settled("last").await.len(), 3);
@@ -62,7 +69,10 @@ async fn sr_case_42_what_the_originals_leader_says_is_believed_and_nonsense_is_n
     bucket(&cell).await;
     // Somebody else leads.
     let context = async_nats::jetstream::new(cell.client.clone());
-    let store = context.get_key_value("CHORIA_LEADER_ELECTION").await.unwrap();
+    let store = context
+        .get_key_value("CHORIA_LEADER_ELECTION")
+        .await
+        .unwrap();
     let mut leader = JoinSet::new();
     let seat = store.clone();
     leader.spawn(async move {
@@ -74,7 +84,11 @@ async fn sr_case_42_what_the_originals_leader_says_is_believed_and_nonsense_is_n
     let ours = cell.replica("one", &[FIELD[0], FIELD[1], "leader_election_name: ours"]);
     eventually(LIMIT, PERIOD, || async {
         let sent = ours.stdout() + &ours.stderr();
-        if sent.contains("Standby") { Ok(()) } else { Err(sent) }
+        if sent.contains("Standby") {
+            Ok(())
+        } else {
+            Err(sent)
+        }
     })
     .await;
     let now = OffsetDateTime::from(Clock::system().now());
@@ -88,12 +102,19 @@ async fn sr_case_42_what_the_originals_leader_says_is_believed_and_nonsense_is_n
     let subject = sync_subject("NODES", "W1");
     let bodies = [b"no json".to_vec(), b"{}".to_vec(), item.encode()];
     for body in bodies {
-        cell.client.publish(subject.clone(), body.into()).await.unwrap();
+        cell.client
+            .publish(subject.clone(), body.into())
+            .await
+            .unwrap();
     }
     cell.client.flush().await.unwrap();
     eventually(LIMIT, PERIOD, || async {
         let text = cell.written("one");
-        if text.contains("\"h1\"") { Ok(()) } else { Err(text) }
+        if text.contains("\"h1\"") {
+            Ok(())
+        } else {
+            Err(text)
+        }
     })
     .await;
     leader.shutdown().await;

@@ -17,7 +17,9 @@ async fn sr_case_41_the_originals_file_is_read_and_left_as_it_would_be() {
     let cell = Cell::start().await;
     let state = cell.state("one");
     fs::create_dir_all(&state).unwrap();
-    let now = OffsetDateTime::from(Clock::system().now()).format(&Rfc3339).unwrap();
+    let now = OffsetDateTime::from(Clock::system().now())
+        .format(&Rfc3339)
+        .unwrap();
     let text = format!(
         r#"{{"Items":{{"h1":{{"seen":"{now}","copied":"{now}","advised":true,"size":15}},"h2":{{"seen":"{now}","copied":"0001-01-01T00:00:00Z","size":15}},"bad":null}}}}"#
     );
@@ -30,8 +32,15 @@ async fn sr_case_41_the_originals_file_is_read_and_left_as_it_would_be() {
     stop(replicator);
     let text = fs::read_to_string(state.join(FILE)).unwrap();
     assert_eq!(values(&text), ["h1", "h2", "h3", "last"]);
-    let left: Vec<_> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| !name.to_string_lossy().contains("journal")), "{left:?}");
+    let left: Vec<_> = fs::read_dir(&state)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().contains("journal")),
+        "{left:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +75,13 @@ async fn sr_case_43_lost_state_is_read_from_the_target_without_a_burst() {
         let cell = Cell::start().await;
         if !direct {
             let target = async_nats::jetstream::new(cell.at_target.clone());
-            let mut config = target.get_stream("FLEET").await.unwrap().cached_info().config.clone();
+            let mut config = target
+                .get_stream("FLEET")
+                .await
+                .unwrap()
+                .cached_info()
+                .config
+                .clone();
             config.allow_direct = false;
             target.update_stream(&config).await.unwrap();
         }
@@ -74,7 +89,8 @@ async fn sr_case_43_lost_state_is_read_from_the_target_without_a_burst() {
         let replicator = cell.replicator(&lines);
         let publish = async || {
             for (subject, node) in subjects.iter().zip(["h1", "h2"]) {
-                cell.publish(subject, &format!(r#"{{"sender":"{node}"}}"#)).await;
+                cell.publish(subject, &format!(r#"{{"sender":"{node}"}}"#))
+                    .await;
             }
         };
         publish().await;

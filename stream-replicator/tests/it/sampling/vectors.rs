@@ -38,7 +38,11 @@ fn now() -> SystemTime {
 
 fn ago(now: SystemTime, seconds: f64) -> SystemTime {
     let span = Duration::from_secs_f64(seconds.abs());
-    if seconds < 0.0 { now + span } else { now - span }
+    if seconds < 0.0 {
+        now + span
+    } else {
+        now - span
+    }
 }
 
 fn seconds(case: &Value, name: &str) -> Duration {
@@ -99,7 +103,9 @@ pub(crate) fn messages(file: &Value, _loader: &Loader) -> Outcome {
         let token = config["inspect_subject_token"].as_i64().unwrap_or_default();
         if case["expect"]["verdict"] == "error" {
             // Our configuration can't say what these lack: each of it is there by type.
-            return check(case["expect"]["error"].is_string(), || "no reason".to_owned());
+            return check(case["expect"]["error"].is_string(), || {
+                "no reason".to_owned()
+            });
         }
         if token < -1 {
             // Refused by the configuration; the original copies everything.
@@ -155,7 +161,8 @@ fn replay_messages(case: &Value, sampling: &Sampling, header: &str) -> Verdict {
         if let Some(value) = value {
             let size = u32::try_from(body.len()).unwrap();
             let change = |before: u32| {
-                sampling.size_trigger > 0.0 && f64::from(before.abs_diff(size)) >= sampling.size_trigger
+                sampling.size_trigger > 0.0
+                    && f64::from(before.abs_diff(size)) >= sampling.size_trigger
             };
             if let Some(sizes) = known.get(&value) {
                 // Sizes are compared with the last copy, and a refused copy is owed; the original compares neighbours
@@ -175,7 +182,9 @@ fn replay_messages(case: &Value, sampling: &Sampling, header: &str) -> Verdict {
                 }
             }
         }
-        check(copies == expected, || format!("message {number}: copied {copies}"))?;
+        check(copies == expected, || {
+            format!("message {number}: copied {copies}")
+        })?;
     }
     let tracked: BTreeSet<_> = replay.items().into_iter().map(|item| item.value).collect();
     let recorded: BTreeSet<_> = case["expect"]["tracked_values"]
@@ -252,8 +261,8 @@ pub(crate) fn seen(file: &Value, _loader: &Loader) -> Outcome {
         );
         let items = replay.items();
         let advised = Value::Bool(items[0].advised);
-        let size_after = &case["expect"]["size_after"];
-        check(Value::from(items[0].size) == *size_after, || "size".to_owned())?;
+        let size_after = u64::from(size(&case["expect"]["size_after"]));
+        check(items[0].size == size_after, || "size".to_owned())?;
         match age {
             // Nobody looked in time: as if somebody had.
             Some(age) if age > interval => {
@@ -289,7 +298,9 @@ pub(crate) fn files(file: &Value, _loader: &Loader) -> Outcome {
         let is_error = expect["verdict"].as_str() != Some("ok");
         match replay::read_file(text.as_bytes()) {
             Ok((items, faults)) => {
-                check(faults.is_empty() != is_error, || format!("faults: {faults:?}"))?;
+                check(faults.is_empty() != is_error, || {
+                    format!("faults: {faults:?}")
+                })?;
                 items.iter().for_each(|item| replay.learn(item));
             }
             Err(error) => check(is_error, || error)?,

@@ -37,7 +37,13 @@ pub(crate) fn series(file: &Value, _loader: &Loader) -> Outcome {
         let mut first = None;
         for offset in 0..OFFSETS {
             let offset = LOOKS * f64::from(offset) / f64::from(OFFSETS);
-            match run(file, &sampling, &original.name, template.unwrap_or_default(), offset) {
+            match run(
+                file,
+                &sampling,
+                &original.name,
+                template.unwrap_or_default(),
+                offset,
+            ) {
                 Ok(()) => return Ok(()),
                 Err(words) => first.get_or_insert(words),
             };
@@ -74,7 +80,9 @@ fn run(file: &Value, sampling: &Sampling, site: &str, template: &str, offset: f6
             replay.copied(ticket);
         }
         told.extend(replay.advisories());
-        check(copies == is_copied, || format!("{}: copied {copies}", case["name"]))?;
+        check(copies == is_copied, || {
+            format!("{}: copied {copies}", case["name"])
+        })?;
     }
     let recorded = file["advisories"].as_array().unwrap();
     let mut recorded: Vec<(Advisory, &str)> = recorded
@@ -89,7 +97,9 @@ fn run(file: &Value, sampling: &Sampling, site: &str, template: &str, offset: f6
     // Of one look, in any order.
     recorded.sort_by(|(a, _), (b, _)| (a.timestamp, &a.value).cmp(&(b.timestamp, &b.value)));
     told.sort_by(|a, b| (a.timestamp, &a.value).cmp(&(b.timestamp, &b.value)));
-    check(told.len() == recorded.len(), || format!("{} are told", told.len()))?;
+    check(told.len() == recorded.len(), || {
+        format!("{} are told", told.len())
+    })?;
     for (ours, (theirs, subject)) in told.iter().zip(&recorded) {
         let near = |a: i64, b: i64| a.abs_diff(b) <= 1;
         let is_same = ours.event == theirs.event
@@ -101,7 +111,9 @@ fn run(file: &Value, sampling: &Sampling, site: &str, template: &str, offset: f6
             && near(ours.timestamp, theirs.timestamp);
         check(is_same, || format!("{ours:?} instead of {theirs:?}"))?;
         let where_to = advisory_subject(template, ours.event, &ours.value);
-        check(where_to == *subject, || format!("{} on {where_to}", ours.event.name()))?;
+        check(where_to == *subject, || {
+            format!("{} on {where_to}", ours.event.name())
+        })?;
     }
     Ok(())
 }
