@@ -72,6 +72,8 @@ const SCHEMAS: &[Schema] = &[
     schema!("protocol", "v2", "transport", valid: ["federated", "request", "without_headers"], invalid: ["data_empty", "data_missing", "data_no_base64", "headers_list", "headers_null", "protocol_of_version_1", "sender_number", "trace_of_two"]),
     schema!("provisioning", "v1", "audit", valid: ["enrolled", "least"], invalid: ["attempt_text", "data_list", "id_empty", "kind_unknown", "old_specversion", "other_source", "subject_wildcard", "time_missing", "time_text"]),
     schema!("provisioning", "v1", "node", valid: ["failed", "least", "of_later_version"], invalid: ["enrolments_number", "failures_negative", "identity_wildcard", "since_text", "state_missing", "state_unknown"]),
+    schema!("replication", "v1", "lifecycle_advisory", valid: ["shutdown"], invalid: ["event_timeout", "seen_missing"]),
+    schema!("replication", "v2", "age_advisory", valid: ["never_seen", "timeout"], invalid: ["age_fraction", "age_text", "event_id_short", "event_missing", "event_shutdown", "inspect_field_empty", "protocol_of_version_1", "value_empty"]),
     schema!("rpc", "v1", "reply", valid: ["aborted", "not_understood", "ok"], invalid: ["code_negative", "code_text", "message_number"]),
     schema!("rpc", "v1", "request", valid: ["get_fact", "ping", "without_data"], invalid: ["action_number", "data_list"]),
 ];

@@ -6,6 +6,7 @@ use overlay_protocol::envelope::v2::{Reply, Request, SecureReply, SecureRequest,
 use overlay_protocol::lifecycle::Event;
 use overlay_protocol::provisioning::NodeRecord;
 use overlay_protocol::provisioning::audit::Record;
+use overlay_protocol::replication::Advisory;
 use overlay_protocol::rpc::{RpcReply, RpcRequest, ddl};
 use overlay_schemas::schemas;
 
@@ -22,6 +23,9 @@ fn decode(path: &str, text: &str) -> Result<(), DecodeError> {
         "ddl/v1/agent" => ddl::decode(bytes, limits).map(drop),
         "provisioning/v1/audit" => Record::decode(bytes, limits).map(drop),
         "provisioning/v1/node" => NodeRecord::decode(bytes, limits).map(drop),
+        "replication/v1/lifecycle_advisory" | "replication/v2/age_advisory" => {
+            Advisory::decode(bytes, limits).map(drop)
+        }
         "lifecycle/v1/refused" => Event::decode(bytes, limits).map(drop),
         other => panic!("no decoder for {other}"),
     }
