@@ -13,8 +13,11 @@ use crate::track::{Change, Nanos, Span, Tracker};
 const PIECE: usize = 10_000;
 /// How long lines may be on their way to the disk.
 const SYNC: Duration = Duration::from_secs(5);
-/// How old the snapshot may become while there are changes: it is what the original and people read.
-const SNAPSHOT: Duration = Duration::from_mins(5);
+/// How old the snapshot may become while there are changes, which is what the original and people read: as with the
+/// original while it is small, and longer the more there is to write.
+const SNAPSHOT: Duration = Duration::from_secs(10);
+const SNAPSHOT_BYTES: usize = 100_000;
+const MAX_SNAPSHOTS: usize = 30;
 /// A journal that is smaller is not worth a new snapshot.
 const SMALL: usize = 4 << 20;
 /// The wait after a fault.
@@ -151,7 +154,9 @@ impl Keeper {
     /// What is to be written now, if anything.
     fn batch(&mut self, tracker: &mut Tracker, outbox: &mut Outbox, now: Nanos) -> Option<Batch> {
         let mut batch = Batch::default();
-        let is_due = self.journal > 0 && now.since(self.last_snapshot) > Span::of(SNAPSHOT);
+        let times = (1 + self.snapshot / SNAPSHOT_BYTES).min(MAX_SNAPSHOTS);
+        let age = SNAPSHOT * u32::try_from(times).unwrap_or(u32::MAX);
+        let is_due = self.journal > 0 && now.since(self.last_snapshot) > Span::of(age);
         let is_long = self.journal > SMALL.max(2 * self.snapshot);
         if self.page.is_none() && (self.needs_snapshot || is_due || is_long) {
             let mut lines = Vec::new();

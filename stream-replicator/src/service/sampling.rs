@@ -117,6 +117,7 @@ pub(super) struct Sampling {
     tells: bool,
     keeper: Option<Keeper>,
     by_subject: BySubject,
+    interval: Span,
     chance: Chance,
     leads: bool,
     /// Whether all copies in the target are known.
@@ -187,6 +188,7 @@ impl Sampling {
             advisor,
             keeper: None,
             by_subject: BySubject::default(),
+            interval: Span::of(settings.interval),
             chance: Chance::new().map_err(SamplingError::Random)?,
             leads: false,
             is_warm: false,
@@ -318,6 +320,9 @@ impl Sampling {
             self.known_until = Some(clock);
         }
         self.hear();
+        if !self.by_subject.is_empty() {
+            self.by_subject.forget(now, self.interval);
+        }
         self.tracker.scrub(SCRUB);
         self.collect();
         if let Some(advisor) = &mut self.advisor {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use async_nats::header::HeaderName;
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
 use async_nats::{HeaderMap, Message};
 use futures_util::StreamExt as _;
 use overlay_protocol::replication::{SOURCE_HEADER, SourceMark};
@@ -16,7 +18,7 @@ use time::format_description::well_known::Rfc3339;
 use super::connect::Link;
 use crate::config::{Inspect, StreamConfig};
 use crate::sample::Reader;
-use crate::track::{Nanos, Tracker};
+use crate::track::{Nanos, Span, Tracker};
 
 /// Messages and bytes of one answer of the target.
 const BATCH: usize = 1_000;
@@ -87,6 +89,13 @@ impl BySubject {
     pub(super) fn recall(&mut self, tracker: &mut Tracker, value: &str, subject: &str) {
         if let Some(copied) = self.copies.remove(subject) {
             tracker.learn_copy(value, copied.at, copied.size, self.seen);
+        }
+    }
+
+    /// Forgets what is due again by now.
+    pub(super) fn forget(&mut self, now: Nanos, interval: Span) {
+        if now.since(self.seen) > interval {
+            self.copies = HashMap::new();
         }
     }
 
@@ -205,12 +214,17 @@ impl Warm<'_> {
             headers_only: !self.needs_bodies(),
             ..pull::OrderedConfig::default()
         };
-        let consumer = self
+        let made = self
             .target
             .jetstream
             .create_consumer_on_stream(config, &self.config.target.stream)
-            .await
-            .map_err(|error| refused(&error))?;
+            .await;
+        let consumer = match made {
+            Ok(consumer) => consumer,
+            // A target that is not there yet has nothing.
+            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) => return Err(refused(&error)),
+        };
         if consumer.cached_info().num_pending == 0 {
             return Ok(());
         }
@@ -306,6 +320,17 @@ enum Unshown {
     /// The stream does not allow it, or its broker is older than that.
     NotDirectly,
     Refused(String),
+}
+
+fn is_missing(error: &ConsumerError) -> bool {
+    match error.kind() {
+        ConsumerErrorKind::JetStream(error) => error.error_code() == ErrorCode::STREAM_NOT_FOUND,
+        ConsumerErrorKind::TimedOut
+        | ConsumerErrorKind::Request
+        | ConsumerErrorKind::InvalidConsumerType
+        | ConsumerErrorKind::InvalidName
+        | ConsumerErrorKind::Other => false,
+    }
 }
 
 fn text<'a>(message: &'a Message, name: &'static str) -> Option<&'a str> {
