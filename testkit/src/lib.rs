@@ -7,6 +7,8 @@
 //! - A test waits for a condition with a limit ([`eventually()`]); nothing here sleeps and hopes.
 #![warn(missing_docs)]
 
+mod admin;
+mod background;
 mod broker;
 pub mod emulated;
 mod env;
@@ -24,6 +26,8 @@ mod skip;
 mod slapd;
 pub mod vectors;
 
+pub use admin::{Admin, free_port};
+pub use background::Background;
 pub use broker::{Broker, Builder, Cluster, TlsFiles};
 pub use eventually::{Settle, eventually, eventually_blocking};
 pub use http::{get as http_get, put as http_put};

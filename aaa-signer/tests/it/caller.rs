@@ -174,6 +174,20 @@ impl<'a> Caller<'a> {
         self.client.flush().await.unwrap();
     }
 
+    /// Sends so many requests to be signed, without waiting for an answer.
+    pub(crate) async fn send_many(&self, count: usize) {
+        for _ in 0..count {
+            let asked = request(&self.callerid, "rpcutil", "ping").encode();
+            let inputs = inputs(self.login, &asked);
+            let message = Message::sign(self.login, &self.callerid, &inputs);
+            self.client
+                .publish(SUBJECT, message.encode().into())
+                .await
+                .unwrap();
+        }
+        self.client.flush().await.unwrap();
+    }
+
     /// The next answer.
     pub(crate) async fn answer(&mut self) -> Answer {
         let message = tokio::time::timeout(PATIENCE, self.replies.next()).await;

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use overlay_testkit::mint::{Authority, CalloutKeys, Chain, Login, Organisation};
-use overlay_testkit::{Broker, Process, TlsFiles, eventually, eventually_blocking, http_get};
+use overlay_testkit::{Admin, Broker, Process, TlsFiles, free_port};
 use overlay_tokens::claims::{ClientPermissions, ServerPermissions};
 use overlay_tokens::issue::{ClientToken, ServerToken};
 
@@ -273,33 +273,18 @@ seed_file = {aaa}
 
 impl Service {
     pub(crate) fn wait_until_ready(&self) {
-        eventually_blocking(SOON, OFTEN, || match http_get(self.admin, "/ready") {
-            Ok((200, _)) => Ok(()),
-            Ok((status, body)) => Err(format!("{status}: {body}\n{}", self.process.stderr())),
-            Err(error) => Err(format!("{error}\n{}", self.process.stderr())),
-        });
+        Admin(self.admin).wait_until_ready(&self.process);
     }
 
     /// The value of one metric, by its name with labels; 0 when absent.
     pub(crate) fn metric(&self, series: &str) -> f64 {
-        let Ok((_, text)) = http_get(self.admin, "/metrics") else {
-            return 0.0;
-        };
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-            .unwrap_or_default()
+        Admin(self.admin).metric(series)
     }
 
     pub(crate) async fn wait_for_metric(&self, series: &str, least: f64) {
-        eventually(SOON, OFTEN, || async {
-            let value = self.metric(series);
-            if value >= least {
-                Ok(())
-            } else {
-                Err(format!("{series} is {value}"))
-            }
-        })
-        .await;
+        Admin(self.admin)
+            .wait_for_metric(&self.process, series, least)
+            .await;
     }
 }
 
@@ -359,11 +344,7 @@ listen = "127.0.0.1:{admin}"
     std::fs::write(&path, text).unwrap();
     let program = Process::locate("overlay-broker-auth").unwrap_or_else(|error| panic!("{error}"));
     let process = Process::builder(program).arg("--config").arg(path).start();
-    eventually_blocking(SOON, OFTEN, || match http_get(admin, "/ready") {
-        Ok((200, _)) => Ok(()),
-        Ok((status, body)) => Err(format!("{status}: {body}")),
-        Err(error) => Err(format!("{error}\n{}", process.stderr())),
-    });
+    Admin(admin).wait_until_ready(&process);
     process
 }
 
@@ -372,12 +353,4 @@ fn run(config: &Path) -> Process {
         .arg("--config")
         .arg(config)
         .start()
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }

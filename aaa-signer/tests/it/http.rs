@@ -8,12 +8,12 @@ use overlay_protocol::envelope::Limits;
 use overlay_protocol::envelope::v2::{Request, SecureRequest};
 use overlay_protocol::signing::login::password_text;
 use overlay_protocol::signing::{HttpSignRequest, HttpSignResponse, LoginRequest};
-use overlay_testkit::eventually_blocking;
 use overlay_testkit::mint::{self, Login};
+use overlay_testkit::{eventually_blocking, free_port};
 use serde_json::Value;
 
 use crate::caller::request;
-use crate::cell::{OFTEN, Parts, SOON, Service, free_port};
+use crate::cell::{OFTEN, Parts, SOON, Service};
 use crate::wire::{self, Answer, post};
 
 const LOGIN: &str = "/choria/v1/login";

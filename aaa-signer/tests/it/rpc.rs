@@ -7,14 +7,14 @@ use overlay_protocol::audit::{Decision, Record};
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::envelope::v2::Request;
 use overlay_protocol::id::md5_hex;
-use overlay_testkit::eventually;
 use overlay_testkit::mint::{self, Organisation};
+use overlay_testkit::{eventually, free_port};
 use overlay_tokens::claims::ClientPermissions;
 use overlay_tokens::issue::ClientToken;
 use overlay_tokens::request::{RequestPolicy, verify_request};
 
 use crate::caller::{Answer, Caller, Message, SUBJECT, inputs, request};
-use crate::cell::{Cell, OFTEN, SOON, free_port};
+use crate::cell::{Cell, OFTEN, SOON};
 
 const BOB: &str = "up=bob";
 
@@ -239,16 +239,7 @@ async fn aaa_case_65_what_is_in_flight_at_the_end_is_answered_and_recorded() {
     let mut events = viewer.subscribe("choria.lifecycle.event.>").await.unwrap();
     viewer.flush().await.unwrap();
     const REQUESTS: usize = 100;
-    for _ in 0..REQUESTS {
-        let asked = request(BOB, "rpcutil", "ping").encode();
-        let message = Message::sign(&bob, BOB, &inputs(&bob, &asked));
-        caller
-            .client
-            .publish(SUBJECT, message.encode().into())
-            .await
-            .unwrap();
-    }
-    caller.client.flush().await.unwrap();
+    caller.send_many(REQUESTS).await;
     // The first answer says that the host has begun.
     drop(caller.answer().await);
     let status = service.process.stop(SOON);
@@ -411,16 +402,7 @@ async fn nothing_is_signed_once_the_stream_is_full() {
     // A record is larger than the request in it; a few hundred fill the stream.
     for _ in 0..40 {
         const BURST: usize = 50;
-        for _ in 0..BURST {
-            let asked = request(BOB, "rpcutil", "ping").encode();
-            let message = Message::sign(&bob, BOB, &inputs(&bob, &asked));
-            caller
-                .client
-                .publish(SUBJECT, message.encode().into())
-                .await
-                .unwrap();
-        }
-        caller.client.flush().await.unwrap();
+        caller.send_many(BURST).await;
         for _ in 0..BURST {
             if caller.answer().await.is_denied() {
                 denied += 1;

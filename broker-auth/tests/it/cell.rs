@@ -1,13 +1,12 @@
 //! A broker with its login service: a real nats-server, and the service as a process of its own.
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use overlay_testkit::mint::{Authority, CalloutKeys, Login, Organisation};
-use overlay_testkit::{Broker, Process, TlsFiles, eventually, eventually_blocking, http_get};
+use overlay_testkit::{Admin, Broker, Process, TlsFiles, eventually_blocking, free_port, http_get};
 use overlay_tokens::Key;
 use serde_json::Value;
 
@@ -279,11 +278,7 @@ impl Cell {
 
 impl Service {
     pub(crate) fn wait_until_ready(&self) {
-        eventually_blocking(SOON, OFTEN, || match http_get(self.admin, "/ready") {
-            Ok((200, _)) => Ok(()),
-            Ok((status, body)) => Err(format!("{status}: {body}\n{}", self.process.stderr())),
-            Err(error) => Err(format!("{error}\n{}", self.process.stderr())),
-        });
+        Admin(self.admin).wait_until_ready(&self.process);
     }
 
     pub(crate) fn readiness(&self) -> (u16, Value) {
@@ -293,12 +288,7 @@ impl Service {
 
     /// The value of one metric, by its name with labels; 0 when absent.
     pub(crate) fn metric(&self, series: &str) -> f64 {
-        let Ok((_, text)) = http_get(self.admin, "/metrics") else {
-            return 0.0;
-        };
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-            .unwrap_or_default()
+        Admin(self.admin).metric(series)
     }
 
     pub(crate) fn refused(&self, reason: &str) -> f64 {
@@ -308,15 +298,9 @@ impl Service {
     }
 
     pub(crate) async fn wait_for_metric(&self, series: &str, least: f64) {
-        eventually(SOON, OFTEN, || async {
-            let value = self.metric(series);
-            if value >= least {
-                Ok(())
-            } else {
-                Err(format!("{series} is {value}"))
-            }
-        })
-        .await;
+        Admin(self.admin)
+            .wait_for_metric(&self.process, series, least)
+            .await;
     }
 }
 
@@ -325,14 +309,6 @@ fn start(config: &Path) -> Process {
         .arg("--config")
         .arg(config)
         .start()
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// Waits until the broker has taken in what a client of the fleet's account sent before, its subscriptions included.

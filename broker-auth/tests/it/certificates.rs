@@ -13,7 +13,7 @@ use crate::login::{client, fleet};
 /// A broker whose websocket port demands certificates, and a service that counts them as `permissions` says.
 fn verifying(permissions: &str) -> (Parts, Broker, Service, u16) {
     let parts = Parts::new();
-    let port = cell::free_port();
+    let port = overlay_testkit::free_port();
     let TlsFiles { ca, cert, key } = &parts.tls;
     let websocket = format!(
         "websocket {{ listen: \"127.0.0.1:{port}\", tls {{ cert_file: {cert:?}, key_file: {key:?}, ca_file: {ca:?}, verify: true }} }}"
@@ -122,7 +122,7 @@ async fn provision_case_07_a_node_that_shows_a_verified_certificate_is_no_new_on
 #[test]
 fn case_40_a_leaf_node_with_a_token_is_refused() {
     let parts = Parts::new();
-    let port = cell::free_port();
+    let port = overlay_testkit::free_port();
     let leaf = format!("leafnodes {{ listen: \"127.0.0.1:{port}\", no_advertise: true }}");
     let broker = Broker::builder()
         .tls(&parts.tls)

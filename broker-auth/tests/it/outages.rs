@@ -207,7 +207,7 @@ fn case_38_without_tls_nobody_gets_in() {
         "ca_file = {:?}\n",
         parts.authority.ca_file().display().to_string()
     );
-    let admin = crate::cell::free_port();
+    let admin = overlay_testkit::free_port();
     let config = config.replace(&ca, "").replace(
         "listen = \"127.0.0.1:0\"",
         &format!("listen = \"127.0.0.1:{admin}\""),

@@ -133,7 +133,7 @@ async fn a_wrong_curve_key_keeps_the_service_from_being_ready_and_says_so() {
         .start();
     let other = CurveKey::generate().unwrap();
     parts.secret("curve.nk", &other.seed().unwrap());
-    let admin = cell::free_port();
+    let admin = overlay_testkit::free_port();
     let text = parts
         .config(&[broker.port()], admin, "")
         .replace(&format!("xkey = \"{}\"\n", parts.keys.curve.public()), "");
@@ -173,7 +173,11 @@ fn a_wrong_key_that_the_file_admits_is_a_fault_before_the_start() {
 async fn a_broker_that_asks_nobody_is_refused_by_the_service() {
     let parts = Parts::new();
     let broker = Broker::builder().tls(&parts.tls).jetstream().start();
-    let text = parts.config(&[broker.port()], cell::free_port(), "# no streams");
+    let text = parts.config(
+        &[broker.port()],
+        overlay_testkit::free_port(),
+        "# no streams",
+    );
     let path = parts.dir.path().join("open.toml");
     std::fs::write(&path, text).unwrap();
     let mut process = overlay_testkit::Process::builder(env!("CARGO_BIN_EXE_overlay-broker-auth"))
@@ -277,7 +281,11 @@ async fn a_clock_that_is_wrong_by_minutes_is_told_and_refusals_name_the_cause() 
         .tls(&parts.tls)
         .callout(&parts.keys)
         .start();
-    let text = parts.config(&[broker.port()], cell::free_port(), "# no streams");
+    let text = parts.config(
+        &[broker.port()],
+        overlay_testkit::free_port(),
+        "# no streams",
+    );
     for (minutes, reason) in [(-10_i64, "token_not_yet_valid"), (10, "token_expired")] {
         let config = config::load_text::<overlay_broker_auth::Config>(&text)
             .unwrap()

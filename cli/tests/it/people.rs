@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "helper of tests")]
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use overlay_testkit::mint::{Authority, Organisation};
-use overlay_testkit::{OpenidProvider, Process, Pty, eventually_blocking, http_get, skip};
+use overlay_testkit::{
+    OpenidProvider, Process, Pty, eventually_blocking, free_port, http_get, skip,
+};
 use overlay_tokens::claims::ClientPermissions;
 use overlay_tokens::issue::ClientToken;
 use serde_json::json;
@@ -25,11 +26,6 @@ struct Company {
     provider: OpenidProvider,
     _service: Process,
     _authority: Authority,
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 impl Company {

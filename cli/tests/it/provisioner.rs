@@ -2,19 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "helper of tests")]
 
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::envelope::v2::{Reply, SecureReply, SecureRequest, Transport};
 use overlay_protocol::provisioning::SERVICE;
 use overlay_protocol::rpc::{RpcReply, RpcRequest};
+use overlay_testkit::Background;
 use overlay_testkit::mint::{self, Login};
 use overlay_tokens::Issuers;
 use overlay_tokens::request::{RequestPolicy, sign_reply, verify_request};
 use serde_json::{Map, Value};
-use tokio::sync::oneshot;
 
 use crate::desk::Desk;
 
@@ -26,8 +24,7 @@ pub(crate) type Answers = Box<dyn FnMut(&str, &Map<String, Value>) -> RpcReply +
 
 pub(crate) struct Provisioner {
     seen: Arc<Mutex<Seen>>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _background: Background,
 }
 
 /// How its replies are proved.
@@ -47,8 +44,6 @@ impl Provisioner {
         answers: impl FnMut(&str, &Map<String, Value>) -> RpcReply + Send + 'static,
     ) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let mut host = Host {
             login: Login {
                 token: desk.provisioner.token.clone(),
@@ -60,49 +55,26 @@ impl Provisioner {
             seen: Arc::clone(&seen),
         };
         let url = desk.broker.url();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let client = async_nats::connect(url).await.unwrap();
-                let subject = format!("choria.broadcast.service.{SERVICE}");
-                let mut requests = client.subscribe(subject).await.unwrap();
-                client.flush().await.unwrap();
-                ready.send(()).unwrap();
-                let serve = async {
-                    while let Some(message) = requests.next().await {
-                        let (to, reply) = host.answer(&message.payload);
-                        client.publish(to, reply.into()).await.unwrap();
-                    }
-                };
-                tokio::select! {
-                    () = serve => {}
-                    _ = stopped => {}
-                }
-            });
+        let background = Background::start(async move |ready| {
+            let client = async_nats::connect(url).await.unwrap();
+            let subject = format!("choria.broadcast.service.{SERVICE}");
+            let mut requests = client.subscribe(subject).await.unwrap();
+            client.flush().await.unwrap();
+            ready.send(()).unwrap();
+            while let Some(message) = requests.next().await {
+                let (to, reply) = host.answer(&message.payload);
+                client.publish(to, reply.into()).await.unwrap();
+            }
         });
-        is_ready.recv_timeout(Duration::from_secs(60)).unwrap();
         Self {
             seen,
-            stop: Some(stop),
-            thread: Some(thread),
+            _background: background,
         }
     }
 
     /// Actions and inputs, in order.
     pub(crate) fn seen(&self) -> Seen {
         self.seen.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Provisioner {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
-        }
     }
 }
 

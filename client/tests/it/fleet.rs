@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -16,11 +15,11 @@ use overlay_protocol::envelope::Limits;
 use overlay_protocol::envelope::v2::{Reply, Request, SecureReply, SecureRequest, Transport};
 use overlay_protocol::filter::{self, NodeView};
 use overlay_protocol::rpc::{DISCOVERY_PONG, RpcReply, RpcRequest, StatusCode};
+use overlay_testkit::Background;
 use overlay_testkit::mint::{self, Login, Organisation};
 use overlay_tokens::issue::ServerToken;
 use overlay_tokens::request::{RequestPolicy, sign_reply, verify_request};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 /// How a node behaves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,8 +67,7 @@ pub(crate) struct Seen {
 
 pub(crate) struct Fleet {
     pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _background: Background,
 }
 
 pub(crate) fn node(name: &str) -> Node {
@@ -104,42 +102,21 @@ impl Fleet {
     pub(crate) fn start(url: &str, organisation: Organisation, nodes: Vec<Node>) -> Self {
         let url = url.to_owned();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let log = Arc::clone(&seen);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let client = async_nats::connect(url).await.unwrap();
-                let host = Host::new(client, organisation, nodes, log);
-                tokio::select! {
-                    () = host.serve(ready) => {}
-                    _ = stopped => {}
-                }
-            });
+        let background = Background::start(async move |ready| {
+            let client = async_nats::connect(url).await.unwrap();
+            Host::new(client, organisation, nodes, log)
+                .serve(ready)
+                .await;
         });
-        is_ready.recv_timeout(Duration::from_secs(60)).unwrap();
         Self {
             seen,
-            stop: Some(stop),
-            thread: Some(thread),
+            _background: background,
         }
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
-        }
     }
 }
 

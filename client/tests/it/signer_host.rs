@@ -6,7 +6,6 @@
 )]
 
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -15,12 +14,12 @@ use overlay_protocol::envelope::Limits;
 use overlay_protocol::envelope::v2::{Reply, Request, SecureReply, SecureRequest, Transport};
 use overlay_protocol::rpc::{RpcReply, RpcRequest, StatusCode};
 use overlay_protocol::signing::{RPC_DENIED, SignRequest};
+use overlay_testkit::Background;
 use overlay_testkit::mint::{self, Login, Organisation};
 use overlay_tokens::claims::{ClientPermissions, ServerPermissions};
 use overlay_tokens::issue::{ClientToken, ServerToken};
 use overlay_tokens::request::sign_reply;
 use serde_json::json;
-use tokio::sync::oneshot;
 
 /// How a signer behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +66,7 @@ pub(crate) struct Signatory {
 
 pub(crate) struct SignerHost {
     orders: Arc<Mutex<Vec<Order>>>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _background: Background,
 }
 
 impl Signatory {
@@ -179,40 +177,18 @@ impl SignerHost {
         let url = url.to_owned();
         let orders = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&orders);
-        let (stop, stopped) = oneshot::channel();
-        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let client = async_nats::connect(url).await.unwrap();
-                tokio::select! {
-                    () = serve(client, signatory, log, ready) => {}
-                    _ = stopped => {}
-                }
-            });
+        let background = Background::start(async move |ready| {
+            let client = async_nats::connect(url).await.unwrap();
+            serve(client, signatory, log, ready).await;
         });
-        is_ready.recv_timeout(Duration::from_secs(60)).unwrap();
         Self {
             orders,
-            stop: Some(stop),
-            thread: Some(thread),
+            _background: background,
         }
     }
 
     pub(crate) fn orders(&self) -> Vec<Order> {
         self.orders.lock().unwrap().clone()
-    }
-}
-
-impl Drop for SignerHost {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
-        }
     }
 }
 

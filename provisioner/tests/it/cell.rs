@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -22,7 +21,7 @@ use overlay_protocol::subject;
 use overlay_protocol::subject::permission;
 use overlay_testkit::emulated::{AfterRestart, Behaviour, Builder, Fleet};
 use overlay_testkit::mint::{self, Authority, Chain, Organisation};
-use overlay_testkit::{Broker, Process, TlsFiles, eventually, eventually_blocking, http_get};
+use overlay_testkit::{Admin, Broker, Process, TlsFiles, eventually, free_port, http_get};
 use overlay_tokens::claims::ClientPermissions;
 use overlay_tokens::issue::{ClientToken, ProvisioningToken};
 use tokio::task::JoinSet;
@@ -365,11 +364,7 @@ level = "overlay_provisioner=debug,info"
 
 impl Provisioner {
     pub(crate) fn wait_until_ready(&self) {
-        eventually_blocking(SOON, OFTEN, || match http_get(self.admin, "/ready") {
-            Ok((200, _)) => Ok(()),
-            Ok((status, body)) => Err(format!("{status}: {body}\n{}", self.process.stderr())),
-            Err(error) => Err(format!("{error}\n{}", self.process.stderr())),
-        });
+        Admin(self.admin).wait_until_ready(&self.process);
     }
 
     pub(crate) fn metrics(&self) -> String {
@@ -378,12 +373,7 @@ impl Provisioner {
 
     /// The value of one series, by its name with labels; 0 when absent.
     pub(crate) fn metric(&self, series: &str) -> f64 {
-        let Ok((_, text)) = http_get(self.admin, "/metrics") else {
-            return 0.0;
-        };
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-            .unwrap_or_default()
+        Admin(self.admin).metric(series)
     }
 
     pub(crate) fn outcome(&self, outcome: &str) -> f64 {
@@ -397,15 +387,9 @@ impl Provisioner {
     }
 
     pub(crate) async fn wait_for(&self, series: &str, least: f64) {
-        eventually(SOON, OFTEN, || async {
-            let value = self.metric(series);
-            if value >= least {
-                Ok(())
-            } else {
-                Err(format!("{series} is {value}\n{}", self.process.stderr()))
-            }
-        })
-        .await;
+        Admin(self.admin)
+            .wait_for_metric(&self.process, series, least)
+            .await;
     }
 
     pub(crate) async fn wait_for_outcome(&self, outcome: &str, least: f64) {
@@ -461,12 +445,4 @@ pub(crate) async fn all_enrolled_once(fleet: &Fleet, who: &Provisioner) {
     .await;
     let twice = fleet.names_where(|seen| !seen.is_enrolled_once());
     assert!(twice.is_empty(), "{twice:?}");
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }

@@ -8,12 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use overlay_testkit::mint::Authority;
 use overlay_testkit::vectors::{Loader, Outcome, for_cases};
-use overlay_testkit::{Process, eventually_blocking};
+use overlay_testkit::{Process, eventually_blocking, free_port};
 use serde_json::{Value, json};
 
 use super::keys::Keys;
 use crate::caller::request;
-use crate::cell::{OFTEN, SOON, free_port, post};
+use crate::cell::{OFTEN, SOON, post};
 
 /// Where the recorded files were.
 const ROOT: &str = "/etc/aaasvc-test";
