@@ -87,6 +87,37 @@ fn next(flow: &str, holder: &Key, secs: i64) -> Next {
     }
 }
 
+/// A login that was begun.
+struct Started {
+    flows: Flows,
+    issuer: Key,
+    holder: Key,
+    flow: String,
+}
+
+impl Started {
+    async fn at(flows: Flows) -> Self {
+        let (issuer, holder) = (mint::key(), mint::key());
+        let begun = flows.begin(&issuer, &start(&holder)).await;
+        Self {
+            flow: begun.expect("it begins").flow,
+            flows,
+            issuer,
+            holder,
+        }
+    }
+
+    async fn finish(&self, secs: i64) -> Result<Step, Refusal> {
+        self.finish_at(&self.flows, secs).await
+    }
+
+    async fn finish_at(&self, flows: &Flows, secs: i64) -> Result<Step, Refusal> {
+        flows
+            .finish(&self.issuer, &next(&self.flow, &self.holder, secs))
+            .await
+    }
+}
+
 fn reason(step: Result<Step, Refusal>) -> Reason {
     step.expect_err("it is refused").reason
 }
@@ -106,87 +137,51 @@ async fn any_instance_of_the_issuer_goes_on_with_a_login() {
 
 #[tokio::test]
 async fn a_login_is_of_one_key_one_issuer_and_one_method() {
-    let (issuer, holder) = (mint::key(), mint::key());
-    let flows = instance(false, false);
-    let flow = flows
-        .begin(&issuer, &start(&holder))
-        .await
-        .expect("it begins")
-        .flow;
-    let other_key = flows.finish(&issuer, &next(&flow, &mint::key(), NOW)).await;
+    let login = Started::at(instance(false, false)).await;
+    let Started {
+        flows,
+        issuer,
+        holder,
+        flow,
+    } = &login;
+    let other_key = flows.finish(issuer, &next(flow, &mint::key(), NOW)).await;
     assert_eq!(reason(other_key), Reason::Flow);
-    let other_issuer = flows.finish(&mint::key(), &next(&flow, &holder, NOW)).await;
+    let other_issuer = flows.finish(&mint::key(), &next(flow, holder, NOW)).await;
     assert_eq!(reason(other_issuer), Reason::Flow);
     let renamed = flow.replacen("door", "oidc", 1);
-    let other_method = flows.finish(&issuer, &next(&renamed, &holder, NOW)).await;
+    let other_method = flows.finish(issuer, &next(&renamed, holder, NOW)).await;
     assert_eq!(reason(other_method), Reason::Flow);
     for broken in ["", "door", "door.", "door.AAAA", "door.****"] {
-        let step = flows.finish(&issuer, &next(broken, &holder, NOW)).await;
+        let step = flows.finish(issuer, &next(broken, holder, NOW)).await;
         assert_eq!(reason(step), Reason::Flow, "{broken}");
     }
-    assert!(
-        flows
-            .finish(&issuer, &next(&flow, &holder, NOW))
-            .await
-            .is_ok()
-    );
+    assert!(login.finish(NOW).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_login_expires() {
-    let (issuer, holder) = (mint::key(), mint::key());
-    let flows = instance(false, false);
-    let flow = flows
-        .begin(&issuer, &start(&holder))
-        .await
-        .expect("it begins")
-        .flow;
-    let late = flows
-        .finish(&issuer, &next(&flow, &holder, NOW + 600))
-        .await;
-    assert_eq!(reason(late), Reason::Flow);
+    let login = Started::at(instance(false, false)).await;
+    assert_eq!(reason(login.finish(NOW + 600).await), Reason::Flow);
 }
 
 #[tokio::test]
 async fn a_login_yields_one_person_however_often_it_waited() {
-    let (issuer, holder) = (mint::key(), mint::key());
-    let flows = instance(false, true);
-    let flow = flows
-        .begin(&issuer, &start(&holder))
-        .await
-        .expect("it begins")
-        .flow;
+    let login = Started::at(instance(false, true)).await;
     for _ in 0..3 {
-        let step = flows.finish(&issuer, &next(&flow, &holder, NOW)).await;
+        let step = login.finish(NOW).await;
         assert!(matches!(step, Ok(Step::Pending { seconds: 1 })));
     }
     let done = instance(false, false);
-    assert!(
-        done.finish(&issuer, &next(&flow, &holder, NOW))
-            .await
-            .is_ok()
-    );
-    let again = done.finish(&issuer, &next(&flow, &holder, NOW)).await;
+    assert!(login.finish_at(&done, NOW).await.is_ok());
+    let again = login.finish_at(&done, NOW).await;
     assert_eq!(reason(again), Reason::Flow);
 }
 
 #[tokio::test]
 async fn a_login_of_a_single_step_is_used_up_by_the_attempt() {
-    let (issuer, holder) = (mint::key(), mint::key());
-    let flows = instance(true, true);
-    let flow = flows
-        .begin(&issuer, &start(&holder))
-        .await
-        .expect("it begins")
-        .flow;
-    assert!(
-        flows
-            .finish(&issuer, &next(&flow, &holder, NOW))
-            .await
-            .is_ok()
-    );
-    let again = flows.finish(&issuer, &next(&flow, &holder, NOW)).await;
-    assert_eq!(reason(again), Reason::Flow);
+    let login = Started::at(instance(true, true)).await;
+    assert!(login.finish(NOW).await.is_ok());
+    assert_eq!(reason(login.finish(NOW).await), Reason::Flow);
 }
 
 #[tokio::test]
