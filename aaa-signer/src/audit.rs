@@ -28,11 +28,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlay_protocol::audit::{Data, Kind};
+use overlay_protocol::audit::{Data, Kind, TokenFacts};
 use overlay_protocol::id::Identity;
 use overlay_runtime::{CancellationToken, Clock, Part, Tasks};
 use overlay_tokens::Issuers;
 use overlay_tokens::audit::Sealer;
+use overlay_tokens::claims::ClientClaims;
 use prometheus::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -205,6 +206,25 @@ impl Audit {
     /// Whether records can be made, as far as it is known.
     pub fn is_ready(&self) -> bool {
         *self.ready.borrow()
+    }
+}
+
+/// What a record says of a token, marked as proved or not.
+pub(crate) fn token_facts(claims: &ClientClaims, verified: bool) -> TokenFacts {
+    TokenFacts {
+        verified,
+        jti: claims.standard.jti.clone(),
+        issuer: claims.standard.iss.clone(),
+        organisation: claims.ou.clone().unwrap_or_default(),
+        callerid: claims.callerid.clone(),
+        expires: claims.standard.expires_at(),
+        permissions: claims
+            .granted()
+            .names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+        public_key: claims.standard.public_key.clone(),
     }
 }
 

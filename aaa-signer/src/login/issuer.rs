@@ -9,6 +9,7 @@ use overlay_tokens::{DecodeError, Key, KeyError, PublicKey, UnixTime, Unverified
 
 use std::time::Duration;
 
+use crate::audit::token_facts;
 use crate::authenticate::Person;
 
 /// `iss` of tokens without a trust chain, as Choria's service writes it.
@@ -148,26 +149,7 @@ impl Issuer {
             Kind::Rsa(key) => sign(&claims, key.as_ref())?,
         };
         // The record says what the token says, not what it was to say.
-        let facts = facts(Unverified::decode(&token)?.claims_unverified(), true);
+        let facts = token_facts(Unverified::decode(&token)?.claims_unverified(), true);
         Ok(Issued { token, facts })
-    }
-}
-
-/// What a record says of a token.
-pub(super) fn facts(claims: &ClientClaims, verified: bool) -> TokenFacts {
-    TokenFacts {
-        verified,
-        jti: claims.standard.jti.clone(),
-        issuer: claims.standard.iss.clone(),
-        organisation: claims.ou.clone().unwrap_or_default(),
-        callerid: claims.callerid.clone(),
-        expires: claims.standard.expires_at(),
-        permissions: claims
-            .granted()
-            .names()
-            .into_iter()
-            .map(ToString::to_string)
-            .collect(),
-        public_key: claims.standard.public_key.clone(),
     }
 }

@@ -7,9 +7,9 @@ use overlay_tokens::Unverified;
 use overlay_tokens::claims::ClientClaims;
 
 use super::attempt::Known;
-use super::issuer::facts;
 use super::proof::Proof;
 use super::{From, Inner, LogoutAnswer, Reason};
+use crate::audit::token_facts;
 use crate::authenticate::Refusal;
 
 impl Inner {
@@ -77,7 +77,7 @@ impl Inner {
             .map_err(|error| Refusal::new(Reason::Token, err_chain(&error)))?
             .verify(&self.issuers, known.now)
             .map_err(|error| Refusal::new(Reason::Token, err_chain(&error)))?;
-        *token = Some(facts(&verified, true));
+        *token = Some(token_facts(&verified, true));
         let jti = &verified.standard.jti;
         if jti.is_empty() {
             return Err(Refusal::new(Reason::Token, "the token has no id"));

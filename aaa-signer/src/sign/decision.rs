@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::{Reason, Submission};
+use crate::audit::token_facts;
 
 /// The longest request that a record holds beside everything else.
 const MAX_RECORDED_BYTES: usize = audit::MAX_LINE_BYTES - (64 << 10);
@@ -132,7 +133,7 @@ impl Decision {
                     .as_ref()
                     .and_then(|caller| caller.tenant.clone()),
             }),
-            token: token_facts(self.caller.as_deref(), submission),
+            token: facts(self.caller.as_deref(), submission),
             rpc: self.target.clone(),
             via: submission.via.label().to_owned(),
             peer: cut(submission.peer.clone()),
@@ -142,15 +143,12 @@ impl Decision {
 }
 
 /// What the token says, marked as proved or not.
-fn token_facts(
-    verified: Option<&Verified<ClientClaims>>,
-    submission: &Submission,
-) -> Option<TokenFacts> {
+fn facts(verified: Option<&Verified<ClientClaims>>, submission: &Submission) -> Option<TokenFacts> {
     if let Some(token) = verified {
-        return Some(facts(token, true));
+        return Some(token_facts(token, true));
     }
     let token = Unverified::<ClientClaims>::decode(submission.token.trim()).ok()?;
-    let claimed = facts(token.claims_unverified(), false);
+    let claimed = token_facts(token.claims_unverified(), false);
     Some(TokenFacts {
         jti: cut(claimed.jti),
         issuer: cut(claimed.issuer),
@@ -159,24 +157,6 @@ fn token_facts(
         public_key: cut(claimed.public_key),
         ..claimed
     })
-}
-
-fn facts(claims: &ClientClaims, verified: bool) -> TokenFacts {
-    TokenFacts {
-        verified,
-        jti: claims.standard.jti.clone(),
-        issuer: claims.standard.iss.clone(),
-        organisation: claims.ou.clone().unwrap_or_default(),
-        callerid: claims.callerid.clone(),
-        expires: claims.standard.expires_at(),
-        permissions: claims
-            .granted()
-            .names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect(),
-        public_key: claims.standard.public_key.clone(),
-    }
 }
 
 /// The beginning of a text that nobody vouches for.
