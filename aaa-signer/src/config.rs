@@ -23,6 +23,7 @@ pub use audit::{Audit, AuditSpool, AuditStream, Checkpoints, Link, OnOutage, Ori
 pub use deny::Denied;
 pub(crate) use http::{Http, HttpLimits, TlsFiles};
 pub use keys::{Delegator, Keys, KeysError, ServerIdentity};
+pub(crate) use keys::{Named, SecretFile};
 pub(crate) use login::{
     AskUserinfo, ClientAuthentication, Find, FlowKind, GroupSearch, Ldap, Oidc, Users,
     is_confidential,

@@ -60,8 +60,6 @@ use keeper::Keeper;
 use limits::Lockout;
 use proof::Window;
 
-pub(crate) use attempt::source;
-pub(crate) use keeper::IssuerError;
 pub(crate) use keeper::check as check_issuer;
 pub(crate) use limits::Rates;
 pub(crate) use memory::Memory;
@@ -165,7 +163,7 @@ pub(crate) struct Busy;
 pub(crate) enum LoginError {
     /// The issuer cannot be used.
     #[error("issuer of logins")]
-    Issuer(#[from] IssuerError),
+    Issuer(#[from] config::KeysError),
     /// The users cannot be used.
     #[error("users")]
     Users(#[from] SourceError),

@@ -1,16 +1,19 @@
 //! The keys that the configuration names, read and checked: who this service is, and who signs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use overlay_protocol::id::{Identity, NameError};
 use overlay_runtime::{Fault, SecretError, Secrets, err_chain};
 use overlay_tokens::audit::{Sealer, SealerError};
-use overlay_tokens::claims::{ClientClaims, ServerClaims};
+use overlay_tokens::claims::{Claims, ClientClaims, ServerClaims};
 use overlay_tokens::delegator::{self, DelegatorError};
 use overlay_tokens::file::{self, FileError};
+use overlay_tokens::issue::IssueError;
 use overlay_tokens::own::{Holder, OwnError};
-use overlay_tokens::{DecodeError, Issuers, Key, KeyError, UnixTime, Unverified, VerifyError};
+use overlay_tokens::{
+    DecodeError, Issuers, Key, KeyError, UnixTime, Unverified, Verified, VerifyError,
+};
 
 use super::{Config, TokenFiles};
 
@@ -57,7 +60,7 @@ pub struct KeysError {
 
 /// What is wrong with a key or token.
 #[derive(Debug, thiserror::Error)]
-enum Problem {
+pub(crate) enum Problem {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
@@ -78,45 +81,86 @@ enum Problem {
     Sealer(#[from] SealerError),
     #[error(transparent)]
     Delegator(#[from] DelegatorError),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
 }
 
 impl KeysError {
-    pub(super) fn into_fault(self) -> Fault {
+    fn new(key: &'static str, path: &Path, problem: impl Into<Problem>) -> Self {
+        Self {
+            key,
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    pub(in crate::config) fn into_fault(self) -> Fault {
         Fault::new(self.key, err_chain(&self))
     }
 }
 
 /// The keys of the configuration that name a token and its seed.
-struct Named<'a> {
-    token_key: &'static str,
-    seed_key: &'static str,
-    files: &'a TokenFiles,
+pub(crate) struct Named<'a> {
+    pub(crate) token_key: &'static str,
+    pub(crate) seed_key: &'static str,
+    pub(crate) files: &'a TokenFiles,
+}
+
+/// A file of the configuration that holds a secret.
+#[derive(Clone, Copy)]
+pub(crate) struct SecretFile<'a> {
+    pub(crate) key: &'static str,
+    pub(crate) path: &'a Path,
+}
+
+impl SecretFile<'_> {
+    /// Works with its content.
+    pub(crate) fn with<T>(
+        self,
+        secrets: &Secrets,
+        work: impl FnOnce(&str) -> Result<T, Problem>,
+    ) -> Result<T, KeysError> {
+        let fault = |problem: Problem| KeysError::new(self.key, self.path, problem);
+        let secret = secrets
+            .read(self.path)
+            .map_err(|error| fault(error.into()))?;
+        let text = secret.expose_text().map_err(|error| fault(error.into()))?;
+        work(text).map_err(fault)
+    }
 }
 
 impl Named<'_> {
-    fn token(&self) -> Result<String, KeysError> {
+    pub(crate) fn token(&self) -> Result<String, KeysError> {
         file::read_token(&self.files.token_file).map_err(|error| self.token_fault(error))
     }
 
-    fn seed(&self, secrets: &Secrets) -> Result<Key, KeysError> {
-        let fault = |problem: Problem| KeysError {
-            key: self.seed_key,
-            path: self.files.seed_file.clone(),
-            problem,
-        };
-        let secret = secrets
-            .read(&self.files.seed_file)
-            .map_err(|error| fault(error.into()))?;
-        let text = secret.expose_text().map_err(|error| fault(error.into()))?;
-        Key::from_seed_text(text.as_bytes()).map_err(|error| fault(error.into()))
+    /// What the token says, once it is verified.
+    pub(crate) fn verified<C: Claims>(
+        &self,
+        text: &str,
+        issuers: &Issuers,
+        now: UnixTime,
+    ) -> Result<Verified<C>, KeysError> {
+        Unverified::<C>::decode(text)
+            .map_err(|error| self.token_fault(error))?
+            .verify(issuers, now)
+            .map_err(|error| self.token_fault(error))
     }
 
-    fn token_fault(&self, problem: impl Into<Problem>) -> KeysError {
-        KeysError {
-            key: self.token_key,
-            path: self.files.token_file.clone(),
-            problem: problem.into(),
+    pub(crate) fn seed_file(&self) -> SecretFile<'_> {
+        SecretFile {
+            key: self.seed_key,
+            path: &self.files.seed_file,
         }
+    }
+
+    fn seed(&self, secrets: &Secrets) -> Result<Key, KeysError> {
+        self.seed_file()
+            .with(secrets, |text| Ok(Key::from_seed_text(text.as_bytes())?))
+    }
+
+    pub(crate) fn token_fault(&self, problem: impl Into<Problem>) -> KeysError {
+        KeysError::new(self.token_key, &self.files.token_file, problem)
     }
 }
 
@@ -170,10 +214,7 @@ fn server(
     };
     let text = named.token()?;
     let key = named.seed(secrets)?;
-    let token = Unverified::<ServerClaims>::decode(&text)
-        .map_err(|error| named.token_fault(error))?
-        .verify(&config.issuers, now)
-        .map_err(|error| named.token_fault(error))?;
+    let token = named.verified::<ServerClaims>(&text, &config.issuers, now)?;
     if let Some(expected) = &config.expected_identity
         && *expected != token.identity
     {
@@ -202,10 +243,7 @@ fn delegate(
     };
     let text = named.token()?;
     let key = named.seed(secrets)?;
-    let token = Unverified::<ClientClaims>::decode(&text)
-        .map_err(|error| named.token_fault(error))?
-        .verify(issuers, now)
-        .map_err(|error| named.token_fault(error))?;
+    let token = named.verified::<ClientClaims>(&text, issuers, now)?;
     delegator::check(&token, &key.public(), now).map_err(|error| named.token_fault(error))?;
     Ok(Delegator {
         token: token.text().into(),

@@ -185,10 +185,7 @@ impl Login {
     ) -> Vec<Fault> {
         let mut faults = Vec::new();
         if let Err(error) = login::check_issuer(&self.issuer, issuers, secrets, now) {
-            faults.push(Fault::new(
-                format!("login.{}", error.key),
-                err_chain(&error),
-            ));
+            faults.push(error.into_fault());
         }
         if let Some(userlist) = &self.userlist {
             let read = match &userlist.users {

@@ -1,46 +1,16 @@
 //! The issuer's token and key: checked whole at the start, read again while the service runs; one that is bad leaves the one before.
 
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use overlay_runtime::{Clock, SecretError, Secrets, err_chain};
+use overlay_runtime::{Clock, Secrets, err_chain};
 use overlay_tokens::claims::ClientClaims;
-use overlay_tokens::file::{self, FileError};
-use overlay_tokens::issue::IssueError;
-use overlay_tokens::{DecodeError, Issuers, Key, KeyError, UnixTime, Unverified, VerifyError};
+use overlay_tokens::{Issuers, Key, UnixTime};
 use sha2::{Digest as _, Sha256};
 
 use super::issuer::Issuer;
 use super::metrics::Metrics;
 use super::places::Places;
-use crate::config::IssuerFiles;
-
-/// Why there is no issuer.
-#[derive(Debug, thiserror::Error)]
-#[error("login.{key}: {}", path.display())]
-pub(crate) struct IssuerError {
-    /// Key of the configuration that is at fault, below `login`.
-    pub(crate) key: &'static str,
-    path: PathBuf,
-    #[source]
-    problem: Problem,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Problem {
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    #[error(transparent)]
-    Seed(#[from] KeyError),
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error("no client token")]
-    Decode(#[from] DecodeError),
-    #[error("the token is not to be trusted")]
-    Verify(#[from] VerifyError),
-    #[error(transparent)]
-    Issue(#[from] IssueError),
-}
+use crate::config::{IssuerFiles, KeysError, Named, SecretFile};
 
 /// An issuer, what comes of its secret, and the hash of what it was read from.
 struct Loaded {
@@ -75,7 +45,7 @@ impl Keeper {
         issuers: &Issuers,
         secrets: &Secrets,
         clock: &Clock,
-    ) -> Result<Self, IssuerError> {
+    ) -> Result<Self, KeysError> {
         let loaded = load(files, issuers, secrets, clock.now().into())?;
         Ok(Self {
             files: files.clone(),
@@ -141,7 +111,7 @@ pub(crate) fn check(
     issuers: &Issuers,
     secrets: &Secrets,
     now: UnixTime,
-) -> Result<(), IssuerError> {
+) -> Result<(), KeysError> {
     load(files, issuers, secrets, now).map(drop)
 }
 
@@ -150,51 +120,35 @@ fn load(
     issuers: &Issuers,
     secrets: &Secrets,
     now: UnixTime,
-) -> Result<Loaded, IssuerError> {
+) -> Result<Loaded, KeysError> {
     let mut hash = Sha256::new();
     let (issuer, places) = match files {
         IssuerFiles::Key(path) => {
-            let fault = |problem: Problem| IssuerError {
-                key: "key_file",
-                path: path.clone(),
-                problem,
+            let file = SecretFile {
+                key: "login.key_file",
+                path,
             };
-            let secret = secrets.read(path).map_err(|error| fault(error.into()))?;
-            let text = secret.expose_text().map_err(|error| fault(error.into()))?;
-            hash.update(text);
-            let issuer = Issuer::direct(text.as_bytes()).map_err(|error| fault(error.into()))?;
-            (issuer, Places::of(text))
+            file.with(secrets, |text| {
+                hash.update(text);
+                Ok((Issuer::direct(text.as_bytes())?, Places::of(text)))
+            })?
         }
         IssuerFiles::Chain(files) => {
-            let token_fault = |problem: Problem| IssuerError {
-                key: "token_file",
-                path: files.token_file.clone(),
-                problem,
+            let named = Named {
+                token_key: "login.token_file",
+                seed_key: "login.seed_file",
+                files,
             };
-            let seed_fault = |problem: Problem| IssuerError {
-                key: "seed_file",
-                path: files.seed_file.clone(),
-                problem,
-            };
-            let text =
-                file::read_token(&files.token_file).map_err(|error| token_fault(error.into()))?;
-            let secret = secrets
-                .read(&files.seed_file)
-                .map_err(|error| seed_fault(error.into()))?;
-            let seed = secret
-                .expose_text()
-                .map_err(|error| seed_fault(error.into()))?;
+            let text = named.token()?;
             hash.update(&text);
             hash.update([0]);
-            hash.update(seed);
-            let key =
-                Key::from_seed_text(seed.as_bytes()).map_err(|error| seed_fault(error.into()))?;
-            let token = Unverified::<ClientClaims>::decode(&text)
-                .map_err(|error| token_fault(error.into()))?
-                .verify(issuers, now)
-                .map_err(|error| token_fault(error.into()))?;
-            let issuer = Issuer::chain(&token, key).map_err(|error| token_fault(error.into()))?;
-            (issuer, Places::of(seed))
+            let (key, places) = named.seed_file().with(secrets, |seed| {
+                hash.update(seed);
+                Ok((Key::from_seed_text(seed.as_bytes())?, Places::of(seed)))
+            })?;
+            let token = named.verified::<ClientClaims>(&text, issuers, now)?;
+            let issuer = Issuer::chain(&token, key).map_err(|error| named.token_fault(error))?;
+            (issuer, places)
         }
     };
     Ok(Loaded {
