@@ -53,6 +53,16 @@ struct Stored {
     json: Box<[u8]>,
 }
 
+impl Stored {
+    fn new(record: &NodeRecord, json: &[u8], revision: u64) -> Self {
+        Self {
+            revision,
+            state: record.state,
+            json: json.into(),
+        }
+    }
+}
+
 /// A quarantine by an operator.
 #[derive(Debug)]
 pub(super) struct Change {
@@ -96,14 +106,7 @@ impl Mirror {
         let mut nodes = self.nodes();
         let key = record_key(&record.identity);
         let revision = nodes.get(&key).map_or(0, |stored| stored.revision);
-        nodes.insert(
-            key,
-            Stored {
-                revision,
-                state: record.state,
-                json: json.into(),
-            },
-        );
+        nodes.insert(key, Stored::new(record, json, revision));
     }
 
     /// Nodes in order of identity's key, and how many there are in all.
@@ -278,14 +281,7 @@ impl Mirror {
             {
                 return;
             }
-            nodes.insert(
-                key.to_owned(),
-                Stored {
-                    revision,
-                    state: record.state,
-                    json: json.into(),
-                },
-            );
+            nodes.insert(key.to_owned(), Stored::new(&record, json, revision));
         }
         // Only what stops the work on a node concerns whoever works on nodes, and not what stood there before the work
         // began. Nothing waits here: nodes that are not worked on are looked up before they are.
