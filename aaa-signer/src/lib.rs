@@ -30,6 +30,7 @@ mod rpc;
 mod service;
 mod sign;
 mod signer;
+mod source;
 mod via;
 
 pub use config::{

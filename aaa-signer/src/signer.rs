@@ -19,9 +19,10 @@ use tokio::time::Instant;
 use crate::audit::{Audit, Entry};
 use crate::config::Delegator;
 use crate::keyring::Keyring;
-use crate::login::{Rates, Revocations, source};
+use crate::login::{Rates, Revocations};
 use crate::metrics::Metrics;
 use crate::sign::{Decision, Judge, Reason, Submission};
+use crate::source::source;
 use crate::via::Via;
 
 use slow::{NoResult, Slow};

@@ -1,12 +1,11 @@
 //! How many connections one address has.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// An IPv6 network of this many bits is one client's: its addresses are one here.
-const IPV6_CLIENT_BITS: u32 = 64;
+use crate::source::client;
 
 /// The places of each client.
 #[derive(Debug)]
@@ -59,16 +58,6 @@ impl Drop for Place {
             if *count == 0 {
                 taken.remove(&self.client);
             }
-        }
-    }
-}
-
-fn client(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let network = address.to_bits() >> IPV6_CLIENT_BITS << IPV6_CLIENT_BITS;
-            Ipv6Addr::from_bits(network).into()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One login from its arrival to its answer.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use overlay_protocol::SecretText;
 use overlay_protocol::signing::login::{
@@ -19,7 +19,8 @@ use super::places::folded;
 use super::proof::{Proof, Proved};
 use super::{Busy, From, Inner, LoginAnswer, Reason};
 use crate::authenticate::userlist::MAX_NAME_BYTES;
-use crate::authenticate::{Attempt, Person, Refusal};
+use crate::authenticate::{Attempt, Authenticator, Person, Refusal};
+use crate::source::source;
 
 /// Longest password, in bytes; it is never cut.
 const MAX_PASSWORD_BYTES: usize = 1024;
@@ -188,7 +189,8 @@ impl Inner {
                 ),
             ));
         }
-        let person = match self.authenticate(&attempt, known).await {
+        let asked = ask(&self.authenticators, &attempt, &mut known.method).await;
+        let person = match asked {
             Ok(person) => person,
             Err(refusal) => {
                 if refusal.reason.is_guess() {
@@ -205,30 +207,6 @@ impl Inner {
             self.memory.familiarise(&name, &source).await;
         }
         self.issue(&person, known)
-    }
-
-    /// Asks the authenticators in their order; the first that knows the name decides. A refusal takes the work of all of them,
-    /// so that it does not tell which one knows the name.
-    async fn authenticate(&self, attempt: &Attempt, known: &mut Known) -> Result<Person, Refusal> {
-        let mut outcome = Err(Reason::Method.into());
-        let mut authenticators = self.authenticators.iter();
-        for authenticator in authenticators.by_ref() {
-            known.method = authenticator.name();
-            outcome = authenticator.authenticate(attempt).await;
-            match &outcome {
-                Err(refusal) if refusal.reason == Reason::UnknownUser => {}
-                Ok(_) | Err(_) => break,
-            }
-        }
-        if outcome
-            .as_ref()
-            .is_err_and(|refusal| !refusal.reason.is_busy())
-        {
-            for authenticator in authenticators {
-                authenticator.pretend(attempt).await;
-            }
-        }
-        outcome
     }
 
     async fn try_begin(&self, begin: Begin, known: &mut Known) -> Result<Begun, Refusal> {
@@ -363,16 +341,32 @@ impl Inner {
     }
 }
 
-/// What counts as one source: an address, or the network of one where hosts choose theirs (IPv6, RFC 4291).
-pub(crate) fn source(peer: &str) -> String {
-    match peer.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V6(address)) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).to_string()
+/// Asks authenticators in their order and notes each in `method`; the first that knows the name decides. A refusal takes the work
+/// of all of them, so that it does not tell which one knows the name.
+async fn ask(
+    authenticators: &[Arc<dyn Authenticator>],
+    attempt: &Attempt,
+    method: &mut &'static str,
+) -> Result<Person, Refusal> {
+    let mut outcome = Err(Reason::Method.into());
+    let mut authenticators = authenticators.iter();
+    for authenticator in authenticators.by_ref() {
+        *method = authenticator.name();
+        outcome = authenticator.authenticate(attempt).await;
+        match &outcome {
+            Err(refusal) if refusal.reason == Reason::UnknownUser => {}
+            Ok(_) | Err(_) => break,
         }
-        Ok(address @ IpAddr::V4(_)) => address.to_string(),
-        Err(_name) => peer.to_owned(),
     }
+    if outcome
+        .as_ref()
+        .is_err_and(|refusal| !refusal.reason.is_busy())
+    {
+        for authenticator in authenticators {
+            authenticator.pretend(attempt).await;
+        }
+    }
+    outcome
 }
 
 /// What the wire says of a refusal: never why.
@@ -390,18 +384,72 @@ fn refusal_text(reason: Reason) -> Result<String, Busy> {
 
 #[cfg(test)]
 mod tests {
-    use super::source;
+    use std::sync::Mutex;
 
-    #[test]
-    fn who_can_choose_among_addresses_of_a_network_is_one_source() {
-        for (peer, expected) in [
-            ("192.0.2.7", "192.0.2.7"),
-            ("::ffff:192.0.2.7", "192.0.2.7"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-            ("2001:db8:1:2::1", "2001:db8:1:2::"),
-            ("broker", "broker"),
+    use futures_util::future::{BoxFuture, FutureExt as _};
+
+    use super::*;
+
+    /// An authenticator that always answers the same, and what it was asked for.
+    #[derive(Debug)]
+    struct Answers(&'static str, Option<Reason>, Arc<Mutex<Vec<String>>>);
+
+    impl Answers {
+        fn note(&self, what: &str) {
+            self.2.lock().unwrap().push(format!("{} {what}", self.0));
+        }
+    }
+
+    impl Authenticator for Answers {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn authenticate<'a>(
+            &'a self,
+            _attempt: &'a Attempt,
+        ) -> BoxFuture<'a, Result<Person, Refusal>> {
+            self.note("decides");
+            let refusal = self.1.map(Refusal::from);
+            async move { refusal.map_or_else(|| Ok(Person::default()), Err) }.boxed()
+        }
+
+        fn pretend<'a>(&'a self, _attempt: &'a Attempt) -> BoxFuture<'a, ()> {
+            self.note("pretends");
+            async {}.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_takes_the_work_of_all_whoever_knows_the_name() {
+        use Reason::{Password, Unavailable, UnknownUser};
+        for (first, second, expected, method) in [
+            (Some(Password), None, vec!["a decides", "b pretends"], "a"),
+            (
+                Some(UnknownUser),
+                Some(Password),
+                vec!["a decides", "b decides"],
+                "b",
+            ),
+            (None, None, vec!["a decides"], "a"),
+            // It says itself that somebody was not there to ask.
+            (Some(Unavailable), None, vec!["a decides"], "a"),
         ] {
-            assert_eq!(source(peer), expected);
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let answers = |name, reason| {
+                Arc::new(Answers(name, reason, Arc::clone(&asked))) as Arc<dyn Authenticator>
+            };
+            let authenticators = [answers("a", first), answers("b", second)];
+            let attempt = Attempt {
+                username: "bob".to_owned(),
+                password: "secret".into(),
+                otp: None,
+                now: UnixTime::from_secs(0),
+            };
+            let mut decided = "";
+            drop(ask(&authenticators, &attempt, &mut decided).await);
+            assert_eq!(*asked.lock().unwrap(), expected);
+            assert_eq!(decided, method);
         }
     }
 }
