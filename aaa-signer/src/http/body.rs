@@ -4,18 +4,32 @@ use std::future::poll_fn;
 use std::pin::Pin;
 
 use axum::body::{Body, HttpBody as _};
+use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::HttpLimits;
 
+use super::accept;
 use super::problem::Problem;
 
 /// How much of a body that is too long is thrown away before the refusal is told: a client that still writes does not
 /// read, and would see a broken connection instead.
 const THROWN_AWAY: u64 = 4 * 1024 * 1024;
 
+/// Reads the body of a request, if it is JSON by its header.
+pub(super) async fn read_json(request: Request, limits: &HttpLimits) -> Result<Bytes, Problem> {
+    let (head, body) = request.into_parts();
+    let bytes = read(body, limits).await?;
+    // Without a body its type is of no interest.
+    if bytes.is_empty() {
+        return Err(Problem::NoBody);
+    }
+    accept::check_content_type(&head.headers)?;
+    Ok(bytes)
+}
+
 /// Reads the body whole.
-pub(super) async fn read(body: Body, limits: &HttpLimits) -> Result<Bytes, Problem> {
+async fn read(body: Body, limits: &HttpLimits) -> Result<Bytes, Problem> {
     let most = u64::try_from(limits.body_bytes).unwrap_or(u64::MAX);
     let declared = body.size_hint().lower();
     if declared > most.saturating_add(THROWN_AWAY) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 use overlay_protocol::SecretText;
@@ -73,7 +73,7 @@ pub(super) async fn login(
 ) -> Result<Response, Problem> {
     let from = face.from(&request);
     let takes_json = accept::takes_json(request.headers());
-    let bytes = read(&face, request).await?;
+    let bytes = body::read_json(request, &face.limits).await?;
     let [username, password, timestamp, public_key, signature] = LOGIN.read(&bytes)?;
     let Some(service) = face.login.clone() else {
         return Err(Problem::NotConfigured("PostLogin"));
@@ -103,7 +103,7 @@ pub(super) async fn sign(
 ) -> Result<Response, Problem> {
     let peer = face.peer(&request).to_string();
     let takes_json = accept::takes_json(request.headers());
-    let bytes = read(&face, request).await?;
+    let bytes = body::read_json(request, &face.limits).await?;
     let SignBody {
         token,
         request,
@@ -127,22 +127,6 @@ pub(super) async fn sign(
         Err(denied) if denied.is_busy() => Err(Problem::Busy),
         Err(_denied) => Ok(text("error", HTTP_DENIED, takes_json)),
     }
-}
-
-/// The body, if it is JSON by its header.
-async fn read(face: &Face, request: Request) -> Result<Bytes, Problem> {
-    let (head, body) = request.into_parts();
-    let bytes = body::read(body, &face.limits).await?;
-    // Without a body its type is of no interest.
-    if bytes.is_empty() {
-        return Err(Problem::NoBody);
-    }
-    check_content_type(&head.headers)?;
-    Ok(bytes)
-}
-
-fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
-    accept::check_content_type(headers)
 }
 
 /// An answer of one member: clients of Choria read texts and nothing else.

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::login::{Busy, LoginAnswer, LoginService, LogoutAnswer};
 
 use super::problem::Problem;
-use super::{Face, accept, body};
+use super::{Face, body};
 
 const JSON: &str = "application/json";
 
@@ -157,12 +157,7 @@ fn refused(error: &str) -> LoginResponse {
 
 /// The body as one value of our own form: nothing may stand after it or twice in it.
 async fn read<T: DeserializeOwned>(face: &Face, request: Request) -> Result<T, Problem> {
-    let (head, body) = request.into_parts();
-    let bytes = body::read(body, &face.limits).await?;
-    if bytes.is_empty() {
-        return Err(Problem::NoBody);
-    }
-    accept::check_content_type(&head.headers)?;
+    let bytes = body::read_json(request, &face.limits).await?;
     serde_json::from_slice(&bytes).map_err(|error| Problem::Unreadable(describe(&error)))
 }
 
