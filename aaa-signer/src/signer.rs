@@ -134,7 +134,8 @@ impl Signer {
                 judge: parts.judge,
                 revocations: parts.revocations,
             }),
-            slow: Slow::of_machine(),
+            // The others must find places, however many of these there are.
+            slow: Slow::of_machine(parts.in_flight / 2),
             keyring: parts.keyring,
             audit: parts.audit,
             clock: parts.clock,
