@@ -261,6 +261,7 @@ async fn a_code_that_nobody_typed_in_time_expires() {
         return;
     };
     let desk = Desk::new(world.settings());
+    let before = mint::now();
     let begun = desk.begin(MethodKind::Device, "").await.expect("it begins");
     assert_eq!(begun.expires_in, Some(1));
     // By our clock it is still good, so that it is the provider who says no.
@@ -269,7 +270,7 @@ async fn a_code_that_nobody_typed_in_time_expires() {
         code: SecretText::default(),
         state: String::new(),
         public_key: desk.holder.public(),
-        now: mint::now(),
+        now: before,
     };
     let refused = eventually(Duration::from_secs(10), PERIOD, async || {
         desk.flows.finish(&desk.issuer, &next).await.err()
