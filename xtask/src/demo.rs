@@ -56,17 +56,21 @@ pub(crate) fn run(once: bool, debug: bool, dir: Option<&Path>) -> Result<()> {
         cell.overlay(&["cell", "check", &cell.path()?])?.ok,
     );
 
+    // First: it lets `init` write configuration anew.
+    let mut region = replicate::prepare(&cell, &programs, &nats_server, &mut shown)?;
     enrol::prepare(&cell)?;
-    let region = replicate::prepare(&cell, &programs, &nats_server, &mut shown)?;
 
     shown.step(
         "overlay cell up: nats-server, the login service, the signer, the provisioner, three nodes, the replicator",
     );
     let mut up = cell.up()?;
+    region.begin(&cell)?;
     shown.step("overlay cell status");
-    let status = cell.overlay(&["cell", "status", &cell.path()?])?;
-    status.show();
-    shown.holds("the cell says that it is healthy", status.ok);
+    let healthy = cell.eventually(Duration::from_secs(30), || {
+        Ok(cell.overlay(&["cell", "status", &cell.path()?])?.ok)
+    })?;
+    cell.overlay(&["cell", "status", &cell.path()?])?.show();
+    shown.holds("the cell says that it is healthy", healthy);
 
     let events = cell.events()?;
     ping(&cell, &mut shown)?;
@@ -81,7 +85,7 @@ pub(crate) fn run(once: bool, debug: bool, dir: Option<&Path>) -> Result<()> {
     );
     aaa::show(&cell, &mut shown)?;
     let bare = enrol::show(&cell, &events, &mut shown)?;
-    replicate::show(&cell, &region, &mut shown)?;
+    replicate::show(&cell, &mut region, &mut shown)?;
     killed_node(&cell, &mut shown)?;
     restarted_broker(&cell, &mut shown)?;
     replicate::show_counts(&cell, &region, &mut shown)?;

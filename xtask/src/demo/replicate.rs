@@ -33,9 +33,16 @@ pub(crate) struct Region {
     cell: Cell,
     up: Up,
     link: Link,
+    producer: Option<Producer>,
 }
 
 impl Region {
+    /// Lets nodes tell of themselves at the cell.
+    pub(crate) fn begin(&mut self, cell: &Cell) -> Result<()> {
+        self.producer = Some(Producer::start(cell)?);
+        Ok(())
+    }
+
     /// Stops it, and says where it was.
     pub(crate) fn stop(mut self) -> Result<PathBuf> {
         self.up.stop()?;
@@ -106,14 +113,15 @@ pub(crate) fn prepare(
         cell: region,
         up,
         link,
+        producer: None,
     })
 }
 
 /// Shows copies, samples, a link that is cut, and a node that falls silent.
-pub(crate) fn show(cell: &Cell, region: &Region, shown: &mut Shown) -> Result<()> {
-    let mut producer = Producer::start(cell)?;
+pub(crate) fn show(cell: &Cell, region: &mut Region, shown: &mut Shown) -> Result<()> {
     sampled(cell, region, shown)?;
     cut(cell, region, shown)?;
+    let mut producer = region.producer.take().context("nodes tell of themselves")?;
     silent(region, &mut producer, shown)?;
     drop(producer);
     show_counts(cell, region, shown)
@@ -190,7 +198,7 @@ fn sampled(cell: &Cell, region: &Region, shown: &mut Shown) -> Result<()> {
 fn cut(cell: &Cell, region: &Region, shown: &mut Shown) -> Result<()> {
     shown.step("the link to the region is cut; meanwhile three strangers are turned away");
     region.link.cut();
-    let stranger = cell.caller("stranger", true, &[])?;
+    let stranger = cell.caller("outsider", true, &[])?;
     for _ in 0..NODES {
         cell.overlay_as(&stranger, &["ping", "--timeout", "1"])?;
     }
