@@ -10,6 +10,7 @@ mod filter;
 mod key_transport;
 mod policy;
 mod provisioning;
+mod replication;
 mod tokens;
 mod transport;
 
@@ -21,6 +22,7 @@ pub use filter::filter;
 pub use key_transport::key_transport;
 pub use policy::policy;
 pub use provisioning::provisioning;
+pub use replication::replication;
 pub use tokens::tokens;
 pub use transport::transport;
 
@@ -34,7 +36,7 @@ use overlay_tokens::{Key, UnixTime};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("audit", audit),
     ("callout_request", callout_request),
     ("ddl", ddl),
@@ -43,6 +45,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("key_transport", key_transport),
     ("policy", policy),
     ("provisioning", provisioning),
+    ("replication", replication),
     ("tokens", tokens),
     ("transport", transport),
 ];

@@ -6,6 +6,8 @@ pub mod compat;
 mod config;
 mod copy;
 mod error;
+#[doc(hidden)]
+pub mod foreign;
 mod host;
 mod login;
 mod mapping;

@@ -26,7 +26,7 @@ use overlay_protocol::replication::TrackedItem;
 use crate::advise::{Entry, Owed};
 
 pub(crate) use disk::{Batch, Disk, Piece};
-pub(crate) use journal::Line;
+pub(crate) use journal::{Line, read as read_journal};
 pub(crate) use snapshot::{encode_file, encode_items, read as read_snapshot};
 
 /// Largest file that is read: two million values are half of it.

@@ -71,7 +71,7 @@ impl Line {
 }
 
 /// Reads lines; gives how many are damaged, but for the last one, which a stop may have torn.
-pub(super) fn read(text: &[u8]) -> (Vec<Line>, usize) {
+pub(crate) fn read(text: &[u8]) -> (Vec<Line>, usize) {
     let mut lines = Vec::new();
     let mut bad = 0;
     let (whole, _torn) = match text.iter().rposition(|byte| *byte == b'\n') {
