@@ -17,9 +17,7 @@ pub fn state_file(bytes: &[u8]) {
     let Ok((items, _faults)) = state::read_snapshot(bytes) else {
         return;
     };
-    let written = state::encode_items(&items, true);
-    let file = [b"{\"Items\":{".as_slice(), &written, b"}}"].concat();
-    let again = state::read_snapshot(&file).map(|(items, _faults)| items);
+    let again = state::read_snapshot(&state::encode_file(&items)).map(|(items, _faults)| items);
     let same = |one: &TrackedItem, other: &TrackedItem| {
         (&one.value, one.seen, one.copied, one.size)
             == (&other.value, other.seen, other.copied, other.size)

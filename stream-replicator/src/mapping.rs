@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn case_10_a_prefix_is_put_before_and_a_text_taken_out() {
+    fn sr_case_10_a_prefix_is_put_before_and_a_text_taken_out() {
         let fleet = mapping("FLEET", "NODE_DATA");
         assert_eq!(
             fleet.apply("NODE_DATA.h.example.net"),

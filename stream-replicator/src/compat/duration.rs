@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn case_05_the_last_letter_decides() {
+    fn sr_case_05_the_last_letter_decides() {
         let hours = |hours: u64| Ok(Duration::from_secs(hours * 3600));
         assert_eq!(duration("1M"), hours(720));
         assert_eq!(duration("1m"), Ok(Duration::from_secs(60)));

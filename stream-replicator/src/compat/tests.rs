@@ -33,12 +33,12 @@ fn stream(keys: &str) -> String {
 }
 
 #[test]
-fn case_01_a_name_is_required() {
+fn sr_case_01_a_name_is_required() {
     assert_eq!(problems("streams: []\n"), ["name is required"]);
 }
 
 #[test]
-fn case_02_one_name_twice_for_a_stream_is_refused() {
+fn sr_case_02_one_name_twice_for_a_stream_is_refused() {
     let text = "name: GINKGO\nstreams:\n - {stream: TEST, source_url: a, target_url: b}\n - {stream: TEST, source_url: a, target_url: b}\n";
     assert_eq!(
         problems(text),
@@ -47,7 +47,7 @@ fn case_02_one_name_twice_for_a_stream_is_refused() {
 }
 
 #[test]
-fn case_03_two_modes_of_inspection_are_refused() {
+fn sr_case_03_two_modes_of_inspection_are_refused() {
     assert_eq!(
         problems(&stream("   inspect_field: a\n   inspect_header: b\n")),
         ["only one inspection mode can be set per stream"]
@@ -55,7 +55,7 @@ fn case_03_two_modes_of_inspection_are_refused() {
 }
 
 #[test]
-fn case_04_what_target_initiated_streams_may_not_have() {
+fn sr_case_04_what_target_initiated_streams_may_not_have() {
     assert_eq!(
         problems(&stream("   target_initiated: true\n")),
         ["filter_subject is required with target_initiated"]
@@ -77,7 +77,7 @@ fn case_04_what_target_initiated_streams_may_not_have() {
 }
 
 #[test]
-fn case_05_a_span_that_is_none_is_told_with_its_key() {
+fn sr_case_05_a_span_that_is_none_is_told_with_its_key() {
     assert_eq!(
         problems(&stream("   start_delta: wrong\n   max_age: 300y\n")),
         [
@@ -88,14 +88,14 @@ fn case_05_a_span_that_is_none_is_told_with_its_key() {
 }
 
 #[test]
-fn case_06_a_silence_is_told_of_after_half_of_the_interval() {
+fn sr_case_06_a_silence_is_told_of_after_half_of_the_interval() {
     let config = loaded(&stream("   inspect_field: a\n   inspect_duration: 1h\n"));
     let sampling = config.streams.first().unwrap().sampling.clone().unwrap();
     assert_eq!(sampling.warn, std::time::Duration::from_secs(1800));
 }
 
 #[test]
-fn case_07_each_side_has_its_own_certificates_or_the_streams() {
+fn sr_case_07_each_side_has_its_own_certificates_or_the_streams() {
     let config = loaded(&stream("   tls: {ca: /s}\n   source_tls: {ca: /own}\n"));
     let stream = config.streams.first().unwrap();
     let ca = |side: &crate::Side| side.endpoint.tls.ca_file.clone();
@@ -104,7 +104,7 @@ fn case_07_each_side_has_its_own_certificates_or_the_streams() {
 }
 
 #[test]
-fn case_08_a_state_file_is_named_by_stream_and_worker() {
+fn sr_case_08_a_state_file_is_named_by_stream_and_worker() {
     let config = loaded(
         "name: X\nstate_store: /state\nstreams:\n - {stream: GINKGO, name: OTHER, source_url: a, target_url: b}\n",
     );

@@ -149,7 +149,7 @@ fn every_fault_is_told_at_once_with_its_place() {
 }
 
 #[test]
-fn case_01_a_site_without_name_is_refused() {
+fn sr_case_01_a_site_without_name_is_refused() {
     let faults = load("[heartbeats]\n").unwrap_err();
     assert!(
         faults

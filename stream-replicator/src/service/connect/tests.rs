@@ -97,7 +97,7 @@ fn credentials(account: &KeyPair, user: &KeyPair, exp: i64) -> String {
 }
 
 #[tokio::test]
-async fn case_52_renewed_credentials_are_shown_at_the_next_login() {
+async fn sr_case_52_renewed_credentials_are_shown_at_the_next_login() {
     let (broker, account) = operator_mode();
     let user = KeyPair::new_user();
     let dir = tempfile::tempdir().unwrap();
@@ -205,7 +205,7 @@ fn token(org: &Organisation, seconds: u64) -> Minted {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn case_52_a_renewed_choria_token_is_shown_at_the_next_login() {
+async fn sr_case_52_a_renewed_choria_token_is_shown_at_the_next_login() {
     let (keys, authority) = (CalloutKeys::new(), Authority::new());
     let org = Organisation::new();
     let broker = Broker::builder()

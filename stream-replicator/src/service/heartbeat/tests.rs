@@ -63,7 +63,7 @@ async fn by_who(stream: &stream::Stream) -> BTreeMap<String, usize> {
 }
 
 #[tokio::test]
-async fn case_50_a_beat_has_its_time_and_three_groups_of_headers() {
+async fn sr_case_50_a_beat_has_its_time_and_three_groups_of_headers() {
     let broker = Broker::builder().jetstream().start();
     let (_jetstream, stream) = stream(&broker).await;
     let cx = Context::new().unwrap();
@@ -111,7 +111,7 @@ async fn case_50_a_beat_has_its_time_and_three_groups_of_headers() {
 }
 
 #[tokio::test]
-async fn case_50_a_paused_replica_sends_none_and_takes_over() {
+async fn sr_case_50_a_paused_replica_sends_none_and_takes_over() {
     let broker = Broker::builder().jetstream().start();
     let (jetstream, stream) = stream(&broker).await;
     let bucket = kv::Config {
