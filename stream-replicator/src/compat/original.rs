@@ -202,7 +202,7 @@ impl Original {
         match node {
             Node::Null => read.profiling = true,
             Node::Map(_) => {
-                let table = Table::new("", &node, &mut faults, &mut unknown);
+                let table = Table::over("", &node, &mut faults, &mut unknown);
                 read = table.map(Self::of).unwrap_or_default();
             }
             Node::Bool(_) | Node::Int(_) | Node::Float(_) | Node::Text(_) | Node::List(_) => {

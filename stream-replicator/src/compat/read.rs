@@ -17,7 +17,7 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(
+    pub(super) fn over(
         at: &str,
         node: &'a Node,
         faults: &'a mut Vec<Fault>,
@@ -78,37 +78,21 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn text(&mut self, key: &'static str) -> String {
-        self.read(key, String::new(), "a text, in quotes", text)
+        let read = |node: &Node| node.text().map(str::to_owned);
+        self.read(key, String::new(), "a text, in quotes", read)
     }
 
     pub(super) fn switch(&mut self, key: &'static str, default: bool) -> bool {
-        self.read(
-            key,
-            default,
-            "true or false, without quotes",
-            |node| match node {
-                Node::Bool(value) => Some(*value),
-                _ => None,
-            },
-        )
+        self.read(key, default, "true or false, without quotes", Node::bool)
     }
 
     pub(super) fn number<T: TryFrom<i128> + Default>(&mut self, key: &'static str) -> T {
-        let expected = "a whole number that fits";
-        self.read(key, T::default(), expected, |node| match node {
-            Node::Int(value) => T::try_from(*value).ok(),
-            // 1e3 is 1000 after the original's way over JSON.
-            Node::Float(value) => T::try_from(whole(*value)?).ok(),
-            _ => None,
-        })
+        let read = |node: &Node| T::try_from(node.int()?).ok();
+        self.read(key, T::default(), "a whole number that fits", read)
     }
 
     pub(super) fn float(&mut self, key: &'static str) -> f64 {
-        self.read(key, 0.0, "a number", |node| match node {
-            Node::Float(value) => Some(*value),
-            Node::Int(value) => value.to_string().parse().ok(),
-            _ => None,
-        })
+        self.read(key, 0.0, "a number", Node::float)
     }
 
     pub(super) fn texts(&mut self, key: &'static str) -> BTreeMap<String, String> {
@@ -116,16 +100,13 @@ impl<'a> Table<'a> {
             let Node::Map(members) = node else {
                 return None;
             };
-            members
-                .iter()
-                .map(|(name, node)| {
-                    let value = match node {
-                        Node::Null => String::new(),
-                        node => text(node)?,
-                    };
-                    Some((name.clone(), value))
-                })
-                .collect()
+            let texts = members.iter().map(|(name, node)| {
+                if *node == Node::Null {
+                    return Some((name.clone(), String::new()));
+                }
+                Some((name.clone(), node.text()?.to_owned()))
+            });
+            texts.collect()
         })
     }
 
@@ -138,7 +119,7 @@ impl<'a> Table<'a> {
         let at = format!("{}{key}", self.at);
         let mut value = None;
         for node in self.values(key) {
-            let table = Table::new(&at, node, self.faults, self.unknown);
+            let table = Table::over(&at, node, self.faults, self.unknown);
             if let Some(read) = table.map(&read) {
                 value = Some(read);
             }
@@ -164,7 +145,7 @@ impl<'a> Table<'a> {
                 .enumerate()
                 .filter_map(|(number, node)| {
                     let at = format!("{at}[{number}]");
-                    Table::new(&at, node, self.faults, self.unknown).map(&read)
+                    Table::over(&at, node, self.faults, self.unknown).map(&read)
                 })
                 .collect();
         }
@@ -195,24 +176,6 @@ impl TableOrFault<'_> {
         table.finish();
         Some(value)
     }
-}
-
-fn text(node: &Node) -> Option<String> {
-    match node {
-        Node::Text(text) => Some(text.clone()),
-        Node::Null
-        | Node::Bool(_)
-        | Node::Int(_)
-        | Node::Float(_)
-        | Node::List(_)
-        | Node::Map(_) => None,
-    }
-}
-
-/// A number without a fraction, exactly.
-fn whole(value: f64) -> Option<i128> {
-    let is_whole = value.is_finite() && value.fract() == 0.0;
-    is_whole.then(|| format!("{value:.0}").parse().ok())?
 }
 
 fn wrong(at: &str, node: &Node, expected: &str) -> Fault {

@@ -31,6 +31,42 @@ impl Node {
         }
     }
 
+    pub(super) fn bool(&self) -> Option<bool> {
+        let Self::Bool(value) = self else {
+            return None;
+        };
+        Some(*value)
+    }
+
+    /// A whole number; 1e3 is 1000 after the original's way over JSON.
+    pub(super) fn int(&self) -> Option<i128> {
+        if let Self::Int(value) = self {
+            return Some(*value);
+        }
+        let Self::Float(value) = self else {
+            return None;
+        };
+        let is_whole = value.is_finite() && value.fract() == 0.0;
+        is_whole.then(|| format!("{value:.0}").parse().ok())?
+    }
+
+    pub(super) fn float(&self) -> Option<f64> {
+        if let Self::Int(value) = self {
+            return value.to_string().parse().ok();
+        }
+        let Self::Float(value) = self else {
+            return None;
+        };
+        Some(*value)
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        let Self::Text(text) = self else {
+            return None;
+        };
+        Some(text)
+    }
+
     /// What it is as a key.
     fn into_key(self) -> Option<String> {
         match self {

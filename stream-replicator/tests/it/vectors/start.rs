@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use overlay_stream_replicator::compat::Original;
 use overlay_testkit::vectors::{self, Loader, Outcome};
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 /// As long as the original was looked at.
 const LOOKED_AT: Duration = Duration::from_secs(2);
+const PERIOD: Duration = Duration::from_millis(20);
 const LIMIT: Duration = Duration::from_secs(30);
 const USAGE: i32 = 2;
 const CONFIG: i32 = 78;
@@ -121,16 +122,13 @@ fn wait(mut child: Child, limit: Duration) -> Result<Ended, String> {
 }
 
 fn ended(child: &mut Child, limit: Duration) -> Result<Option<std::process::ExitStatus>, String> {
-    let until = Instant::now() + limit;
-    loop {
+    for _poll in 0..limit.as_millis() / PERIOD.as_millis() {
         if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
             return Ok(Some(status));
         }
-        if Instant::now() > until {
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(PERIOD);
     }
+    Ok(None)
 }
 
 /// It tries for ever, and ends as asked.
