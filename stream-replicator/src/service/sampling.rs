@@ -319,6 +319,10 @@ impl Sampling {
         if std::mem::take(&mut self.is_answered) {
             self.known_until = Some(clock);
         }
+        if !self.leads {
+            // Whoever leads writes into the target.
+            self.is_warm = false;
+        }
         self.hear();
         if !self.by_subject.is_empty() {
             self.by_subject.forget(now, self.interval);

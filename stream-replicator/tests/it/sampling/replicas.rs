@@ -81,6 +81,7 @@ async fn sr_case_42_what_the_originals_leader_says_is_believed_and_nonsense_is_n
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     });
+    cell.seen(&["h3"]).await;
     let ours = cell.replica("one", &[FIELD[0], FIELD[1], "leader_election_name: ours"]);
     eventually(LIMIT, PERIOD, || async {
         let sent = ours.stdout() + &ours.stderr();
@@ -117,11 +118,19 @@ async fn sr_case_42_what_the_originals_leader_says_is_believed_and_nonsense_is_n
         }
     })
     .await;
+    // A copy of the leader's that it did not speak of.
+    let millis = now.unix_timestamp_nanos() / 1_000_000;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Choria-SR-Source", format!("NODES 1 SITE W1 {millis}"));
+    let copy = r#"{"sender":"h3"}"#;
+    let target = async_nats::jetstream::new(cell.at_target.clone());
+    let copied = target.publish_with_headers("fleet.nodes.data", headers, copy.into());
+    copied.await.unwrap().await.unwrap();
     leader.shutdown().await;
     store.delete("SR_W1_NODES").await.unwrap();
-    cell.seen(&["h1", "h2"]).await;
+    cell.seen(&["h1", "h2", "h3"]).await;
     let copied = cell.settled("last").await;
     let bodies: Vec<_> = copied.iter().map(|copy| copy.body.as_str()).collect();
-    assert_eq!(bodies, [r#"{"sender":"h2"}"#]);
+    assert_eq!(bodies, [copy, r#"{"sender":"h2"}"#]);
     stop(ours);
 }
