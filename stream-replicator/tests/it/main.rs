@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod faults;
+mod operation;
 mod sampling;
 mod vectors;

@@ -1,0 +1,15 @@
+//! Several replicas as processes: who works, what readiness and metrics say, and what operators can do.
+
+mod cell;
+mod control;
+mod election;
+mod health;
+mod operator;
+
+use std::time::Duration;
+
+/// What must happen does within this.
+const LIMIT: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_millis(25);
+/// Nothing comes within this where nothing may come.
+const QUIET: Duration = Duration::from_millis(2500);
