@@ -9,7 +9,7 @@ use overlay_testkit::Broker;
 use overlay_testkit::mint::{Login, Organisation};
 use overlay_tokens::Issuers;
 use overlay_tokens::claims::ClientPermissions;
-use overlay_tokens::issue::ClientToken;
+use overlay_tokens::issue::{ClientToken, ServerToken};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -19,6 +19,8 @@ pub(crate) struct Desk {
     pub(crate) broker: Broker,
     /// Of the organisation's provisioner.
     pub(crate) provisioner: Login,
+    /// Of the node `repl.example.net`.
+    pub(crate) replicator: Login,
     pub(crate) issuers: Issuers,
     pub(crate) fleet: Fleet,
     dir: TempDir,
@@ -39,11 +41,16 @@ impl Desk {
         let dir = tempfile::tempdir().unwrap();
         configure(dir.path(), &broker.url(), &organisation);
         let provisioner = organisation.provisioner("provisioner=test");
+        let replicator = organisation.server(ServerToken {
+            identity: "repl.example.net".to_owned(),
+            ..ServerToken::default()
+        });
         let issuers = organisation.issuers();
         let fleet = Fleet::start(&broker.url(), organisation, nodes);
         Self {
             broker,
             provisioner,
+            replicator,
             issuers,
             fleet,
             dir,

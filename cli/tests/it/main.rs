@@ -23,6 +23,8 @@ mod policy;
 mod provision_control;
 mod provision_tokens;
 mod provisioner;
+mod replicate;
+mod replicate_admin;
 mod reprovision;
 mod req;
 mod runs;

@@ -1,4 +1,4 @@
-//! An emulated provisioner: what its service agent answers is each test's choice.
+//! An emulated service, such as the provisioner: what its agent answers is each test's choice.
 #![allow(clippy::unwrap_used, reason = "helper of tests")]
 
 use std::sync::{Arc, Mutex};
@@ -19,8 +19,8 @@ use crate::desk::Desk;
 /// Actions and their inputs.
 pub(crate) type Seen = Vec<(String, Map<String, Value>)>;
 
-/// Answers an action, called with its inputs.
-pub(crate) type Answers = Box<dyn FnMut(&str, &Map<String, Value>) -> RpcReply + Send>;
+/// Answers an action, called with its inputs; as many hosts of the service answer as there are replies.
+pub(crate) type Answers = Box<dyn FnMut(&str, &Map<String, Value>) -> Vec<RpcReply> + Send>;
 
 pub(crate) struct Provisioner {
     seen: Arc<Mutex<Seen>>,
@@ -41,29 +41,50 @@ impl Provisioner {
     pub(crate) fn start(
         desk: &Desk,
         proof: Proof,
-        answers: impl FnMut(&str, &Map<String, Value>) -> RpcReply + Send + 'static,
+        mut answers: impl FnMut(&str, &Map<String, Value>) -> RpcReply + Send + 'static,
+    ) -> Self {
+        let sender = match proof {
+            Proof::Own | Proof::None => "provisioner=test",
+            Proof::OtherName => "provisioner=other",
+        };
+        let login = (proof != Proof::None).then_some(&desk.provisioner);
+        Self::start_service(desk, SERVICE, sender, login, move |action, data| {
+            vec![answers(action, data)]
+        })
+    }
+
+    /// Starts another service, whose replies are signed with a login if there is one.
+    pub(crate) fn start_service(
+        desk: &Desk,
+        service: &'static str,
+        sender: &'static str,
+        login: Option<&Login>,
+        answers: impl FnMut(&str, &Map<String, Value>) -> Vec<RpcReply> + Send + 'static,
     ) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let mut host = Host {
-            login: Login {
-                token: desk.provisioner.token.clone(),
-                key: desk.provisioner.key.clone(),
-            },
+            login: login.map(|login| Login {
+                token: login.token.clone(),
+                key: login.key.clone(),
+            }),
             issuers: desk.issuers.clone(),
-            proof,
+            service,
+            sender,
             answers: Box::new(answers),
             seen: Arc::clone(&seen),
         };
         let url = desk.broker.url();
         let background = Background::start(async move |ready| {
             let client = async_nats::connect(url).await.unwrap();
-            let subject = format!("choria.broadcast.service.{SERVICE}");
+            let subject = format!("choria.broadcast.service.{service}");
             let mut requests = client.subscribe(subject).await.unwrap();
             client.flush().await.unwrap();
             ready.send(()).unwrap();
             while let Some(message) = requests.next().await {
-                let (to, reply) = host.answer(&message.payload);
-                client.publish(to, reply.into()).await.unwrap();
+                let (to, replies) = host.answer(&message.payload);
+                for reply in replies {
+                    client.publish(to.clone(), reply.into()).await.unwrap();
+                }
             }
         });
         Self {
@@ -79,15 +100,16 @@ impl Provisioner {
 }
 
 struct Host {
-    login: Login,
+    login: Option<Login>,
     issuers: Issuers,
-    proof: Proof,
+    service: &'static str,
+    sender: &'static str,
     answers: Answers,
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Host {
-    fn answer(&mut self, payload: &[u8]) -> (String, Vec<u8>) {
+    fn answer(&mut self, payload: &[u8]) -> (String, Vec<Vec<u8>>) {
         let limits = Limits::default();
         let transport = Transport::decode(payload, &limits).unwrap();
         let secure = SecureRequest::decode(&transport.data, &limits).unwrap();
@@ -98,25 +120,27 @@ impl Host {
         let body = RpcRequest::decode(&request.payload(), &limits).unwrap();
         let said = (self.answers)(&body.action, &body.data);
         self.seen.lock().unwrap().push((body.action, body.data));
-        let sender = match self.proof {
-            Proof::Own | Proof::None => "provisioner=test",
-            Proof::OtherName => "provisioner=other",
-        };
+        let replies = said
+            .iter()
+            .map(|said| self.reply(request.id.clone(), said))
+            .collect();
+        (transport.reply.unwrap(), replies)
+    }
+
+    fn reply(&self, request: String, said: &RpcReply) -> Vec<u8> {
         let reply = Reply {
             message: said.encode(),
-            request: request.id,
-            sender: sender.to_owned(),
-            agent: SERVICE.to_owned(),
+            request,
+            sender: self.sender.to_owned(),
+            agent: self.service.to_owned(),
             time_ns: mint::now().as_nanos(),
         };
-        let secure = match self.proof {
-            Proof::None => SecureReply::new(reply.encode()),
-            Proof::Own | Proof::OtherName => {
-                sign_reply(reply.encode(), &self.login.key, &self.login.token)
-            }
+        let secure = match &self.login {
+            None => SecureReply::new(reply.encode()),
+            Some(login) => sign_reply(reply.encode(), &login.key, &login.token),
         };
         let mut answer = Transport::new(secure.encode());
-        answer.sender = Some(sender.to_owned());
-        (transport.reply.unwrap(), answer.encode())
+        answer.sender = Some(self.sender.to_owned());
+        answer.encode()
     }
 }

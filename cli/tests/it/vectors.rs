@@ -8,7 +8,13 @@ const HANDLERS: &[(&str, Handler)] = &[
 ];
 
 /// The original's output is not kept in the tree.
-const BROUGHT: &[(&str, Handler)] = &[("rpc/cli/runs.json", crate::runs::replay)];
+const BROUGHT: &[(&str, Handler)] = &[
+    ("rpc/cli/runs.json", crate::runs::replay),
+    (
+        "stream-replicator/admin.json",
+        crate::replicate_admin::replay,
+    ),
+];
 
 #[test]
 fn vectors_replay() {

@@ -89,7 +89,7 @@ fn all() -> Registry {
 }
 
 #[test]
-fn case_51_every_name_of_the_original_is_shown_with_its_labels() {
+fn sr_case_51_every_name_of_the_original_is_shown_with_its_labels() {
     let text = text(&all()).unwrap();
     for (name, labels) in ORIGINAL {
         let prefix = format!("choria_stream_replicator_{name}{{");

@@ -201,7 +201,7 @@ async fn a_worker_that_fails_is_told_and_started_anew() {
 }
 
 #[tokio::test]
-async fn case_49_a_missing_or_unfit_bucket_is_told_until_there_is_one() {
+async fn sr_case_49_a_missing_or_unfit_bucket_is_told_until_there_is_one() {
     let broker = Broker::builder().jetstream().start();
     let process = Process::start(&broker.url(), Some("sr1"), lead);
     process.down("no election").await;
@@ -230,7 +230,7 @@ async fn case_49_a_missing_or_unfit_bucket_is_told_until_there_is_one() {
 }
 
 #[tokio::test]
-async fn case_46_a_leader_that_stops_hands_over_in_less_than_two_seconds() {
+async fn sr_case_46_a_leader_that_stops_hands_over_in_less_than_two_seconds() {
     let broker = Broker::builder().jetstream().start();
     let store = bucket(&broker, Duration::from_secs(10)).await;
     let mut one = Process::start(&broker.url(), Some("sr1"), lead);

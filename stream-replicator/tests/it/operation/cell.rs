@@ -1,6 +1,7 @@
 //! A source, a target and a home broker, and replicas between them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, kv};
@@ -87,12 +88,18 @@ impl Cell {
     /// The configuration of a replica; `stream` is added to its worker's table, `more` to the end.
     pub(super) fn config(&self, candidate: Option<&str>, stream: &str, more: &str) -> String {
         let (token, seed) = self.server.write(self.dir.path(), "server");
+        // Else it logs in with the token, which takes TLS.
+        let password = self.dir.path().join("password");
+        fs::write(&password, "secret").unwrap();
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
         let candidate =
             candidate.map_or_else(String::new, |name| format!("candidate = {name:?}\n"));
         format!(
             r#"name = "SITE"
 [broker]
 servers = [{home:?}]
+user = "replicator"
+password_file = {password:?}
 [control]
 identity = "repl.example.net"
 token_file = {token:?}

@@ -209,16 +209,16 @@ async fn values_that_are_tracked_can_be_searched() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_that_were_kept_aside_are_shown_sent_again_and_given_up() {
+async fn messages_that_were_kept_aside_are_shown_and_given_up() {
     let cell = Cell::start().await;
     let target = cell.at_target().await;
-    let mut config = jetstream::stream::Config {
+    let config = jetstream::stream::Config {
         name: TARGET.to_owned(),
         subjects: vec!["copy.nodes.>".to_owned()],
         max_message_size: 400,
         ..jetstream::stream::Config::default()
     };
-    target.create_stream(config.clone()).await.unwrap();
+    target.create_stream(config).await.unwrap();
     let replica = cell.replica(None);
     replica.is_ready().await;
     let source = cell.at_source().await;
@@ -251,12 +251,7 @@ async fn messages_that_were_kept_aside_are_shown_sent_again_and_given_up() {
 
     let refused = operator.ask("retry", one.clone()).await;
     assert_eq!(refused[0].statuscode, StatusCode::Aborted, "{refused:?}");
-    config.max_message_size = 2000;
-    target.update_stream(config).await.unwrap();
-    operator
-        .until("retry", &one, |found| found.len() == 1)
-        .await;
-    cell.has_copied(4).await;
+    operator.until("drop", &one, |found| found.len() == 1).await;
     let other = json!({"stream": "NODES", "worker": "W1", "number": letters[1]["number"]});
     operator
         .until("drop", &other, |found| found.len() == 1)
@@ -265,10 +260,9 @@ async fn messages_that_were_kept_aside_are_shown_sent_again_and_given_up() {
         .until("deadletters", &json!({}), |found| found.len() == 1)
         .await;
     assert_eq!(left[0]["letters"], json!([]));
-    // The chain goes on behind what was sent again.
     let sent = source.publish("nodes.n1", "4".into()).await.unwrap();
     sent.await.unwrap();
-    cell.has_copied(5).await;
+    cell.has_copied(4).await;
     let gone = operator.ask("drop", other).await;
     assert_eq!(gone[0].statuscode, StatusCode::Aborted);
 }

@@ -47,7 +47,7 @@ impl Original {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn case_44_with_a_replica_of_choria_exactly_one_works() {
+async fn sr_case_44_with_a_replica_of_choria_exactly_one_works() {
     let cell = Cell::start().await;
     let store = cell.bucket(TERM).await;
     let original = Original::lead(store.clone(), "go1").await;
@@ -75,7 +75,7 @@ async fn case_44_with_a_replica_of_choria_exactly_one_works() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn case_45_a_follower_that_stops_does_not_disturb_the_leader() {
+async fn sr_case_45_a_follower_that_stops_does_not_disturb_the_leader() {
     let cell = Cell::start().await;
     let store = cell.bucket(TERM).await;
     let leader = cell.replica(Some("sr1"));
@@ -154,7 +154,7 @@ async fn until_copied(cell: &Cell, more: u64) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn case_46_another_replica_takes_over_from_one_that_stops_or_is_killed() {
+async fn sr_case_46_another_replica_takes_over_from_one_that_stops_or_is_killed() {
     let cell = Cell::start().await;
     let _store = cell.bucket(TERM).await;
     let mut one = cell.replica(Some("sr1"));
@@ -188,7 +188,7 @@ async fn case_46_another_replica_takes_over_from_one_that_stops_or_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn case_46_a_leader_that_stops_hands_over_in_less_than_two_seconds() {
+async fn sr_case_46_a_leader_that_stops_hands_over_in_less_than_two_seconds() {
     let cell = Cell::start().await;
     let _store = cell.bucket(Duration::from_secs(30)).await;
     let mut one = cell.replica(Some("sr1"));
@@ -211,7 +211,7 @@ async fn case_46_a_leader_that_stops_hands_over_in_less_than_two_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn case_49_a_missing_bucket_is_told_and_waited_for() {
+async fn sr_case_49_a_missing_bucket_is_told_and_waited_for() {
     let cell = Cell::start().await;
     let mut replica = cell.replica(Some("sr1"));
     replica.is_down("worker:NODES/W1", "no election").await;
