@@ -184,7 +184,7 @@ fn pause_and_resume_tell_once_what_all_replicas_did() {
 fn a_trace_shows_why() {
     let desk = Desk::new(vec![]);
     let seen = replicators(&desk, |action, _| {
-        let traced = |sequence, copied| Traced {
+        let traced = |sequence, copied: bool| Traced {
             stream: "NODES".to_owned(),
             worker: "W1".to_owned(),
             sequence,

@@ -1,11 +1,12 @@
 //! Exactly one works, whether the others are ours or Choria's.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream::kv;
 use futures_util::StreamExt as _;
 use overlay_testkit::eventually;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cell::{Cell, KEY, Replica};
