@@ -8,6 +8,8 @@ mod kills;
 mod limits;
 mod links;
 mod model;
+mod queues;
+mod replicas;
 mod sources;
 mod verdict;
 mod world;
@@ -15,7 +17,7 @@ mod world;
 use std::time::Duration;
 
 /// How long a copy may take to be whole again after a fault; seconds when all is well.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(60);
 const PERIOD: Duration = Duration::from_millis(50);
 
 /// Numbers that look random and come again with their seed.

@@ -18,13 +18,13 @@ async fn case_17_a_link_cut_between_store_and_acknowledgement_copies_once() {
     for round in 1..=5 {
         // The target stores; its word is lost; then the link goes.
         world.to_target.swallow(Way::ToClient);
-        world.publish(round * 200, (round + 1) * 200).await;
+        world.publish(round * 200, round * 200 + 150).await;
         world.copied().await;
         world.to_target.flow();
         world.to_target.cut();
-        world.publish((round + 1) * 200, (round + 1) * 200).await;
+        world.publish(round * 200 + 150, (round + 1) * 200).await;
+        world.copied().await;
     }
-    world.publish(2000, 2100).await;
     world.verify(&mut replicator).await;
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use overlay_testkit::{Process, Way};
 
-use super::Dice;
+use super::{Dice, LIMIT};
 use super::world::World;
 
 const STEPS: u64 = 14;
@@ -65,6 +65,8 @@ impl Step {
                 *replicator = world.replicator(more);
             }
             Self::StopReplicator => {
+                // Before it has begun, the signal just ends it.
+                replicator.wait_for_line("replicating", LIMIT);
                 let status = replicator.stop(Duration::from_secs(30));
                 assert!(status.success(), "a clean stop ends with {status}");
                 *replicator = world.replicator(more);
@@ -116,14 +118,9 @@ async fn run(seed: u64, more: &str) {
         step.happen(&mut world, &mut replicator, &mut published, more)
             .await;
     }
-    overlay_testkit_note(seed, &history);
+    println!("seed {seed}: {history:?}");
     world.publish(published, published + 10).await;
     world.verify(&mut replicator).await;
-}
-
-/// Shown by the harness when the test fails.
-fn overlay_testkit_note(seed: u64, history: &[Step]) {
-    println!("seed {seed}: {history:?}");
 }
 
 /// The seeds of a run: a few, or those of `OVERLAY_FAULT_SEEDS` (`FROM..TO`) for a long hunt.

@@ -64,8 +64,17 @@ impl World {
     }
 
     pub(super) fn replicator_to(&self, target_url: &str, more: &str) -> Process {
-        let path = self.dir.path().join("sr.yaml");
-        let state = self.dir.path().join("state");
+        self.process("sr", target_url, more)
+    }
+
+    /// Starts one of several replicators, each with its own files.
+    pub(super) fn replica(&self, index: usize, more: &str) -> Process {
+        self.process(&format!("replica-{index}"), &self.to_target.url(), more)
+    }
+
+    fn process(&self, name: &str, target_url: &str, more: &str) -> Process {
+        let path = self.dir.path().join(format!("{name}.yaml"));
+        let state = self.dir.path().join(format!("{name}.state"));
         let text = format!(
             "name: {SITE}\nstate_store: {state}\nloglevel: info\nstreams:\n  - stream: {SOURCE}\n    target_stream: {TARGET}\n    \
              target_subject_prefix: copy\n    source_url: {source}\n    target_url: {target_url}\n{more}",
