@@ -300,13 +300,20 @@ async fn pipe(
         let mut stall = shared.stall.subscribe();
         let mut free = Instant::now();
         while let Some((due, chunk)) = receiver.recv().await {
-            tokio::time::sleep_until(due.max(free)).await;
+            let due = due.max(free);
+            // A sleep is rounded up to the next millisecond, even one that is over before it begins.
+            if due > Instant::now() {
+                tokio::time::sleep_until(due).await;
+            }
             if stall.wait_for(|stalled| !stalled).await.is_err()
                 || to.write_all(&chunk).await.is_err()
             {
                 return;
             }
-            free = Instant::now() + lane.duration_of(chunk.len());
+            let busy = lane.duration_of(chunk.len());
+            if !busy.is_zero() {
+                free = Instant::now() + busy;
+            }
         }
     };
     let mut write = std::pin::pin!(write);

@@ -19,11 +19,7 @@ pub(super) struct Case {
 const LOCAL_WINDOWS: &[usize] = &[512, 4096];
 const FAR_WINDOWS: &[usize] = &[4096];
 
-const ATOMIC: (&str, &str) = ("many writers, atomic batches", "writers = \"many\"\n");
-const LANES: (&str, &str) = (
-    "order per key, 4 lanes",
-    "[streams.order]\nkey = \"subject\"\nlanes = 4\n",
-);
+const SHARED: (&str, &str) = ("shared target", "writers = \"many\"\n");
 
 /// Every case, in order.
 pub(super) fn all() -> Vec<Case> {
@@ -43,14 +39,9 @@ pub(super) fn all() -> Vec<Case> {
         near("local 1 KiB", 1024),
         near("local 2 KiB", 2048),
         Case {
-            ours: vec![Program::OursWith(ATOMIC.0, ATOMIC.1)],
+            ours: vec![Program::OursWith(SHARED.0, SHARED.1)],
             windows: &[],
             ..near("local shared 256 B", 256)
-        },
-        Case {
-            ours: vec![Program::OursWith(LANES.0, LANES.1)],
-            windows: &[],
-            ..near("local per key 256 B", 256)
         },
         Case {
             target: Some(Duration::ZERO),
@@ -87,7 +78,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(Case {
         target: fifty,
         windows: &[],
-        ours: vec![Program::OursWith(ATOMIC.0, ATOMIC.1)],
+        ours: vec![Program::OursWith(SHARED.0, SHARED.1)],
         ..near("50 ms to a shared target 256 B", 256)
     });
     cases
