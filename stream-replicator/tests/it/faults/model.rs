@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use overlay_testkit::{Process, Way};
 
-use super::{Dice, LIMIT};
 use super::world::World;
+use super::{Dice, LIMIT};
 
 const STEPS: u64 = 14;
 

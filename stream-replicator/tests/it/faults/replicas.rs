@@ -24,7 +24,13 @@ impl Pair {
             "max_age": u64::try_from(KEY_AGE.as_nanos()).unwrap(), "max_msgs_per_subject": 1, "discard": "new",
             "deny_delete": true, "allow_rollup_hdrs": true, "allow_direct": true,
         });
-        make_by(&client, "KV_CHORIA_LEADER_ELECTION", "$KV.CHORIA_LEADER_ELECTION.>", bucket).await;
+        make_by(
+            &client,
+            "KV_CHORIA_LEADER_ELECTION",
+            "$KV.CHORIA_LEADER_ELECTION.>",
+            bucket,
+        )
+        .await;
         let replicas = vec![replica(&world, 0), replica(&world, 1)];
         Self { world, replicas }
     }
@@ -42,7 +48,10 @@ impl Pair {
 
 /// Each has its own file, since both are written before both are read.
 fn replica(world: &World, index: usize) -> Process {
-    world.replica(index, &format!("    leader_election_name: replica-{index}\n"))
+    world.replica(
+        index,
+        &format!("    leader_election_name: replica-{index}\n"),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
