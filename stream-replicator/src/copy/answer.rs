@@ -96,7 +96,8 @@ impl Refusal {
         match err_code {
             // wrong last sequence or message id; the like while an earlier one is under way in a cluster
             10070 | 10071 | 10164 => Self::Order,
-            10054 => Self::Poison(Poison::TooLarge),
+            // message, or its headers
+            10054 | 10097 => Self::Poison(Poison::TooLarge),
             10060 => Self::OtherStream(description),
             // no room, no peers, no leader, sealed, too much at once
             10008 | 10009 | 10023 | 10028 | 10047 | 10074 | 10077 | 10109 | 10118 | 10167 => {
@@ -186,7 +187,9 @@ mod tests {
         for number in [10070, 10071, 10164] {
             assert_eq!(error(400, number), Refusal::Order);
         }
-        assert_eq!(error(400, 10054), Refusal::Poison(Poison::TooLarge));
+        for number in [10054, 10097] {
+            assert_eq!(error(400, number), Refusal::Poison(Poison::TooLarge));
+        }
         assert_eq!(error(400, 10060), Refusal::OtherStream("words".to_owned()));
         for number in [10047, 10023, 10077, 10167] {
             assert_eq!(

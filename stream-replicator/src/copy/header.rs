@@ -10,7 +10,6 @@ use overlay_protocol::replication::{SOURCE_HEADER, SourceMark};
 pub(crate) const MSG_ID: &str = "Nats-Msg-Id";
 pub(crate) const EXPECTED_LAST_MSG_ID: &str = "Nats-Expected-Last-Msg-Id";
 pub(crate) const EXPECTED_LAST_SEQUENCE: &str = "Nats-Expected-Last-Sequence";
-pub(crate) const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
 
 const TTL: &str = "Nats-TTL";
 const ROLLUP: &str = "Nats-Rollup";
@@ -46,7 +45,8 @@ pub(crate) struct Stamp {
     worker: String,
     /// `<replicator>:<worker>:<stream>:`.
     id_head: String,
-    /// When the source stream was made, in milliseconds: tells a stream from an earlier one of its name.
+    /// When the source stream was made, in milliseconds, or when it went back to an earlier state: tells its messages from
+    /// earlier ones of the same sequence.
     incarnation: i64,
     header: HeaderName,
     id: HeaderName,
@@ -62,6 +62,15 @@ impl Stamp {
             incarnation: unix_ms(created),
             header: SOURCE_HEADER.into_header_name(),
             id: MSG_ID.into_header_name(),
+        }
+    }
+
+    /// The same names with another life of the stream.
+    #[must_use]
+    pub(crate) fn of(self, incarnation: i64) -> Self {
+        Self {
+            incarnation,
+            ..self
         }
     }
 

@@ -9,6 +9,12 @@ pub(crate) struct Bookmark {
     pub(crate) source_created: i64,
     /// Last source sequence that is dealt with.
     pub(crate) sequence: u64,
+    /// When the source took that message, in milliseconds of the Unix epoch.
+    #[serde(default)]
+    pub(crate) sequence_time: Option<i64>,
+    /// The life of the source stream that identifiers name.
+    #[serde(default)]
+    pub(crate) incarnation: i64,
     pub(crate) target_stream: String,
     /// When the target stream was made, in milliseconds of the Unix epoch.
     pub(crate) target_created: i64,
@@ -127,6 +133,8 @@ mod tests {
         Bookmark {
             source_created: 1,
             sequence: 20,
+            sequence_time: None,
+            incarnation: 1,
             target_stream: "COPY".to_owned(),
             target_created: 2,
             target_sequence: 15,

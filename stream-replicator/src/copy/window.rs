@@ -26,12 +26,13 @@ use super::answer::{Poison, Refusal};
 
 use fault::{Fault, pause};
 
-pub(crate) use types::{Done, Expect, Limits, Send, Sharing, Stop, Tail, Token, Want};
+pub(crate) use types::{Chain, Done, Expect, Limits, Send, Sharing, Stop, Tail, Token, Want};
 
 /// Messages under way, in order.
 #[derive(Debug)]
 pub(crate) struct Window<T> {
     limits: Limits,
+    chain: Chain,
     state: State,
     entries: VecDeque<Entry<T>>,
     /// Index of the first entry; each push has the next one.
@@ -75,8 +76,8 @@ struct Entry<T> {
     bytes: usize,
     refusals: usize,
     variant: u8,
-    /// Whether it was sent in an earlier epoch.
-    sent_before: bool,
+    /// Whether the target has it, though not yet what is before it.
+    stored: bool,
     item: T,
 }
 
@@ -92,10 +93,17 @@ enum State {
 
 impl<T> Window<T> {
     /// A window behind `handled`, which is the last source sequence that is dealt with; the target's end is to be read.
-    pub(crate) fn new(limits: Limits, sharing: Sharing, handled: u64, target: u64) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        chain: Chain,
+        sharing: Sharing,
+        handled: u64,
+        target: u64,
+    ) -> Self {
         let shared = sharing == Sharing::Shared;
         Self {
             limits,
+            chain,
             state: State::Tail,
             entries: VecDeque::new(),
             first: 0,
@@ -192,7 +200,7 @@ impl<T> Window<T> {
             bytes,
             refusals: 0,
             variant: 0,
-            sent_before: false,
+            stored: false,
             item,
         });
     }
@@ -215,6 +223,7 @@ impl<T> Window<T> {
         let index = self.first + u64::try_from(self.sent).unwrap_or(u64::MAX);
         self.silent = (self.silent.0 + 1, self.silent.1 + entry.bytes);
         let asks = is_last
+            || self.chain == Chain::Sequences
             || self.careful > 0
             || self.silent.0 >= self.limits.ask_messages
             || self.silent.1 >= self.limits.ask_bytes;
@@ -227,7 +236,13 @@ impl<T> Window<T> {
             self.asked.push_back(index);
         }
         let alone = self.shared && self.cap == 1;
-        let expect = if alone { Expect::Nothing } else { self.expect };
+        let expect = match (self.chain, self.lands) {
+            _ if alone => Expect::Nothing,
+            (Chain::Sequences, Some(lands)) => {
+                Expect::LastSequence(lands + u64::try_from(self.sent).unwrap_or(u64::MAX) - 1)
+            }
+            (Chain::Sequences, None) | (Chain::Ids, _) => self.expect,
+        };
         self.expect = Expect::LastId(entry.sequence, entry.variant);
         self.reached = self.reached.max(entry.sequence);
         self.sent += 1;
@@ -264,7 +279,9 @@ impl<T> Window<T> {
         let lands = self
             .lands
             .map(|lands| lands + u64::try_from(place).unwrap_or(u64::MAX));
-        if lands.is_some_and(|lands| lands != sequence) {
+        // One answer speaks for all before it only where each names the one before.
+        let is_early = self.chain == Chain::Sequences && place > 0;
+        if is_early || lands.is_some_and(|lands| lands != sequence) {
             self.fail(Fault::Order, now);
             return;
         }
@@ -273,7 +290,7 @@ impl<T> Window<T> {
             self.faults = 0;
         }
         self.finish(place + 1, done);
-        if self.shared && self.state == State::Flow {
+        if self.shared && self.chain == Chain::Ids && self.state == State::Flow {
             self.cap = (self.cap + 1).min(self.limits.messages);
         }
     }
@@ -340,25 +357,29 @@ impl<T> Window<T> {
                 self.stop(Stop::Overtaken(source));
                 return;
             }
-            let stored = self
-                .entries
-                .iter()
-                .take_while(|entry| entry.sequence <= source)
-                .count();
-            if stored > 0 {
+            let before = self.first;
+            if let Some(all) = &tail.all {
+                for entry in &mut self.entries {
+                    entry.stored |= all.binary_search(&entry.sequence).is_ok();
+                }
+                self.finish(0, &mut done);
+            } else {
+                let stored = usize::try_from(self.held(source)).unwrap_or(usize::MAX);
+                self.finish(stored, &mut done);
+            }
+            if self.first > before {
                 self.faults = 0;
             }
-            self.finish(stored, &mut done);
         }
         if tail.foreign {
             self.shared = true;
         }
         if self.shared {
             // Whatever others wrote since came in between: the more often, the less is risked.
-            self.cap = if tail.foreign {
-                (self.cap / 2).max(1)
-            } else {
-                self.cap
+            self.cap = match self.chain {
+                Chain::Sequences => 1,
+                Chain::Ids if tail.foreign => (self.cap / 2).max(1),
+                Chain::Ids => self.cap,
             };
         }
         self.target = tail.last;
@@ -423,6 +444,8 @@ impl<T> Window<T> {
             && let Some(entry) = self.entries.pop_front()
         {
             self.fault = None;
+            // Waits that it cost are not the next one's.
+            self.faults = 0;
             self.first += 1;
             self.bytes -= entry.bytes;
             self.handled = self.handled.max(entry.covers);
@@ -527,9 +550,11 @@ impl<T> Window<T> {
     }
 
     fn finish(&mut self, count: usize, mut done: impl FnMut(Done<T>)) {
-        for _entry in 0..count {
+        let mut left = count;
+        while left > 0 || self.entries.front().is_some_and(|entry| entry.stored) {
+            left = left.saturating_sub(1);
             let Some(entry) = self.entries.pop_front() else {
-                return;
+                break;
             };
             self.first += 1;
             self.sent = self.sent.saturating_sub(1);
@@ -551,9 +576,6 @@ impl<T> Window<T> {
 
     fn begin_epoch(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
-        for entry in self.entries.iter_mut().take(self.sent) {
-            entry.sent_before = true;
-        }
         self.sent = 0;
         self.asked.clear();
         self.silent = (0, 0);

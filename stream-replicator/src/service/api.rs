@@ -58,6 +58,8 @@ pub(super) struct ConsumerInfo {
     pub(super) delivered: Pair,
     #[serde(default)]
     pub(super) num_ack_pending: u64,
+    #[serde(default)]
+    pub(super) num_pending: u64,
     pub(super) config: Value,
 }
 

@@ -18,13 +18,14 @@ use overlay_runtime::CancellationToken;
 use overlay_runtime::nats::election::Leadership;
 
 use crate::config::Writers;
-use crate::copy::header::Stamp;
-use crate::copy::window::{Done, Sharing, Tail, Want};
+use crate::copy::header::{Stamp, unix_ms};
+use crate::copy::window::{Chain, Done, Sharing, Tail, Want};
 use crate::status::Phase;
 use crate::track::Ticket;
 
 use super::api::{self, ApiError, StreamInfo};
 use super::bookmark::Store;
+use super::position;
 use super::questions::Question;
 use super::reader::{From, Mode, Read, Reader};
 use super::sampling::Watermark;
@@ -69,6 +70,8 @@ pub(super) struct Course {
 /// What belongs to a message until it is dealt with.
 #[derive(Debug)]
 struct Keep {
+    /// Sequence at the source.
+    sequence: u64,
     /// Subject at the source.
     subject: Subject,
     /// Where it is acknowledged at the source.
@@ -85,6 +88,9 @@ pub(super) struct Copier<'a> {
     writer: Writer<Keep>,
     ledger: Ledger,
     target_created: i64,
+    chain: Chain,
+    /// Subjects of the copies.
+    subjects: Vec<String>,
     source_created: i64,
     /// Copies that the source keeps: what is made there is as safe.
     replicas: u64,
@@ -102,10 +108,13 @@ pub(super) struct Copier<'a> {
     /// How often the reader was opened in vain.
     retry: u32,
     ticks: u32,
+    /// When the connection to the target was made anew because it said nothing.
+    reconnected: Instant,
 }
 
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type Opened = Result<(Reader, StreamInfo), ApiError>;
+/// A reader, the source as it is, and whether that went back to an earlier state.
+type Opened = Result<(Reader, StreamInfo, bool), ApiError>;
 
 enum Reading {
     Open(Box<Reader>),
@@ -120,6 +129,7 @@ enum Reading {
 enum Turn {
     Tick,
     Link,
+    SourceLink,
     Answer(Option<Message>),
     Read(Read),
     Opened(Box<Opened>),
@@ -135,10 +145,16 @@ impl<'a> Copier<'a> {
             .await
             .map_err(|error| format!("source stream {:?}: {error}", config.source.stream))?;
         let handled = reader.begins();
+        let pending = reader.waiting();
         let last = course.target.state.last_seq;
         let begin = Begin {
             handled,
             target: last,
+            chain: if course.target.replicas() > 1 {
+                Chain::Sequences
+            } else {
+                Chain::Ids
+            },
             sharing: match config.writers {
                 Writers::Many => Sharing::Shared,
                 Writers::One | Writers::Auto => Sharing::Alone,
@@ -150,6 +166,7 @@ impl<'a> Copier<'a> {
         let end = Tail {
             last,
             ours: None,
+            all: None,
             foreign: false,
             same: true,
         };
@@ -160,12 +177,14 @@ impl<'a> Copier<'a> {
             mode: course.mode,
             writer,
             ledger: Ledger::new(course.store, handled, now),
+            chain: begin.chain,
+            subjects: position::own_subjects(&config, &course.source),
             target_created: course.target.created_ms(),
             source_created: course.source.created_ms(),
             replicas: course.source.replicas(),
             read: handled,
             read_at: None,
-            pending: 0,
+            pending,
             finished: Vec::new(),
             acks: Vec::new(),
             poison_in_row: 0,
@@ -173,6 +192,7 @@ impl<'a> Copier<'a> {
             told_shared: false,
             retry: 0,
             ticks: 0,
+            reconnected: now,
             site,
         })
     }
@@ -189,7 +209,8 @@ impl<'a> Copier<'a> {
             self.finish().await;
         }
         self.show();
-        self.site.remember(self.writer.window.handled());
+        let mark = self.bookmark(self.writer.window.handled());
+        self.site.remember(mark);
         for item in self.writer.window.abandon() {
             if let (Some(sampling), Some(ticket)) = (&mut self.site.sampling, item.keep.ticket) {
                 sampling.abandoned(ticket);
@@ -205,6 +226,7 @@ impl<'a> Copier<'a> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut link = self.site.target.events.clone();
+        let mut source_link = self.site.source.events.clone();
         let mut paused = self.site.paused.clone();
         let mut leadership = self.site.leadership.clone();
         let mut asked = true;
@@ -241,6 +263,7 @@ impl<'a> Copier<'a> {
                 }
                 _now = tick.tick() => Turn::Tick,
                 _changed = link.changed() => Turn::Link,
+                _changed = source_link.changed() => Turn::SourceLink,
                 event = self.writer.event() => match event {
                     Event::Answer(answer) => Turn::Answer(answer),
                     Event::Unblocked => continue,
@@ -269,6 +292,7 @@ impl<'a> Copier<'a> {
                 self.tick().await;
             }
             Turn::Link => self.writer.follow_link(),
+            Turn::SourceLink => return self.follow_source(),
             Turn::Answer(Some(message)) => {
                 let finished = &mut self.finished;
                 self.writer
@@ -279,19 +303,42 @@ impl<'a> Copier<'a> {
             Turn::Read(read) => return self.take_all(read).await,
             Turn::Opened(opened) => return self.opened(*opened),
             Turn::Chored(chored) => return self.chored(chored),
-            Turn::Question(question) => self.reply(question).await,
+            Turn::Question(question) => self.reply(question),
+        }
+        None
+    }
+
+    /// A reader belongs to one connection: on another it is made anew at once.
+    fn follow_source(&mut self) -> Option<End> {
+        let is_over = match &self.reading {
+            Reading::Open(reader) => self.site.source.is_up() && reader.is_over(),
+            Reading::Opening(_) => false,
+        };
+        if is_over {
+            self.site.metrics.consumer_recreated();
+            if self.mode != Mode::Free {
+                return Some(End::Again(
+                    "the connection to the source was lost".to_owned(),
+                ));
+            }
+            self.reopen();
         }
         None
     }
 
     fn opened(&mut self, opened: Opened) -> Option<End> {
         match opened {
-            Ok((reader, info)) => {
+            Ok((reader, info, went_back)) => {
                 self.retry = 0;
+                if went_back {
+                    let words = "the source stream went back to an earlier state";
+                    return Some(End::Again(words.to_owned()));
+                }
                 if info.created_ms() != self.source_created {
                     return Some(End::Again("the source stream was made anew".to_owned()));
                 }
                 self.note_gap(&info);
+                self.pending = reader.waiting();
                 self.reading = Reading::Open(Box::new(reader));
             }
             Err(error) => {
@@ -329,7 +376,8 @@ impl<'a> Copier<'a> {
                     sampling.dropped(ticket);
                 }
             }
-            self.ledger.dealt_with(time_of(item.time_ms));
+            self.ledger
+                .dealt_with(item.keep.sequence, time_of(item.time_ms));
             self.acks.extend(item.keep.ack);
         }
         let conflicts = self.writer.window.conflicts();
@@ -350,8 +398,9 @@ impl<'a> Copier<'a> {
         let is_away = matches!(self.reading, Reading::Opening(_)) || !self.site.source.is_up();
         let mark = match (is_away, self.read_at) {
             (true, _) => Watermark::Away,
-            (false, Some(at)) if self.pending > 0 || !self.writer.window.is_empty() => {
-                Watermark::Behind(at)
+            (false, at) if self.pending > 0 || !self.writer.window.is_empty() => {
+                // Before the first message nothing is known of what waits.
+                at.map_or(Watermark::Away, Watermark::Behind)
             }
             (false, _) => Watermark::CaughtUp(self.site.clock.now()),
         };
@@ -365,7 +414,8 @@ impl<'a> Copier<'a> {
     fn reopen(&mut self) {
         let link = self.site.source.clone();
         let config = self.site.config.clone();
-        let (from, mode) = (From::Behind(self.read), self.mode);
+        let (read, read_at) = (self.read, self.read_at);
+        let (from, mode) = (From::Behind(read), self.mode);
         let wait = match self.retry {
             0 => Duration::ZERO,
             retry => REOPEN_FIRST
@@ -375,8 +425,13 @@ impl<'a> Copier<'a> {
         let opening = async move {
             tokio::time::sleep(wait).await;
             let info = api::stream_info(&link.jetstream, &config.source.stream).await?;
+            let last = api::message(&link.jetstream, &config.source.stream, read).await?;
+            let went_back = info.state.last_seq < read
+                || last.is_some_and(|last| {
+                    read_at.is_some_and(|at| unix_ms(at) != unix_ms(last.time))
+                });
             let reader = Reader::open(&link, &config, from, mode).await?;
-            Ok((reader, info))
+            Ok((reader, info, went_back))
         };
         self.reading = Reading::Opening(Box::pin(opening));
     }

@@ -1,16 +1,17 @@
 //! Finds where the copying stands: in the target, in the bookmark, in the durable consumer.
 
 use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 use overlay_protocol::replication::{SOURCE_HEADER, SourceMark};
 
 use crate::config::StreamConfig;
 use crate::copy::header::{MSG_ID, Stamp, unix_ms};
-use crate::copy::position::Last;
-use crate::copy::window::Tail;
+use crate::copy::position::Bookmark;
+use crate::copy::window::{Chain, Tail};
 
 use super::api::{self, ApiError, Stored, StreamInfo};
 use super::connect::Link;
+use super::target;
 
 /// Questions for single messages that are under way at once.
 const AT_ONCE: usize = 256;
@@ -71,7 +72,7 @@ pub(super) async fn last_of_ours(
     config: &StreamConfig,
     stamp: &Stamp,
     info: &StreamInfo,
-    source: &StreamInfo,
+    subjects: &[String],
     since: Option<u64>,
 ) -> Result<Option<Own>, ApiError> {
     let name = config.target.stream.as_str();
@@ -85,33 +86,19 @@ pub(super) async fn last_of_ours(
     {
         return Ok(Some(own));
     }
-    if let Some(since) = since {
-        let found = search(target, name, stamp, since + 1, state.last_seq).await?;
-        return Ok(found.own);
-    }
-    // Where all our subjects are ours alone, their last messages tell.
-    let mut best: Option<Own> = None;
-    let mut foreign = false;
-    for subjects in own_subjects(config, source) {
-        let last = api::last_message(jetstream, name, &subjects).await?;
-        match last.map(|message| Whose::of(&message, stamp)) {
-            Some(Whose::Ours(own)) => {
-                let is_later = best.is_none_or(|best| own.target > best.target);
-                best = if is_later { Some(own) } else { best };
-            }
-            Some(Whose::Others) => foreign = true,
-            None => {}
-        }
-    }
+    let (best, foreign) = last_by_subject(target, name, stamp, subjects).await?;
     if !foreign {
         return Ok(best);
+    }
+    if let Some(since) = since {
+        return search(target, name, stamp, since + 1, state.last_seq).await;
     }
     let mut until = state.last_seq;
     for step in STEPS {
         let from = state.last_seq.saturating_sub(step).max(state.first_seq);
         let found = search(target, name, stamp, from, until).await?;
-        if found.own.is_some() || from == state.first_seq {
-            return Ok(found.own.or(best));
+        if found.is_some() || from == state.first_seq {
+            return Ok(found.or(best));
         }
         until = from.saturating_sub(1);
     }
@@ -123,27 +110,109 @@ pub(super) async fn last_of_ours(
     Ok(best)
 }
 
-/// Whether a message of ours is of the source stream as it is now.
+/// What a message of ours says of the source stream as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It was copied from it.
+    Same,
+    /// It was copied from an earlier stream of the name.
+    Other,
+    /// It was copied from it, before it went back to an earlier state.
+    Diverged,
+}
+
+/// Judges a message of ours by the source.
 pub(super) async fn judge(
     own: Own,
     source: &Link,
     info: &StreamInfo,
-    stamp: &Stamp,
     name: &str,
-) -> Result<Last, ApiError> {
-    let is_of_this = match own.incarnation {
-        Some(incarnation) => incarnation == stamp.incarnation(),
-        None if own.source > info.state.last_seq => false,
-        // One of the original's: the message itself tells, or else its time.
-        None => match api::message(&source.jetstream, name, own.source).await? {
-            Some(message) => own.time_ms.is_none_or(|time| time == unix_ms(message.time)),
-            None => own.time_ms.is_none_or(|time| time >= info.created_ms()),
-        },
+) -> Result<Judged, ApiError> {
+    let is_named = own.incarnation.is_some();
+    if own
+        .incarnation
+        .is_some_and(|incarnation| incarnation < info.created_ms())
+    {
+        return Ok(Judged::Other);
+    }
+    let otherwise = if is_named {
+        Judged::Diverged
+    } else {
+        Judged::Other
     };
-    Ok(Last {
-        sequence: own.source,
-        is_of_this,
+    let judged = |is_same: bool| if is_same { Judged::Same } else { otherwise };
+    if own.source > info.state.last_seq {
+        return Ok(otherwise);
+    }
+    let message = api::message(&source.jetstream, name, own.source).await?;
+    Ok(match (message, own.time_ms) {
+        (Some(message), Some(time)) => judged(time == unix_ms(message.time)),
+        // It is gone there: one of the original's shows by its time alone whether it is of this stream.
+        (None, Some(time)) => judged(is_named || time >= info.created_ms()),
+        (Some(_) | None, None) => Judged::Same,
     })
+}
+
+/// Whether the source still has, at its sequence, what a bookmark speaks of.
+pub(super) async fn bears_out(
+    mark: &Bookmark,
+    source: &Link,
+    info: &StreamInfo,
+    name: &str,
+) -> Result<bool, ApiError> {
+    if mark.sequence > info.state.last_seq {
+        return Ok(false);
+    }
+    let Some(time) = mark.sequence_time else {
+        return Ok(true);
+    };
+    let message = api::message(&source.jetstream, name, mark.sequence).await?;
+    Ok(message.is_none_or(|message| unix_ms(message.time) == time))
+}
+
+/// The last source sequence of which source and target still tell the same, by halving.
+pub(super) async fn common(
+    source: &Link,
+    info: &StreamInfo,
+    target: &Link,
+    target_info: &StreamInfo,
+    config: &StreamConfig,
+    stamp: &Stamp,
+) -> Result<u64, ApiError> {
+    let name = config.target.stream.as_str();
+    let state = target_info.state;
+    let (mut good, mut bad) = (state.first_seq.saturating_sub(1), state.last_seq);
+    let mut common = 0;
+    while bad.saturating_sub(good) > 1 {
+        let middle = good + (bad - good) / 2;
+        let message = api::message(&target.jetstream, name, middle).await?;
+        let own = match message.map(|message| Whose::of(&message, stamp)) {
+            Some(Whose::Ours(own)) => Some(own),
+            Some(Whose::Others) | None => None,
+        };
+        let is_good = match own {
+            Some(own) => judge(own, source, info, &config.source.stream).await? == Judged::Same,
+            // What is not ours says nothing: rather too much is copied than too little.
+            None => false,
+        };
+        if is_good {
+            good = middle;
+            common = own.map_or(common, |own| own.source);
+        } else {
+            bad = middle;
+        }
+    }
+    Ok(common)
+}
+
+impl Own {
+    pub(super) fn source(&self) -> u64 {
+        self.source
+    }
+
+    pub(super) fn incarnation(&self) -> Option<i64> {
+        self.incarnation
+    }
 }
 
 /// The target's end behind `since`; `held` counts what the window holds up to a source sequence.
@@ -152,7 +221,8 @@ pub(super) async fn tail(
     config: &StreamConfig,
     stamp: &Stamp,
     created_ms: i64,
-    since: u64,
+    (since, chain): (u64, Chain),
+    subjects: &[String],
     held: impl Fn(u64) -> u64,
 ) -> Result<(Tail, i64), ApiError> {
     let name = config.target.stream.as_str();
@@ -163,6 +233,7 @@ pub(super) async fn tail(
     let mut tail = Tail {
         last,
         ours: None,
+        all: None,
         foreign: false,
         same,
     };
@@ -181,17 +252,33 @@ pub(super) async fn tail(
     if last < since {
         return Ok((tail, created));
     }
-    if at_end.is_some_and(|own| held(own.source) == last - since) {
+    if chain == Chain::Sequences {
+        let mut all = Vec::new();
+        let mut looks = looks(target, name, since + 1, last);
+        while let Some(message) = looks.next().await {
+            match message?.map(|message| Whose::of(&message, stamp)) {
+                Some(Whose::Ours(own)) if of_this(&own) => all.push(own.source),
+                Some(Whose::Ours(_)) | None => {}
+                Some(Whose::Others) => tail.foreign = true,
+            }
+        }
+        all.sort_unstable();
+        tail.ours = all.last().map(|source| (*source, last));
+        tail.all = Some(all);
         return Ok((tail, created));
     }
-    let found = search(target, name, stamp, since + 1, last).await?;
-    if tail.ours.is_none() {
-        tail.ours = found
-            .own
-            .filter(of_this)
-            .map(|own| (own.source, own.target));
+    if let Some(own) = at_end {
+        tail.foreign = last - since > held(own.source);
+        return Ok((tail, created));
     }
-    tail.foreign = found.foreign;
+    tail.foreign = true;
+    let (best, foreign) = last_by_subject(target, name, stamp, subjects).await?;
+    let own = if foreign {
+        search(target, name, stamp, since + 1, last).await?
+    } else {
+        best.filter(|own| own.target > since)
+    };
+    tail.ours = own.filter(of_this).map(|own| (own.source, own.target));
     Ok((tail, created))
 }
 
@@ -206,59 +293,65 @@ pub(super) async fn is_ours(
     Ok(message.is_none_or(|message| matches!(Whose::of(&message, stamp), Whose::Ours(_))))
 }
 
-struct Found {
-    own: Option<Own>,
-    foreign: bool,
-}
-
-/// Looks at each message of a part of the target, the last first, and at all of it.
+/// Looks at each message of a part of the target, the last first, for one of ours.
 async fn search(
     target: &Link,
     name: &str,
     stamp: &Stamp,
     from: u64,
     until: u64,
-) -> Result<Found, ApiError> {
-    let mut looks = stream::iter((from..=until).rev())
-        .map(|sequence| api::message(&target.jetstream, name, sequence))
-        .buffered(AT_ONCE);
-    let mut found = Found {
-        own: None,
-        foreign: false,
-    };
+) -> Result<Option<Own>, ApiError> {
+    let mut looks = looks(target, name, from, until);
     while let Some(message) = looks.next().await {
-        let Some(message) = message? else {
-            continue;
-        };
-        match Whose::of(&message, stamp) {
-            Whose::Ours(own) => {
-                // What is before it was written before it: only others' are of interest any more, and one will do.
-                found.own = found.own.or(Some(own));
-            }
-            Whose::Others => found.foreign = true,
-        }
-        if found.own.is_some() && found.foreign {
-            break;
+        if let Some(message) = message?
+            && let Whose::Ours(own) = Whose::of(&message, stamp)
+        {
+            return Ok(Some(own));
         }
     }
-    Ok(found)
+    Ok(None)
+}
+
+/// Messages of a part of the target, the last first, asked for ahead of time.
+fn looks<'a>(
+    target: &'a Link,
+    name: &'a str,
+    from: u64,
+    until: u64,
+) -> impl Stream<Item = Result<Option<Stored>, ApiError>> + Unpin + 'a {
+    let looks = stream::iter((from..=until).rev())
+        .map(move |sequence| api::message(&target.jetstream, name, sequence))
+        .buffered(AT_ONCE);
+    Box::pin(looks)
+}
+
+/// The last message of ours by its subjects, which tells where nobody else writes to them; and whether somebody does.
+async fn last_by_subject(
+    target: &Link,
+    name: &str,
+    stamp: &Stamp,
+    subjects: &[String],
+) -> Result<(Option<Own>, bool), ApiError> {
+    let mut best: Option<Own> = None;
+    let mut foreign = subjects.is_empty();
+    for subjects in subjects {
+        let last = api::last_message(&target.jetstream, name, subjects).await?;
+        match last.map(|message| Whose::of(&message, stamp)) {
+            Some(Whose::Ours(own)) => {
+                let is_later = best.is_none_or(|best| own.target > best.target);
+                best = if is_later { Some(own) } else { best };
+            }
+            Some(Whose::Others) => foreign = true,
+            None => {}
+        }
+    }
+    Ok((best, foreign))
 }
 
 /// The subjects that copies have in the target.
-fn own_subjects(config: &StreamConfig, source: &StreamInfo) -> Vec<String> {
-    let of_source = || {
-        source
-            .config
-            .get("subjects")
-            .and_then(serde_json::Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(serde_json::Value::as_str)
-            .map(str::to_owned)
-            .collect()
-    };
-    let subjects: Vec<String> = if config.filters.is_empty() {
-        of_source()
+pub(super) fn own_subjects(config: &StreamConfig, source: &StreamInfo) -> Vec<String> {
+    let subjects = if config.filters.is_empty() {
+        target::stored_subjects(&source.config).unwrap_or_default()
     } else {
         config.filters.clone()
     };

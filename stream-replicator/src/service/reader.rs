@@ -91,8 +91,9 @@ pub(super) struct Reader {
     /// The connection it was made on.
     generation: u64,
     heard: Instant,
-    /// Source sequence behind which it began.
+    /// Source sequence behind which it began, and how many messages were waiting then.
     begins: u64,
+    waiting: u64,
     mode: Mode,
     /// Messages that came again, in order.
     returned: VecDeque<(Message, Delivery)>,
@@ -150,6 +151,7 @@ impl Reader {
             generation,
             heard: Instant::now(),
             begins,
+            waiting: made.num_pending,
             mode,
             returned: VecDeque::new(),
         };
@@ -171,9 +173,14 @@ impl Reader {
         self.begins
     }
 
-    /// Whether its messages are to be acknowledged.
-    pub(super) fn acknowledges(&self) -> bool {
-        self.mode != Mode::Free
+    /// Messages that were waiting when it began.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    /// Whether the connection that it was made on is gone.
+    pub(super) fn is_over(&self) -> bool {
+        self.link.generation() != self.generation
     }
 
     /// Waits for what was delivered before and never acknowledged: it comes again, and before anything new.

@@ -81,7 +81,17 @@ async fn create(
     source: &StreamInfo,
 ) -> Result<StreamInfo, TargetError> {
     let name = config.target.stream.as_str();
-    let mut wanted = like(&source.config, name, &config.mapping);
+    let subjects = match stored_subjects(&source.config) {
+        Some(subjects) => subjects,
+        None if !config.filters.is_empty() => config.filters.clone(),
+        None => {
+            return Err(TargetError::Unfit(format!(
+                "target stream {name:?} cannot be made like the source, whose messages come from other streams: \
+                 make it, or name filters"
+            )));
+        }
+    };
+    let mut wanted = like(&source.config, name, &subjects, &config.mapping);
     loop {
         match api::create_stream(&link.jetstream, name, &wanted).await {
             Ok(info) => {
@@ -112,26 +122,68 @@ async fn create(
     }
 }
 
+/// The subjects that a stream's messages have; nothing where other streams decide about them.
+pub(super) fn stored_subjects(config: &Value) -> Option<Vec<String>> {
+    let list = |value: &Value| -> Vec<String> {
+        let list = value.as_array().into_iter().flatten();
+        list.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let is_derived = |field: &str| {
+        config.get(field).is_some_and(|value| {
+            value.is_object() || value.as_array().is_some_and(|it| !it.is_empty())
+        })
+    };
+    if is_derived("mirror") || is_derived("sources") {
+        return None;
+    }
+    let mut subjects = config.get("subjects").map(list).unwrap_or_default();
+    if let Some(transform) = config.get("subject_transform").filter(|it| it.is_object()) {
+        let text = |field: &str| {
+            transform
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let (from, to) = (text("src"), text("dest"));
+        if from.is_empty() || from == ">" {
+            subjects.clear();
+        }
+        subjects.retain(|subject| subject != from);
+        subjects.push(wildcards(to));
+    }
+    Some(subjects)
+}
+
+/// The subjects that a transform's destination makes: what it takes from elsewhere may be anything.
+fn wildcards(destination: &str) -> String {
+    let tokens = destination.split('.').map(|token| {
+        if token.contains("{{") || token.starts_with('$') {
+            "*"
+        } else {
+            token
+        }
+    });
+    tokens.collect::<Vec<_>>().join(".")
+}
+
 /// The configuration of a target: that of the source, with mapped subjects.
-fn like(source: &Value, name: &str, mapping: &Mapping) -> Value {
+fn like(source: &Value, name: &str, subjects: &[String], mapping: &Mapping) -> Value {
     let mut wanted = source.clone();
-    let subjects = source
-        .get("subjects")
-        .and_then(Value::as_array)
-        .map(|subjects| {
-            subjects
-                .iter()
-                .filter_map(Value::as_str)
-                .map(|subject| mapping.apply(subject))
-                .collect::<Vec<_>>()
-        });
     if let Some(fields) = wanted.as_object_mut() {
         for field in NOT_COPIED {
             fields.remove(field);
         }
     }
+    // By interest, a target would drop what nobody has a consumer for yet.
+    if source.get("retention").and_then(Value::as_str) == Some("interest") {
+        set(&mut wanted, "retention", json!("limits"));
+    }
     set(&mut wanted, "name", json!(name));
-    set(&mut wanted, "subjects", json!(subjects.unwrap_or_default()));
+    let mapped: Vec<_> = subjects
+        .iter()
+        .map(|subject| mapping.apply(subject))
+        .collect();
+    set(&mut wanted, "subjects", json!(mapped));
     // What it was told of the source's cluster is not true here.
     if let Some(metadata) = wanted.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.retain(|key, _| !key.starts_with("_nats."));
@@ -142,5 +194,58 @@ fn like(source: &Value, name: &str, mapping: &Mapping) -> Value {
 fn set(config: &mut Value, field: &str, value: Value) {
     if let Some(fields) = config.as_object_mut() {
         fields.insert(field.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subjects(config: Value) -> Option<Vec<String>> {
+        stored_subjects(&config)
+    }
+
+    #[test]
+    fn a_stream_that_transforms_subjects_holds_the_transformed_ones() {
+        let found = subjects(json!({
+            "subjects": ["in.>", "other"],
+            "subject_transform": { "src": "in.>", "dest": "choria.executor.>" },
+        }));
+        assert_eq!(found.unwrap(), ["other", "choria.executor.>"]);
+        let found = subjects(json!({
+            "subjects": ["in.*"],
+            "subject_transform": { "src": "in.*", "dest": "out.{{wildcard(1)}}" },
+        }));
+        assert_eq!(found.unwrap(), ["out.*"]);
+        assert_eq!(subjects(json!({ "subjects": ["a.>"] })).unwrap(), ["a.>"]);
+    }
+
+    #[test]
+    fn of_a_stream_that_others_fill_nobody_knows_the_subjects() {
+        assert_eq!(subjects(json!({ "mirror": { "name": "X" } })), None);
+        assert_eq!(
+            subjects(json!({ "subjects": ["a"], "sources": [{ "name": "X" }] })),
+            None
+        );
+        assert!(subjects(json!({ "subjects": ["a"], "sources": [] })).is_some());
+    }
+
+    #[test]
+    fn a_target_is_like_its_source_without_what_reads_or_passes_on() {
+        let source = json!({
+            "name": "S", "subjects": ["a.>"], "retention": "interest", "max_age": 5, "republish": {}, "placement": {},
+            "metadata": { "_nats.ver": "2.15", "mine": "1" },
+        });
+        let mapping = Mapping {
+            prefix: Some("copy".to_owned()),
+            remove: None,
+        };
+        let made = like(&source, "T", &["a.>".to_owned()], &mapping);
+        assert_eq!(
+            made,
+            json!({
+                "name": "T", "subjects": ["copy.a.>"], "retention": "limits", "max_age": 5, "metadata": { "mine": "1" },
+            })
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! One worker: a stream, and where it goes. Finds its brokers, streams and position, waits for its turn, copies, and
 //! begins again when something ended the copying.
 
+mod course;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,21 +11,15 @@ use overlay_runtime::nats::election::Leadership;
 use overlay_runtime::{CancellationToken, Clock, Tasks};
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{Reaction, StreamConfig};
-use crate::copy::header::Stamp;
-use crate::copy::position::{self as place, Choice, Known};
+use crate::config::StreamConfig;
+use crate::copy::position::Bookmark;
 use crate::metrics;
 use crate::status::{Phase, Status};
 
-use super::api::{self, StreamInfo};
-use super::bookmark::{self, Store};
 use super::connect::{Link, LinkError, Links};
-use super::copier::{Copier, Course, End};
-use super::position;
+use super::copier::{Copier, End};
 use super::questions::Question;
-use super::reader::{From, Mode};
 use super::sampling::{Sampling, SamplingContext, SamplingError};
-use super::target::{self, TargetError};
 use super::trace::Trace;
 
 /// Wait before something that is missing is looked at again.
@@ -87,10 +83,12 @@ pub(super) struct Site {
     pub(super) sampling: Option<Sampling>,
     /// When this worker began, for streams that are copied anew at each start.
     started: SystemTime,
-    /// Where it stands, with those: for another period of the same start.
-    ephemeral: Option<u64>,
+    /// Where it stood when it last copied.
+    memory: Option<Bookmark>,
     /// What was told last and still holds.
     told: Option<String>,
+    /// Whether an operator said that it may go on whatever was lost.
+    goes_on: bool,
 }
 
 impl Worker {
@@ -147,8 +145,9 @@ impl Worker {
             trace: self.trace,
             questions: self.questions,
             sampling: None,
-            ephemeral: None,
+            memory: None,
             told: None,
+            goes_on: false,
         })
     }
 }
@@ -275,7 +274,9 @@ impl Site {
         self.paused
             .changed()
             .await
-            .map_err(|_| WorkerError::NoPauses)
+            .map_err(|_| WorkerError::NoPauses)?;
+        self.goes_on = true;
+        Ok(())
     }
 
     /// Finds streams and position, and copies from there.
@@ -285,10 +286,14 @@ impl Site {
             let found = shutdown.run_until_cancelled(self.course()).await;
             match found {
                 None => return End::Shutdown,
-                Some(Ok(course)) => break course,
+                Some(Ok(course)) => {
+                    self.goes_on = false;
+                    break course;
+                }
                 Some(Err(End::Again(missing))) => {
                     self.trouble(missing.clone());
                     self.status.enter(Phase::Waiting(missing));
+                    self.fall_behind();
                 }
                 Some(Err(end)) => return end,
             }
@@ -314,176 +319,21 @@ impl Site {
         }
     }
 
-    /// Finds where to go on.
-    async fn course(&mut self) -> Result<Course, End> {
-        let config = Arc::clone(&self.config);
-        let again = |what: &str, error: api::ApiError| End::Again(format!("{what}: {error}"));
-        let name = config.source.stream.as_str();
-        let source = api::stream_info(&self.source.jetstream, name)
-            .await
-            .map_err(|error| again(&format!("source stream {name:?}"), error))?;
-        let target = target::ensure(&self.target, &config, &source)
-            .await
-            .map_err(|error| match error {
-                TargetError::Waiting(words) => End::Again(words),
-                TargetError::Unfit(words) => End::Stopped(words),
-            })?;
-        let created = if config.ephemeral {
-            self.started
-        } else {
-            source.created
-        };
-        let stamp = Stamp::new(&self.name, &config.name, name, created);
-        let now = self.clock.now();
-        let start = From::Start(config.start, now);
-        let mode = match source.retention() {
-            "workqueue" => Mode::Queue,
-            "interest" => Mode::Interest,
-            _ => Mode::Free,
-        };
-        let (store, from) = if config.ephemeral {
-            (None, self.ephemeral.map_or(start, From::Behind))
-        } else {
-            self.position(&source, &target, &stamp, start, mode).await?
-        };
-        Ok(Course {
-            stamp,
-            source,
-            target,
-            from,
-            mode,
-            store,
-        })
+    /// Goes on reckoning how far behind the copy is while nothing can be copied.
+    fn fall_behind(&self) {
+        let report = self.status.report();
+        let age = report
+            .handled_at
+            .filter(|_| report.waiting > 0)
+            .and_then(|at| self.clock.now().duration_since(at).ok());
+        if let Some(age) = age {
+            self.metrics.lag(report.waiting, age.as_secs_f64());
+        }
     }
 
-    /// Finds the position of a worker that keeps one.
-    async fn position(
-        &mut self,
-        source: &StreamInfo,
-        target: &StreamInfo,
-        stamp: &Stamp,
-        start: From,
-        mode: Mode,
-    ) -> Result<(Option<Store>, From), End> {
-        let config = Arc::clone(&self.config);
-        let (mut store, mut bookmark, mut durable) = (None, None, None);
-        if !config.target_initiated {
-            match Store::open(&self.source, &config).await {
-                Ok((opened, found)) => (store, bookmark) = (Some(opened), found),
-                Err(error) => {
-                    tracing::warn!(%error, "no bookmarks: target and durable consumer must do");
-                }
-            }
-            let found = match mode {
-                Mode::Free => bookmark::durable(&self.source, &config, start)
-                    .await
-                    .map(Some),
-                // It is what is read from: it says itself what is new.
-                Mode::Queue | Mode::Interest => Ok(None),
-            };
-            match found {
-                Ok(found) => durable = found,
-                Err(error) => {
-                    tracing::warn!(%error, "no durable consumer: target and bookmark must do");
-                }
-            }
-        }
-        let since = bookmark
-            .as_ref()
-            .filter(|mark: &&place::Bookmark| {
-                mark.target_stream == config.target.stream
-                    && mark.target_created == target.created_ms()
-                    && mark.target_sequence <= target.state.last_seq
-            })
-            .map(|mark| mark.target_sequence);
-        let at_target = |error: api::ApiError| {
-            End::Again(format!("target stream {:?}: {error}", config.target.stream))
-        };
-        let own = position::last_of_ours(&self.target, &config, stamp, target, source, since)
-            .await
-            .map_err(at_target)?;
-        let last = match own {
-            Some(own) => Some(
-                position::judge(own, &self.source, source, stamp, &config.source.stream)
-                    .await
-                    .map_err(|error| End::Again(format!("source: {error}")))?,
-            ),
-            None => None,
-        };
-        let choice = place::choose(&Known {
-            source_created: source.created_ms(),
-            source_last: source.state.last_seq,
-            target_stream: &config.target.stream,
-            target_created: target.created_ms(),
-            target_last: target.state.last_seq,
-            last,
-            bookmark: bookmark.as_ref(),
-            durable,
-        });
-        tracing::info!(
-            stream = config.source.stream,
-            worker = config.name,
-            ?choice,
-            bookmark = bookmark.as_ref().map(|mark| mark.sequence),
-            target = last.map(|last| last.sequence),
-            durable = durable.map(|durable| durable.floor),
-            "position found"
-        );
-        let from = match choice {
-            Choice::Behind(sequence) => {
-                self.check_gap(source, sequence)?;
-                From::Behind(sequence)
-            }
-            Choice::Anew => {
-                self.metrics.recreated();
-                let words = "the source stream was deleted and made anew".to_owned();
-                if config.on_recreated == Reaction::Stop && self.has_not_heard(&words) {
-                    self.told = Some(words.clone());
-                    return Err(End::Stopped(words));
-                }
-                self.trouble(words);
-                From::Behind(0)
-            }
-            Choice::Lost(sequence) => {
-                self.trouble(format!(
-                    "the target has lost messages that it had: {sequence} is the last one that is there"
-                ));
-                From::Behind(sequence)
-            }
-            Choice::Start => match durable {
-                Some(durable) => From::Behind(durable.floor),
-                None => start,
-            },
-        };
-        Ok((store, from))
-    }
-
-    /// Counts messages that are gone before they were copied.
-    fn check_gap(&mut self, source: &StreamInfo, handled: u64) -> Result<(), End> {
-        let missed = source.state.first_seq.saturating_sub(handled + 1);
-        if missed == 0 || handled == 0 {
-            return Ok(());
-        }
-        let words = format!("{missed} messages are gone from the source before they were copied");
-        if self.config.on_gap == Reaction::Stop && self.has_not_heard(&words) {
-            self.told = Some(words.clone());
-            return Err(End::Stopped(words));
-        }
-        self.metrics.missed(missed);
-        self.trouble(words);
-        Ok(())
-    }
-
-    /// Whether the operator was not told this before: who resumes a worker knows.
-    fn has_not_heard(&self, words: &str) -> bool {
-        self.told.as_deref() != Some(words)
-    }
-
-    /// Remembers where a stream that is copied anew at each start stands.
-    pub(super) fn remember(&mut self, handled: u64) {
-        if self.config.ephemeral {
-            self.ephemeral = Some(handled);
-        }
+    /// Remembers where the copying stands, for another period.
+    pub(super) fn remember(&mut self, mark: Bookmark) {
+        self.memory = Some(mark);
     }
 }
 

@@ -10,10 +10,8 @@ use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 
 use crate::config::StreamConfig;
 use crate::copy::answer::{Answer, Poison, Refusal};
-use crate::copy::header::{
-    Allowed, EXPECTED_LAST_MSG_ID, EXPECTED_LAST_SEQUENCE, EXPECTED_STREAM, Stamp,
-};
-use crate::copy::window::{Done, Expect, Limits, Sharing, Token, Window};
+use crate::copy::header::{Allowed, EXPECTED_LAST_MSG_ID, EXPECTED_LAST_SEQUENCE, Stamp};
+use crate::copy::window::{Chain, Done, Expect, Limits, Sharing, Token, Window};
 
 use super::connect::Link;
 
@@ -75,7 +73,6 @@ pub(super) enum Event {
 struct Names {
     last_id: HeaderName,
     last_sequence: HeaderName,
-    stream: HeaderName,
 }
 
 /// Where a new writer goes on.
@@ -83,6 +80,7 @@ struct Names {
 pub(super) struct Begin {
     pub(super) handled: u64,
     pub(super) target: u64,
+    pub(super) chain: Chain,
     pub(super) sharing: Sharing,
     pub(super) allowed: Allowed,
 }
@@ -111,7 +109,13 @@ impl<K> Writer<K> {
             .await
             .map_err(|error| error.to_string())?;
         Ok(Self {
-            window: Window::new(limits, begin.sharing, begin.handled, begin.target),
+            window: Window::new(
+                limits,
+                begin.chain,
+                begin.sharing,
+                begin.handled,
+                begin.target,
+            ),
             link: link.clone(),
             stamp,
             allowed: begin.allowed,
@@ -123,7 +127,6 @@ impl<K> Writer<K> {
             names: Names {
                 last_id: EXPECTED_LAST_MSG_ID.into_header_name(),
                 last_sequence: EXPECTED_LAST_SEQUENCE.into_header_name(),
-                stream: EXPECTED_STREAM.into_header_name(),
             },
         })
     }
@@ -167,11 +170,8 @@ impl<K> Writer<K> {
                         self.names.last_sequence.clone(),
                         HeaderValue::from(sequence),
                     );
-                    headers.insert(self.names.stream.clone(), self.stream.as_str());
                 }
-                Expect::Nothing => {
-                    headers.insert(self.names.stream.clone(), self.stream.as_str());
-                }
+                Expect::Nothing => {}
             }
             let token = send.token;
             let reply = send

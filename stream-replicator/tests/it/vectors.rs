@@ -5,10 +5,16 @@ mod start;
 
 use overlay_testkit::vectors::{self, Handler};
 
+use crate::copy;
 use crate::sampling::vectors as sampling;
 
 const HANDLERS: &[(&str, Handler)] = &[
+    (
+        "stream-replicator/behaviour.json",
+        copy::behaviour::situations,
+    ),
     ("stream-replicator/config.json", config::documents),
+    ("stream-replicator/copy.json", copy::vectors::runs),
     ("stream-replicator/durations.json", config::durations),
     ("stream-replicator/gossip.json", sampling::gossip),
     ("stream-replicator/heartbeat.json", config::heartbeats),
@@ -21,6 +27,10 @@ const HANDLERS: &[(&str, Handler)] = &[
         sampling::messages,
     ),
     ("stream-replicator/sampling-series.json", sampling::series),
+    (
+        "stream-replicator/start-positions.json",
+        copy::positions::start_positions,
+    ),
     ("stream-replicator/start.json", start::starts),
     ("stream-replicator/state-files.json", sampling::files),
     ("stream-replicator/subject-mapping.json", config::mappings),

@@ -30,6 +30,17 @@ pub(crate) enum Sharing {
     Shared,
 }
 
+/// How a message says what it must follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chain {
+    /// By the identifier of the one before it: whatever does not follow is refused, and all behind it.
+    Ids,
+    /// By the sequence that the one before it has. A replicated stream looks at identifiers when it is too late to refuse,
+    /// and ends for good; at sequences it looks before. Another writer's message can take the place of a refused one, so
+    /// every message asks for an answer, and after a doubt each message of ours is looked for.
+    Sequences,
+}
+
 /// Names a message that was sent in its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token {
@@ -93,12 +104,14 @@ pub(crate) enum Stop {
 }
 
 /// The target's end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tail {
     /// Its last sequence.
     pub(crate) last: u64,
     /// The last source sequence of ours behind the sequence that was asked for, and where it stands.
     pub(crate) ours: Option<(u64, u64)>,
+    /// All source sequences of ours behind it, in order, where they were looked for one by one.
+    pub(crate) all: Option<Vec<u64>>,
     /// Whether others' messages are behind the sequence that was asked for.
     pub(crate) foreign: bool,
     /// Whether it is the stream that it was before: not made anew.

@@ -6,13 +6,16 @@ use super::{Copier, End, now, time_of};
 use crate::config::PoisonAction;
 use crate::copy::answer::Poison;
 use crate::copy::window::{Stop, Want};
+use crate::service::api::ApiError;
 use crate::service::deadletters::{self, Dead};
 use crate::service::position;
 use crate::service::questions::Question;
 use crate::service::sampling::Sampling;
 
-/// The target's end and single messages of it are waited for no longer.
+/// Single messages of the target are waited for no longer.
 const ASK: Duration = Duration::from_secs(5);
+/// A connection that says nothing is made anew no more often.
+const RECONNECT: Duration = Duration::from_secs(15);
 /// Wait before something is tried again that another party must mend.
 const LATER: Duration = Duration::from_secs(2);
 
@@ -53,11 +56,12 @@ impl Copier<'_> {
             &site.config,
             &self.stamp,
             self.target_created,
-            since,
+            (since, self.chain),
+            &self.subjects,
             |source| window.held(source),
         );
-        match tokio::time::timeout(ASK, read).await {
-            Ok(Ok((tail, created))) => {
+        match read.await {
+            Ok((tail, created)) => {
                 site.metrics.rewound();
                 let finished = &mut self.finished;
                 self.writer
@@ -72,20 +76,20 @@ impl Copier<'_> {
                     );
                 }
             }
-            Ok(Err(error)) if error.is_stream_missing() => {
+            Err(error) if error.is_stream_missing() => {
                 let words = format!("target stream {:?} is gone", site.config.target.stream);
                 return Some(End::Again(words));
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 site.trouble(format!("the target's end: {error}"));
                 self.writer.window.tail_failed(now());
-            }
-            Err(_) => {
-                site.trouble("the target does not answer".to_owned());
-                self.writer.window.tail_failed(now());
                 // A connection that lost its other end shows in no other way for long.
-                if let Err(error) = site.target.client.force_reconnect().await {
-                    tracing::debug!(%error, "no reconnect");
+                let silent = matches!(error, ApiError::Silent(_)) && site.target.is_up();
+                if silent && self.reconnected.elapsed() > RECONNECT {
+                    self.reconnected = now();
+                    if let Err(error) = site.target.client.force_reconnect().await {
+                        tracing::debug!(%error, "no reconnect");
+                    }
                 }
             }
         }
@@ -154,14 +158,17 @@ impl Copier<'_> {
     }
 
     /// Answers an operator; nobody may wait for it any more.
-    #[expect(clippy::unused_async, reason = "asks the target")]
-    pub(super) async fn reply(&mut self, question: Question) {
+    pub(super) fn reply(&mut self, question: Question) {
         match question {
             Question::Values(reply) => {
                 let sampling = self.site.sampling.as_ref();
                 drop(reply.send(sampling.map(Sampling::values).unwrap_or_default()));
             }
-            Question::Retry(_, reply) => drop(reply.send(Err("not yet".to_owned()))),
+            Question::Retry(_, reply) => {
+                // In the target it would stand behind what came after it, with a mark that says otherwise.
+                let words = "a message is not sent again out of its place: publish it anew at the source";
+                drop(reply.send(Err(words.to_owned())));
+            }
         }
     }
 }

@@ -167,6 +167,7 @@ impl Copier<'_> {
             arrived: now,
             poison,
             keep: Keep {
+                sequence,
                 subject: message.subject,
                 ack,
                 ticket,
@@ -185,7 +186,9 @@ impl Copier<'_> {
     ) {
         self.trace(message, delivery, bytes, Verdict { target: None, why });
         self.writer.window.pass(delivery.stream);
-        self.ledger.dealt_with(delivery.time());
+        if self.writer.window.is_empty() {
+            self.ledger.dealt_with(delivery.stream, delivery.time());
+        }
         self.acks.extend(ack);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Copier, End, Reading, Work, now, until_then};
+use super::{Copier, End, Reading, Work, now, time_of, until_then};
 use crate::copy::header::unix_ms;
 use crate::copy::position::Bookmark;
 use crate::copy::window::Want;
@@ -28,7 +28,8 @@ pub(super) struct Ledger {
     saved_at: Instant,
     moved: u64,
     moved_at: Instant,
-    /// Time of the last message that was dealt with.
+    /// Last message that was dealt with, and its time.
+    handled: u64,
     handled_at: Option<SystemTime>,
 }
 
@@ -54,6 +55,7 @@ impl Ledger {
             saved_at: now,
             moved: handled,
             moved_at: now,
+            handled: 0,
             handled_at: None,
         }
     }
@@ -70,9 +72,17 @@ impl Ledger {
         }
     }
 
-    /// A message of that time was dealt with.
-    pub(super) fn dealt_with(&mut self, time: SystemTime) {
+    /// A message was dealt with.
+    pub(super) fn dealt_with(&mut self, sequence: u64, time: SystemTime) {
+        self.handled = sequence;
         self.handled_at = Some(time);
+    }
+
+    /// Time of a message, in milliseconds, if it is the last one that was dealt with.
+    fn time_of(&self, sequence: u64) -> Option<i64> {
+        self.handled_at
+            .filter(|_| self.handled == sequence)
+            .map(unix_ms)
     }
 }
 
@@ -148,10 +158,12 @@ impl Copier<'_> {
         None
     }
 
-    fn bookmark(&self, handled: u64) -> Bookmark {
+    pub(super) fn bookmark(&self, handled: u64) -> Bookmark {
         Bookmark {
             source_created: self.source_created,
             sequence: handled,
+            sequence_time: self.ledger.time_of(handled),
+            incarnation: self.stamp.incarnation(),
             target_stream: self.site.config.target.stream.clone(),
             target_created: self.target_created,
             target_sequence: self.writer.window.target(),
@@ -219,7 +231,11 @@ impl Copier<'_> {
         let waiting = self.pending + u64::try_from(under_way).unwrap_or(u64::MAX);
         let (handled, target) = (window.handled(), window.target());
         let flows = window.flows() && matches!(self.reading, Reading::Open(_));
-        let handled_at = self.ledger.handled_at;
+        let handled_at = self
+            .ledger
+            .handled_at
+            .or_else(|| window.front().map(|(_, item)| time_of(item.time_ms)))
+            .or(self.read_at);
         let lag = if waiting == 0 {
             0.0
         } else {

@@ -1,0 +1,14 @@
+//! Copies between two real brokers: what arrives, in which form, and where a copy goes on.
+
+pub(crate) mod behaviour;
+mod cases;
+mod pair;
+pub(crate) mod positions;
+mod resume;
+mod shared;
+pub(crate) mod vectors;
+
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_millis(25);
