@@ -132,7 +132,7 @@ fn work(post: &Arc<Post>, config: &Config, links: &Links, cx: &Context) -> Work 
             state_dir: state_dir.clone(),
             tasks: tasks.clone(),
         };
-        let work = worker.run(start.shutdown);
+        let work = Box::pin(worker.run(start.shutdown));
         Box::pin(async move { work.await.map_err(|error| err_chain(&error)) })
     })
 }

@@ -166,7 +166,8 @@ impl Copier<'_> {
             }
             Question::Retry(_, reply) => {
                 // In the target it would stand behind what came after it, with a mark that says otherwise.
-                let words = "a message is not sent again out of its place: publish it anew at the source";
+                let words =
+                    "a message is not sent again out of its place: publish it anew at the source";
                 drop(reply.send(Err(words.to_owned())));
             }
         }
