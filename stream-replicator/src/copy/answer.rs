@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     Poison(Poison),
     /// The target cannot take anything at the moment.
     Busy(String),
+    /// A message of its identifier is on its way in the target, or was when its leader changed.
+    InProcess,
     /// Nobody takes its subject.
     Nobody,
     /// Another stream takes its subject.
@@ -99,6 +101,7 @@ impl Refusal {
             // message, or its headers
             10054 | 10097 => Self::Poison(Poison::TooLarge),
             10060 => Self::OtherStream(description),
+            10158 => Self::InProcess,
             // no room, no peers, no leader, sealed, too much at once
             10008 | 10009 | 10023 | 10028 | 10047 | 10074 | 10077 | 10109 | 10118 | 10167 => {
                 Self::Busy(format!("{description} ({err_code})"))

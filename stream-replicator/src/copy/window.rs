@@ -304,6 +304,7 @@ impl<T> Window<T> {
             Refusal::Order => Fault::Order,
             Refusal::Busy(words) => Fault::Busy(words),
             Refusal::Poison(poison) => Fault::Poison(token.index, poison),
+            Refusal::InProcess => Fault::InProcess(token.index),
             Refusal::Nobody => Fault::Poison(token.index, Poison::NotTaken),
             Refusal::OtherStream(words) => Fault::Stop(Stop::OtherStream(words)),
         };
@@ -394,6 +395,15 @@ impl<T> Window<T> {
                     let certain = poison.is_certain() || tries >= self.limits.tries;
                     if is_front && certain {
                         self.fault = Some(Fault::Poison(index, poison));
+                    }
+                }
+            }
+            Some(Fault::InProcess(index)) => {
+                if let Some(entry) = self.entry_mut(index) {
+                    entry.refusals += 1;
+                    // A leader that was keeps identifiers of what it never stored: the sequence guards the copy.
+                    if entry.refusals > 1 {
+                        entry.variant = entry.variant.wrapping_add(1);
                     }
                 }
             }
@@ -488,7 +498,13 @@ impl<T> Window<T> {
                     {
                         Want::Dead(poison.clone())
                     }
-                    Some(Fault::Order | Fault::Silence | Fault::Busy(_) | Fault::Poison(..))
+                    Some(
+                        Fault::Order
+                        | Fault::Silence
+                        | Fault::Busy(_)
+                        | Fault::InProcess(_)
+                        | Fault::Poison(..),
+                    )
                     | None => {
                         self.state = State::Pause(now + pause(self.faults));
                         self.want(now)

@@ -11,6 +11,8 @@ pub(super) enum Fault {
     Order,
     Silence,
     Busy(String),
+    /// Index of a message whose identifier the target still has on its way.
+    InProcess(u64),
     Poison(u64, Poison),
     /// Index, and the sequence in the target of what has its identifier.
     Duplicate(u64, u64),
@@ -25,6 +27,7 @@ impl Fault {
                 "the target is not as expected: another writer, or a broker that lost something"
             }
             Self::Silence => "the target does not answer",
+            Self::InProcess(_) => "the target has a message of the same identifier on its way",
             Self::Duplicate(..) => "the target has a message of the same identifier",
             Self::Stop(Stop::Overtaken(_)) => "another replica has gone on",
             Self::Stop(Stop::Lost(_)) => "the target has lost messages that it had",
