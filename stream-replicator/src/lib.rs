@@ -11,16 +11,14 @@ pub mod foreign;
 mod host;
 mod login;
 mod mapping;
-#[allow(dead_code, reason = "those who count land next")]
 mod metrics;
 mod percent;
 #[doc(hidden)]
 pub mod replay;
 mod sample;
-#[allow(dead_code, reason = "requests of operators land next")]
+#[allow(dead_code, reason = "sending kept messages again is not built in yet")]
 mod service;
 mod state;
-#[allow(dead_code, reason = "those who tell land next")]
 mod status;
 mod tls;
 mod track;
