@@ -146,6 +146,9 @@ fn a_second_run_changes_nothing_and_another_directory_needs_a_word() {
         2,
     );
     assert!(said.contains("which is none"), "{said}");
+    let twice = ["--site", "lon=A_B", "--site", "lon_A=B", "--update"];
+    let said = fails(&region.cell("init", &twice), 2);
+    assert!(said.contains("into one stream, lon_A_B"), "{said}");
     assert!(snapshot(&place.root) == before);
 }
 

@@ -6,11 +6,12 @@ use super::stream;
 pub const COPIES: &str = "replica";
 
 /// What a replicator of a cell subscribes to at its own broker, beside its replies: what replicas tell each other, and
-/// events of nodes that shut down.
-pub const REPLICATOR_SOURCE_SUBSCRIBE: [&str; 3] = [
+/// which nodes shut down and start.
+pub const REPLICATOR_SOURCE_SUBSCRIBE: [&str; 4] = [
     "choria.stream-replicator.sync.>",
     "choria.stream-replicator.state.>",
-    super::LIFECYCLE_EVENTS,
+    "choria.lifecycle.event.shutdown.server",
+    super::MEMBER_STARTUP,
 ];
 
 /// What a replicator publishes at its own broker whatever it copies: what could not be copied, word of nodes, what

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use overlay_protocol::id::AgentName;
-use overlay_protocol::subject::stream;
+use overlay_protocol::subject::{self, stream};
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
@@ -96,6 +96,19 @@ impl Settings {
             }
             for stream in streams {
                 stream_name(stream)?;
+            }
+        }
+        let mut copies = BTreeMap::new();
+        for (cell, streams) in &self.replication.sites {
+            for stream in streams {
+                // `lon` with `A_B`, and `lon_A` with `B`.
+                let name = subject::copy_stream(cell, stream);
+                if let Some(other) = copies.insert(name.clone(), cell) {
+                    return Err(Failure::usage(format!(
+                        "copies of sites {other} and {cell} would go into one stream, {name}"
+                    ))
+                    .hint("rename one of the cells or streams"));
+                }
             }
         }
         for (stream, field) in &self.replication.sampled {
