@@ -3,16 +3,19 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_nats::{Client, Message, Subject, Subscriber};
 use futures_util::StreamExt as _;
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::replication::{TrackedItem, state_subject, sync_subject};
 use overlay_runtime::{CancellationToken, Clock, Tasks};
+use time::OffsetDateTime;
 
 use super::connect::Link;
 use super::lifecycle::{self, Sign};
-use crate::track::{Nanos, Tracker};
+use crate::sample::MAX_VALUE;
+use crate::track::{Nanos, Span, Tracker};
 
 /// Values that are told at most in one go.
 const NEWS: usize = 5_000;
@@ -23,6 +26,8 @@ const PAGES: usize = 20;
 const MAX_ASKERS: usize = 4;
 /// What waits to be taken in at most: values, and words of nodes.
 const MAX_HEARD: usize = 1_000_000;
+/// Times that are further ahead of ours are not believed.
+const AHEAD: Duration = Duration::from_hours(1);
 
 /// What was heard since it was last taken in.
 #[derive(Debug, Default)]
@@ -102,6 +107,9 @@ impl Gossip {
             let ear = Ear {
                 heard: Arc::clone(&gossip.heard),
                 state: gossip.state.clone(),
+                inboxes: inbox
+                    .rsplit_once('.')
+                    .map_or_else(String::new, |(prefix, _)| format!("{prefix}.")),
                 clock,
             };
             let stop = gossip.stop.clone();
@@ -182,6 +190,9 @@ impl Drop for Gossip {
 struct Ear {
     heard: Arc<Mutex<Heard>>,
     state: Subject,
+    /// What inboxes of this site's replicas begin with: nobody else is answered, and nowhere else, for what is published
+    /// is published with our rights.
+    inboxes: String,
     clock: Clock,
 }
 
@@ -197,6 +208,7 @@ impl Ear {
         let mut heard = lock(&self.heard);
         if message.subject == self.state {
             if let Some(reply) = &message.reply
+                && reply.starts_with(&self.inboxes)
                 && heard.askers.len() < MAX_ASKERS
             {
                 heard.askers.push(reply.clone());
@@ -222,18 +234,10 @@ impl Ear {
 
 impl Heard {
     /// The newer word counts, and a copy that either knows of.
-    fn take_in(&mut self, mut item: TrackedItem, now: Nanos) {
-        /// Clocks that differ by more are not believed.
-        const AHEAD: std::time::Duration = std::time::Duration::from_hours(1);
-
-        let latest = now.plus(crate::track::Span::of(AHEAD));
-        let is_believed = item
-            .seen
-            .and_then(Nanos::of_date)
-            .is_some_and(|seen| seen <= latest);
-        if item.value.is_empty() || !is_believed {
+    fn take_in(&mut self, item: TrackedItem, now: Nanos) {
+        let Some(mut item) = believed(item, now) else {
             return;
-        }
+        };
         if let Some(known) = self.items.get_mut(&item.value) {
             if item.seen < known.seen {
                 std::mem::swap(known, &mut item);
@@ -249,6 +253,16 @@ impl Heard {
             self.lost += 1;
         }
     }
+}
+
+/// What is believed of a word: nothing without a value and a time, and no time that is yet to come.
+pub(super) fn believed(mut item: TrackedItem, now: Nanos) -> Option<TrackedItem> {
+    let latest = now.plus(Span::of(AHEAD)).date();
+    let is_past = |at: &OffsetDateTime| *at <= latest;
+    item.copied = item.copied.filter(is_past);
+    item.stopped = item.stopped.filter(is_past);
+    let is_value = (1..=MAX_VALUE).contains(&item.value.len());
+    (is_value && item.seen.as_ref().is_some_and(is_past)).then_some(item)
 }
 
 fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {

@@ -19,7 +19,7 @@ use overlay_runtime::{CancellationToken, Clock, Tasks, err_chain};
 
 use super::advisor::Advisor;
 use super::connect::Link;
-use super::gossip::{Gossip, Listen};
+use super::gossip::{Gossip, Listen, believed};
 use super::keeper::Keeper;
 use super::warm::{BySubject, Warm, WarmError};
 use crate::advise::{Outbox, Teller};
@@ -396,8 +396,10 @@ impl Sampling {
                 for fault in &loaded.faults {
                     tracing::error!(fault, "left out of the state");
                 }
-                for item in &loaded.items {
-                    self.tracker.learn(item);
+                for item in loaded.items {
+                    if let Some(item) = believed(item, now) {
+                        self.tracker.learn(&item);
+                    }
                 }
                 for owed in loaded.owed {
                     self.outbox.restore(owed);

@@ -38,5 +38,12 @@ fn what_says_nothing_or_comes_from_the_future_is_not_heard() {
     ] {
         heard.take_in(item(text), now);
     }
+    let mut long = item(r#"{"seen":"2026-11-20T22:00:02Z"}"#);
+    long.value = "x".repeat(MAX_VALUE + 1);
+    heard.take_in(long, now);
     assert!(heard.items.is_empty());
+    let tomorrow = r#"{"seen":"2026-11-20T22:00:02Z","copied":"2026-11-21T22:00:00Z","stopped":"2026-11-21T22:00:00Z","value":"a"}"#;
+    heard.take_in(item(tomorrow), now);
+    let known = &heard.items["a"];
+    assert_eq!((known.copied, known.stopped), (None, None));
 }
