@@ -200,7 +200,10 @@ impl Side {
 
 impl Pair {
     pub(super) async fn start() -> Self {
-        let (source, target) = tokio::join!(Side::start("source"), Side::start("target"));
+        let (source, target) = tokio::join!(
+            Box::pin(Side::start("source")),
+            Box::pin(Side::start("target"))
+        );
         Self {
             source,
             target,

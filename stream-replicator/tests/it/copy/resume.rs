@@ -202,7 +202,7 @@ async fn sr_case_47_leadership_that_goes_and_returns_copies_nothing_again() {
     let (a, b) = replicas(&pair, &AT_TARGET).await;
     pair.source.fill("TEST", 1, 101).await;
     pair.target.holds("COPY", 100).await;
-    let mut frozen = [a, b];
+    let frozen = [a, b];
     let mut next = 101;
     for _round in 0..2 {
         let first = eventually(LIMIT, PERIOD, || leader(&pair)).await;

@@ -101,10 +101,7 @@ async fn run(file: &Value, case: &Value) -> Result<(), String> {
     let wanted: Vec<u64> = if at_target {
         (1..=u64::try_from(messages.len()).unwrap()).collect()
     } else {
-        recorded
-            .iter()
-            .map(|message| sequence_of(message))
-            .collect()
+        recorded.iter().map(sequence_of).collect()
     };
     if wanted.is_empty() {
         // Rule: what the original tries for ever is refused at the start, or copies nothing.
@@ -250,9 +247,10 @@ pub(crate) async fn start(file: &Value, case: &Value) -> Result<(), String> {
         None => 0,
     };
     let cut = u64::try_from(cut).unwrap();
+    let start = i128::try_from(Duration::from_secs_f64(now).as_millis()).unwrap();
     let in_future = consumer["opt_start_time"]
         .as_str()
-        .is_some_and(|text| millis(text) > i128::from((now * 1000.0).round() as i64));
+        .is_some_and(|text| millis(text) > start);
     pair.source.fill("TEST.a", 1, cut + 1).await;
     let between = time::OffsetDateTime::now_utc();
     if cut > 0 && cut < last {
