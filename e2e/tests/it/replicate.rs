@@ -231,9 +231,13 @@ async fn a_region_hears_of_a_node_that_falls_silent_and_returns() {
     })
     .await;
     pair.wait_for_equal(ADVISORIES, 6).await;
-    let body = region.get_stream(&copies).await.unwrap();
-    let last = body.get_last_raw_message_by_subject(&format!("{prefix}recover.{silent}"));
-    let body: Value = serde_json::from_slice(&last.await.unwrap().payload).unwrap();
+    let kept = region.get_stream(&copies).await.unwrap();
+    let subject = format!("{prefix}recover.{silent}");
+    let last = kept
+        .get_last_raw_message_by_subject(&subject)
+        .await
+        .unwrap();
+    let body: Value = serde_json::from_slice(&last.payload).unwrap();
     assert_eq!(
         (&body["replicator"], &body["value"]),
         (&json!("site"), &json!(silent))
