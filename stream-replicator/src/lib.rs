@@ -16,7 +16,6 @@ mod percent;
 #[doc(hidden)]
 pub mod replay;
 mod sample;
-#[allow(dead_code, reason = "sending kept messages again is not built in yet")]
 mod service;
 mod state;
 mod status;

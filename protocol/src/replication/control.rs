@@ -34,7 +34,7 @@ pub mod name {
     pub const DEAD_LETTERS: &str = "deadletters";
     /// Shows one message that was kept aside.
     pub const DEAD_LETTER: &str = "deadletter";
-    /// Sends a message that was kept aside again.
+    /// Publishes a message that was kept aside anew at the source.
     pub const RETRY: &str = "retry";
     /// Gives a message that was kept aside up.
     pub const DROP: &str = "drop";
@@ -48,6 +48,8 @@ pub const DEAD_SUBJECT: &str = "Overlay-Dead-Subject";
 pub const DEAD_SEQUENCE: &str = "Overlay-Dead-Sequence";
 /// Header of a message that was kept aside: its time at the source.
 pub const DEAD_TIME: &str = "Overlay-Dead-Time";
+/// Header of a message that was kept aside in part: how many bytes of its body were left out. Its headers were, too.
+pub const DEAD_CUT: &str = "Overlay-Dead-Cut";
 /// Subjects of all messages that were kept aside.
 pub const DEAD_SUBJECTS: &str = "choria.stream-replicator.dead.>";
 

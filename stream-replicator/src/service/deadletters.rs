@@ -6,7 +6,7 @@ use async_nats::client::RequestErrorKind;
 use async_nats::{HeaderMap, Request};
 use bytes::Bytes;
 use overlay_protocol::replication::control::{
-    DEAD_REASON, DEAD_SEQUENCE, DEAD_SUBJECT, DEAD_SUBJECTS, DEAD_TIME, dead_subject,
+    DEAD_CUT, DEAD_REASON, DEAD_SEQUENCE, DEAD_SUBJECT, DEAD_SUBJECTS, DEAD_TIME, dead_subject,
 };
 use serde_json::json;
 
@@ -135,10 +135,7 @@ async fn send(
     headers.insert(DEAD_SEQUENCE, dead.sequence.to_string());
     headers.insert(DEAD_TIME, api::timestamp(dead.time));
     if cut != Cut::Nothing {
-        headers.insert(
-            "Overlay-Dead-Cut",
-            (dead.body.len() - body.len()).to_string(),
-        );
+        headers.insert(DEAD_CUT, (dead.body.len() - body.len()).to_string());
     }
     headers.insert("Nats-Msg-Id", dead.id.as_str());
     headers.insert("Nats-Expected-Stream", config.poison.stream.as_str());

@@ -350,9 +350,6 @@ fn answer(question: Option<Question>, sampling: Option<&Sampling>) {
         Some(Question::Values(reply)) => {
             drop(reply.send(sampling.map(Sampling::values).unwrap_or_default()));
         }
-        Some(Question::Retry(_, reply)) => {
-            drop(reply.send(Err("this replica does not copy at the moment".to_owned())));
-        }
         None => {}
     }
 }

@@ -27,7 +27,7 @@ enum Verb {
     List(List),
     /// Show a message: headers and body
     Show(One),
-    /// Send messages again, as if they had just come, and no longer keep them aside
+    /// Publish messages anew at the source, as if they had just come, and no longer keep them aside
     Retry(Several),
     /// Give messages up: they are deleted
     Drop(Several),

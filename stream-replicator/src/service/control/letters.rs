@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::Stream;
+use async_nats::{HeaderMap, Request};
 use futures_util::StreamExt as _;
 use overlay_protocol::replication::control::{
-    self, DEAD_REASON, DEAD_SEQUENCE, DEAD_SUBJECT, DEAD_TIME, Letter, LetterReply, LetterRequest,
-    LettersReply, LettersRequest, MAX_SHOWN_BODY, dead_subject,
+    self, DEAD_CUT, DEAD_REASON, DEAD_SEQUENCE, DEAD_SUBJECT, DEAD_TIME, Letter, LetterReply,
+    LetterRequest, LettersReply, LettersRequest, MAX_SHOWN_BODY, dead_subject,
 };
 use overlay_runtime::err_chain;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::super::questions::{Kept, Question};
+use crate::copy::answer::Answer;
+
 use super::super::supervise::Post;
-use super::actions::{ANSWER, Data, Failure, hear, put};
+use super::actions::{ANSWER, Data, Failure};
 use super::{Asked, Desk};
 
 /// How long the broker keeps a reader that is gone.
@@ -71,6 +71,7 @@ impl Desk {
         })))
     }
 
+    /// Publishes a message anew at the source, behind what came since: in the target nothing is ever put in between.
     pub(super) async fn retry(
         &self,
         asked: &Asked<'_>,
@@ -79,33 +80,24 @@ impl Desk {
         let Some((post, stream, message)) = self.find(request).await? else {
             return Ok(None);
         };
-        let known = letter(post, message.sequence, &message.headers, 0);
-        let mut headers = HeaderMap::new();
-        for (name, values) in message.headers.iter().filter(|(name, _)| !is_ours(name)) {
-            for value in values {
-                headers.append(name.clone(), value.clone());
-            }
+        if message.headers.get(DEAD_CUT).is_some() {
+            return Err(Failure::aborted(
+                "only a part of it was kept: publish it anew from where it came",
+            ));
         }
-        let kept = Kept {
-            sequence: known.sequence,
-            subject: known.subject,
-            headers,
-            body: message.payload,
-        };
-        let (sender, answer) = oneshot::channel();
-        put(post, Question::Retry(kept, sender)).await?;
-        let sequence = hear(post, answer)
-            .await?
-            .map_err(|why| Failure::aborted(format!("the target refuses it again: {why}")))?;
+        let sequence = publish(post, &message, request.number).await?;
         tracing::info!(
             worker = post.name(),
             by = asked.caller,
             number = request.number,
             sequence,
-            "a message that was kept aside was sent again"
+            "a message that was kept aside was published anew"
         );
         remove(&stream, request.number).await?;
-        let what = format!("sent again, as {sequence} of the target");
+        let what = format!(
+            "published anew, as {sequence} of {}",
+            post.config.source.stream
+        );
         Ok(self.done(vec![post.name()], &what))
     }
 
@@ -154,6 +146,43 @@ impl Desk {
             return Err(missing());
         }
         Ok(Some((post, stream, message)))
+    }
+}
+
+/// Publishes a message as it was; asked for twice, the stream takes it once (within its window for duplicates).
+async fn publish(post: &Post, message: &StreamMessage, number: u64) -> Result<u64, Failure> {
+    let link = post.place.link_now();
+    let link = link.ok_or_else(|| Failure::aborted("the source is not connected"))?;
+    let config = &post.config;
+    let subject = letter(post, message.sequence, &message.headers, 0).subject;
+    let mut headers = HeaderMap::new();
+    for (name, values) in message.headers.iter().filter(|(name, _)| !is_ours(name)) {
+        for value in values {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    let id = format!("{}:{number}:retry", config.poison.stream);
+    headers.insert("Nats-Msg-Id", id);
+    headers.insert("Nats-Expected-Stream", config.source.stream.as_str());
+    let sent = Request::new()
+        .headers(headers)
+        .payload(message.payload.clone())
+        .timeout(Some(ANSWER));
+    let answer = link.client.send_request(subject.clone(), sent).await;
+    let answer = answer.map_err(|error| {
+        let why = err_chain(&error);
+        Failure::aborted(format!(
+            "{subject} at the source: {why} (may the replicator publish there?)"
+        ))
+    })?;
+    match Answer::read(&answer.payload) {
+        Answer::Stored { sequence, .. } => Ok(sequence),
+        Answer::Refused(refusal) => Err(Failure::aborted(format!(
+            "{subject}: the source refuses it: {refusal:?}"
+        ))),
+        Answer::Foreign => Err(Failure::aborted(format!(
+            "{subject}: no stream of the source takes it"
+        ))),
     }
 }
 

@@ -164,12 +164,6 @@ impl Copier<'_> {
                 let sampling = self.site.sampling.as_ref();
                 drop(reply.send(sampling.map(Sampling::values).unwrap_or_default()));
             }
-            Question::Retry(_, reply) => {
-                // In the target it would stand behind what came after it, with a mark that says otherwise.
-                let words =
-                    "a message is not sent again out of its place: publish it anew at the source";
-                drop(reply.send(Err(words.to_owned())));
-            }
         }
     }
 }

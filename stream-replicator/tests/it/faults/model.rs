@@ -106,6 +106,7 @@ async fn lose(link: &overlay_testkit::Proxy, way: Way, time: Duration) {
     link.cut();
 }
 
+#[expect(clippy::print_stdout, reason = "the harness shows it with a failure")]
 async fn run(seed: u64, more: &str) {
     let mut dice = Dice::new(seed);
     let mut world = World::start().await;
