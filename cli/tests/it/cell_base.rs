@@ -189,7 +189,7 @@ fn systemd_understands_the_units() {
             units.push(path);
         }
     }
-    assert_eq!(units.len(), 6);
+    assert_eq!(units.len(), 7);
     let output = Command::new("systemd-analyze")
         .arg("verify")
         .args(&units)

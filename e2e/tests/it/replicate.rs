@@ -140,6 +140,9 @@ async fn subjects(context: &jetstream::Context, stream: &str, prefix: &str) -> V
     let mut stream = context.get_stream(stream).await.unwrap();
     let state = stream.info().await.unwrap().state.clone();
     let mut found = Vec::new();
+    if state.messages == 0 {
+        return found;
+    }
     for sequence in state.first_sequence..=state.last_sequence {
         let message = stream.get_raw_message(sequence).await.unwrap();
         found.push(message.subject.trim_start_matches(prefix).to_owned());
@@ -177,6 +180,7 @@ async fn what_happens_in_a_cell_reaches_its_region_once_whatever_the_line_does()
     .await;
 
     pair.line.refuse();
+    pair.line.cut();
     happen(&pair.site, 3);
     // A node that is new while the line is down.
     tell(&writer, &["late"]).await;
