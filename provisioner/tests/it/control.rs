@@ -223,10 +223,9 @@ async fn who_may_not_is_told_so_and_who_is_nobody_is_not_answered() {
     assert!(sent.reply(QUIET).await.is_none());
     all.publish(b"nonsense").await;
     assert!(provisioner.is_active());
-    assert_eq!(
-        provisioner.metric("overlay_provisioner_dropped_total{what=\"request\"}"),
-        5.0
-    );
+    let dropped = "overlay_provisioner_dropped_total{what=\"request\"}";
+    provisioner.wait_for(dropped, 5.0).await;
+    assert_eq!(provisioner.metric(dropped), 5.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
