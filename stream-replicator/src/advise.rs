@@ -155,15 +155,31 @@ impl Outbox {
     }
 
     /// What is to be sent now; it is under way until it is [taken](Self::taken) or [failed](Self::failed).
-    pub(crate) fn next(&mut self, now: Nanos) -> Option<Owed> {
+    ///
+    /// Who leads no more still owes what happened while it led and nobody else can find out: that a value appeared, or came
+    /// back. A silence that lasts is found out by whoever leads.
+    pub(crate) fn next(&mut self, now: Nanos, leads: bool) -> Option<Owed> {
         let is_paused = self.pause_until.is_some_and(|until| until > now);
         if is_paused || self.under_way.len() >= self.window {
             return None;
         }
-        let value = self.turn.pop_front()?;
-        let owed = self.queues.get(&value)?.front()?.clone();
-        self.under_way.insert(owed.advisory.event_id, value);
-        Some(owed)
+        for _waiting in 0..self.turn.len() {
+            let value = self.turn.pop_front()?;
+            let queue = self.queues.get(&value)?;
+            let owed = queue.front()?;
+            let lasts = match owed.advisory.event {
+                AdvisoryEvent::Timeout | AdvisoryEvent::Expire => queue.len() == 1,
+                AdvisoryEvent::New | AdvisoryEvent::Recover | AdvisoryEvent::Shutdown => false,
+            };
+            if lasts && !leads {
+                self.turn.push_back(value);
+                continue;
+            }
+            let owed = owed.clone();
+            self.under_way.insert(owed.advisory.event_id, value);
+            return Some(owed);
+        }
+        None
     }
 
     /// A stream took it.

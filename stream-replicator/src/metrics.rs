@@ -2,6 +2,7 @@
 //!
 //! A [`Worker`] holds its counters ready: what happens for each message is an addition, not a look-up.
 
+pub(crate) mod all;
 mod beats;
 mod elections;
 mod original;

@@ -173,3 +173,13 @@ pub fn decide(
 pub fn read_file(text: &[u8]) -> Result<(Vec<TrackedItem>, Vec<String>), String> {
     state::read_snapshot(text).map_err(|error| err_chain(&error))
 }
+
+/// All metrics as they are shown, with a sample of each.
+///
+/// # Errors
+///
+/// When they cannot be registered or written.
+pub fn metrics() -> Result<String, String> {
+    let registry = crate::metrics::all::registry().map_err(|error| err_chain(&error))?;
+    overlay_runtime::metrics::text(&registry).map_err(|error| err_chain(&error))
+}

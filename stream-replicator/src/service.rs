@@ -25,6 +25,8 @@ mod position;
 mod questions;
 mod reader;
 mod sampling;
+mod scan;
+mod source_time;
 mod supervise;
 mod target;
 mod trace;

@@ -31,6 +31,8 @@ pub(crate) struct Report {
     pub(crate) under_way: usize,
     /// The last fault, for people, with its time.
     pub(crate) fault: Option<(SystemTime, String)>,
+    /// Why what is known of values is not kept, while it is not.
+    pub(crate) unwritten: Option<String>,
 }
 
 /// Where a worker is.
@@ -99,6 +101,15 @@ impl Status {
     /// Notes a fault, for people.
     pub(crate) fn fault(&self, at: SystemTime, fault: impl Into<String>) {
         self.lock().fault = Some((at, fault.into()));
+    }
+
+    /// Sets why what is known of values is not kept; nothing when it is. Who follows the phase hears of it.
+    pub(crate) fn set_unwritten(&self, why: Option<String>) {
+        let mut report = self.lock();
+        if report.unwritten != why {
+            report.unwritten = why;
+            self.phase.send_modify(|_same| {});
+        }
     }
 
     /// Follows the phase.

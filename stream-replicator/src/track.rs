@@ -8,6 +8,8 @@
 
 mod entry;
 mod index;
+mod learn;
+mod report;
 mod time;
 
 use std::collections::{HashMap, VecDeque};
@@ -15,7 +17,7 @@ use std::sync::Arc;
 
 use overlay_protocol::replication::{AdvisoryEvent, TrackedItem};
 
-use crate::sample::{Before, MAX_VALUE, Rule, Why};
+use crate::sample::{Before, Rule, Why};
 use entry::{Entry, Pending};
 use index::{Index, Place};
 
@@ -266,220 +268,6 @@ impl Tracker {
         false
     }
 
-    /// A value said that it stops: its silence is no fault from now on.
-    pub(crate) fn stop(&mut self, value: &str, at: Nanos) {
-        let leads = self.leads;
-        let Some((slot, entry)) = self.known(value) else {
-            return;
-        };
-        if entry.stopped.is_some() {
-            return;
-        }
-        // Clocks differ: what was seen was seen before.
-        let at = at.max(entry.seen);
-        entry.stopped = Some(at);
-        let fact = Fact {
-            event: AdvisoryEvent::Shutdown,
-            value: Arc::clone(&entry.value),
-            seen: entry.seen,
-            at,
-            since: at,
-        };
-        if leads {
-            self.facts.push(fact);
-        }
-        self.changed(slot);
-    }
-
-    /// A value said that it began again: its silence is a fault again.
-    pub(crate) fn start(&mut self, value: &str, at: Nanos) {
-        let is_stopped = self
-            .known(value)
-            .is_some_and(|(_, entry)| entry.stopped.is_some_and(|stopped| stopped < at));
-        if let (true, Some((slot, entry))) = (is_stopped, self.known(value)) {
-            let fact = entry.return_at(at);
-            if self.leads {
-                self.facts.push(fact);
-            }
-            self.changed(slot);
-            self.put(slot);
-        }
-    }
-
-    /// The end of a value was told to whoever listens: no other replica needs to.
-    pub(crate) fn told_gone(&mut self, value: &Arc<str>, seen: Nanos) {
-        self.unheard.push(Gone {
-            value: Arc::clone(value),
-            seen,
-        });
-    }
-
-    /// The silence of a value was told to whoever listens.
-    pub(crate) fn told(&mut self, value: &str, seen: Nanos) {
-        if let Some((slot, entry)) = self.known(value)
-            && entry.advised
-            && entry.seen == seen
-        {
-            entry.told = true;
-            self.changed(slot);
-        }
-    }
-
-    /// Takes what a file, the target or another replica knows of a value; nothing is told of it. Gives whether it was
-    /// news.
-    pub(crate) fn learn(&mut self, item: &TrackedItem) -> bool {
-        let Some(seen) = item.seen.and_then(Nanos::of_date) else {
-            return false;
-        };
-        let copied = item.copied.and_then(Nanos::of_date);
-        if item.value.is_empty() || item.value.len() > MAX_VALUE {
-            return false;
-        }
-        if !self.leads {
-            // Who hears knows no other time.
-            self.now = self.now.max(seen);
-        }
-        if let Some((slot, entry)) = self.known(&item.value) {
-            if item.gone && seen >= entry.seen {
-                self.forget(slot);
-                return true;
-            }
-            let is_news = entry.learn(item, seen, copied);
-            if is_news {
-                self.written(slot);
-                self.put(slot);
-            }
-            return is_news;
-        }
-        if item.gone {
-            return false;
-        }
-        let Some(slot) = self.insert(&item.value, seen.minus(Span::INSTANT)) else {
-            return false;
-        };
-        if let Some(entry) = self.entry_mut(slot) {
-            entry.learn(item, seen, copied);
-        }
-        self.written(slot);
-        self.put(slot);
-        true
-    }
-
-    /// Takes a copy that the target has. When nothing is known of the value, it counts as seen at `seen`: there is nothing
-    /// by which to call it silent.
-    pub(crate) fn learn_copy(&mut self, value: &str, copied: Nanos, size: u32, seen: Nanos) {
-        if value.is_empty() || value.len() > MAX_VALUE {
-            return;
-        }
-        let slot = match self.slots.get(value) {
-            Some(slot) => *slot,
-            None => match self.insert(value, seen) {
-                Some(slot) => slot,
-                None => return,
-            },
-        };
-        if let Some(entry) = self.entry_mut(slot)
-            && entry.learn_copy(copied, size)
-        {
-            self.written(slot);
-            self.put(slot);
-        }
-    }
-
-    /// What happened since it was last asked for.
-    pub(crate) fn take_facts(&mut self) -> Vec<Fact> {
-        std::mem::take(&mut self.facts)
-    }
-
-    /// How much happened since it was last asked for.
-    pub(crate) fn untold(&self) -> usize {
-        self.facts.len()
-    }
-
-    /// What changed since it was last written, `limit` values at most; what is gone comes first.
-    pub(crate) fn take_changes(&mut self, limit: usize) -> Vec<Change> {
-        let mut changes = drain(&mut self.gone, limit);
-        while changes.len() < limit
-            && let Some(slot) = self.dirty.pop_front()
-        {
-            if let Some(entry) = self.entry_mut(slot)
-                && entry.is_dirty
-            {
-                entry.is_dirty = false;
-                changes.push(Change::Item(entry.item()));
-            }
-        }
-        changes
-    }
-
-    /// What changed since it was last told to other replicas, `limit` values at most.
-    pub(crate) fn take_news(&mut self, limit: usize) -> Vec<TrackedItem> {
-        let mut news: Vec<_> = drain(&mut self.unheard, limit)
-            .into_iter()
-            .map(|change| match change {
-                Change::Item(item) => item,
-                Change::Gone(gone) => gone.item(),
-            })
-            .collect();
-        while news.len() < limit
-            && let Some(slot) = self.loud.pop_front()
-        {
-            if let Some(entry) = self.entry_mut(slot)
-                && entry.is_loud
-            {
-                entry.is_loud = false;
-                news.push(entry.news());
-            }
-        }
-        news
-    }
-
-    /// Forgets what there would be to tell other replicas, where there are none.
-    pub(crate) fn hush(&mut self) {
-        self.unheard.clear();
-        while let Some(slot) = self.loud.pop_front() {
-            if let Some(entry) = self.entry_mut(slot) {
-                entry.is_loud = false;
-            }
-        }
-    }
-
-    /// Values from the slot `from` on, `limit` slots of them, and where to go on; for a file that is written in pieces.
-    pub(crate) fn page(&self, from: usize, limit: usize) -> (Vec<TrackedItem>, Option<usize>) {
-        self.page_as(from, limit, Entry::item)
-    }
-
-    /// As [`Self::page`], for another replica.
-    pub(crate) fn page_of_news(
-        &self,
-        from: usize,
-        limit: usize,
-    ) -> (Vec<TrackedItem>, Option<usize>) {
-        self.page_as(from, limit, Entry::news)
-    }
-
-    fn page_as(
-        &self,
-        from: usize,
-        limit: usize,
-        form: fn(&Entry) -> TrackedItem,
-    ) -> (Vec<TrackedItem>, Option<usize>) {
-        let end = from.saturating_add(limit).min(self.entries.len());
-        let page = self.entries.get(from..end).unwrap_or_default();
-        let items = page.iter().flatten().map(form).collect();
-        (items, (end < self.entries.len()).then_some(end))
-    }
-
-    /// What is known of one value.
-    #[cfg(test)]
-    pub(crate) fn item(&self, value: &str) -> Option<TrackedItem> {
-        let slot = self.slots.get(value)?;
-        self.entries
-            .get(usize::try_from(*slot).ok()?)?
-            .as_ref()
-            .map(Entry::item)
-    }
-
     /// Takes note of a message; gives what was known before, and nothing when there is no room.
     fn see(&mut self, value: &str, message: Sighting) -> Option<(u32, Was, Option<Before>)> {
         let at = message.at;
@@ -634,23 +422,6 @@ impl Tracker {
             Some((entry.due, place))
         }));
     }
-}
-
-impl Gone {
-    /// The form in which other replicas and files hear of it.
-    pub(crate) fn item(&self) -> TrackedItem {
-        TrackedItem {
-            seen: Some(self.seen.date()),
-            value: self.value.to_string(),
-            gone: true,
-            ..TrackedItem::default()
-        }
-    }
-}
-
-fn drain(list: &mut Vec<Gone>, limit: usize) -> Vec<Change> {
-    let some = list.len().min(limit);
-    list.drain(..some).map(Change::Gone).collect()
 }
 
 #[cfg(test)]

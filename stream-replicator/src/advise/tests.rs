@@ -30,7 +30,7 @@ fn fact(event: AdvisoryEvent, value: &str, seconds: u64) -> Fact {
 
 /// Sends until nothing may be sent; gives what was.
 fn sent(outbox: &mut Outbox, now: Nanos) -> Vec<Owed> {
-    std::iter::from_fn(|| outbox.next(now)).collect()
+    std::iter::from_fn(|| outbox.next(now, true)).collect()
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_value_with_too_much_to_tell_tells_the_latest() {
     assert!(outbox.len() <= MAX_OF_VALUE);
     assert_eq!(outbox.take_merged() + outbox.len() as u64, 200);
     let mut last = None;
-    while let Some(owed) = outbox.next(at(1_000)) {
+    while let Some(owed) = outbox.next(at(1_000), true) {
         last = outbox.taken(&owed.advisory.event_id);
     }
     let last = last.unwrap();
@@ -148,12 +148,38 @@ fn what_another_replica_told_is_withdrawn_unless_it_is_under_way() {
     outbox.tell(&fact(AdvisoryEvent::Expire, "a", 0));
     outbox.withdraw("a", AdvisoryEvent::Timeout, at(0));
     assert_eq!(outbox.len(), 1);
-    let under_way = outbox.next(at(1)).unwrap();
+    let under_way = outbox.next(at(1), true).unwrap();
     outbox.withdraw("a", AdvisoryEvent::Expire, at(0));
     outbox.withdraw("b", AdvisoryEvent::Expire, at(0));
     assert_eq!(outbox.len(), 1);
     assert!(outbox.taken(&under_way.advisory.event_id).is_some());
-    assert_eq!((outbox.len(), outbox.next(at(2))), (0, None));
+    assert_eq!((outbox.len(), outbox.next(at(2), true)), (0, None));
+}
+
+#[test]
+fn who_leads_no_more_tells_what_nobody_else_can_find_out() {
+    let mut outbox = outbox();
+    outbox.tell(&fact(AdvisoryEvent::Timeout, "silent", 0));
+    outbox.tell(&fact(AdvisoryEvent::New, "new", 0));
+    outbox.tell(&fact(AdvisoryEvent::Timeout, "back", 0));
+    outbox.tell(&fact(AdvisoryEvent::Recover, "back", 5));
+    outbox.tell(&fact(AdvisoryEvent::Expire, "gone", 0));
+    let mut told = Vec::new();
+    while let Some(owed) = outbox.next(at(9), false) {
+        told.push((owed.advisory.event, owed.advisory.value.clone()));
+        outbox.taken(&owed.advisory.event_id);
+    }
+    let of = |event, value: &str| (event, value.to_owned());
+    assert_eq!(
+        told,
+        [
+            of(AdvisoryEvent::New, "new"),
+            of(AdvisoryEvent::Timeout, "back"),
+            of(AdvisoryEvent::Recover, "back"),
+        ]
+    );
+    // The rest waits for whoever leads, who finds it out, or for this replica to lead.
+    assert_eq!((outbox.len(), sent(&mut outbox, at(10)).len()), (2, 2));
 }
 
 proptest! {
@@ -168,7 +194,7 @@ proptest! {
             let now = at(1_000 + number * 20);
             match step {
                 0 | 1 => outbox.tell(&fact(AdvisoryEvent::New, &value.to_string(), number)),
-                2 => under_way.extend(outbox.next(now)),
+                2 => under_way.extend(outbox.next(now, true)),
                 _ => if let Some(owed) = under_way.pop() {
                     if flag {
                         prop_assert_eq!(outbox.taken(&owed.advisory.event_id), Some(owed));

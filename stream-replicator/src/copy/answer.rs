@@ -102,12 +102,25 @@ impl Refusal {
             10054 | 10097 => Self::Poison(Poison::TooLarge),
             10060 => Self::OtherStream(description),
             10158 => Self::InProcess,
-            // no room, no peers, no leader, sealed, too much at once
-            10008 | 10009 | 10023 | 10028 | 10047 | 10074 | 10077 | 10109 | 10118 | 10167 => {
-                Self::Busy(format!("{description} ({err_code})"))
+            // what the message itself asks for: rollup, lifetime, counting, batches, schedules
+            10111
+            | 10165
+            | 10166
+            | 10168..=10172
+            | 10174..=10177
+            | 10179
+            | 10188..=10193
+            | 10199..=10201
+            | 10203
+            | 10205..=10208
+            | 10212
+            | 10223
+                if !(code == 503 || code == 429) =>
+            {
+                Self::Poison(Poison::Refused(err_code, description))
             }
-            _ if code == 503 || code == 429 => Self::Busy(format!("{description} ({err_code})")),
-            _ => Self::Poison(Poison::Refused(err_code, description)),
+            // Whatever else it is, it is not the message's fault: nothing is given up for it.
+            _ => Self::Busy(format!("{description} ({err_code})")),
         }
     }
 }
@@ -194,17 +207,38 @@ mod tests {
             assert_eq!(error(400, number), Refusal::Poison(Poison::TooLarge));
         }
         assert_eq!(error(400, 10060), Refusal::OtherStream("words".to_owned()));
-        for number in [10047, 10023, 10077, 10167] {
+        assert_eq!(error(503, 1), Refusal::Busy("words (1)".to_owned()));
+        for number in [10111, 10166, 10168, 10174, 10188] {
             assert_eq!(
-                error(500, number),
-                Refusal::Busy(format!("words ({number})"))
+                error(400, number),
+                Refusal::Poison(Poison::Refused(number, "words".to_owned()))
             );
         }
-        assert_eq!(error(503, 1), Refusal::Busy("words (1)".to_owned()));
-        assert_eq!(
-            error(400, 10111),
-            Refusal::Poison(Poison::Refused(10111, "words".to_owned()))
-        );
+    }
+
+    #[test]
+    fn what_is_not_the_message_s_fault_gives_no_message_up() {
+        let error = |code: u64, number: u64| {
+            refused(&format!(
+                r#"{{"error":{{"code":{code},"err_code":{number},"description":"words"}}}}"#
+            ))
+        };
+        // The account is full, the store is, there is no leader, there are too many, and what nobody knows yet.
+        for (code, number) in [
+            (400, 10002),
+            (500, 10047),
+            (503, 10023),
+            (503, 10077),
+            (429, 10167),
+            (500, 10009),
+            (400, 19999),
+            (429, 10168),
+        ] {
+            let words = format!("words ({number})");
+            assert_eq!(error(code, number), Refusal::Busy(words));
+        }
+        // Its own earlier try is under way: waited out, not given up.
+        assert_eq!(error(400, 10158), Refusal::InProcess);
     }
 
     proptest! {

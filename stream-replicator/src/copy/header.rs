@@ -15,7 +15,13 @@ const TTL: &str = "Nats-TTL";
 const ROLLUP: &str = "Nats-Rollup";
 /// What the broker of the source was told with these was for the source alone; the target would act on it again.
 const STRIPPED: [&str; 3] = ["Nats-Stream-Source", "Nats-Incr", MSG_ID];
-const STRIPPED_PREFIXES: [&str; 3] = ["Nats-Expected-", "Nats-Batch-", "Nats-Schedule"];
+const STRIPPED_PREFIXES: [&str; 4] = [
+    "Nats-Expected-",
+    "Nats-Batch-",
+    "Nats-Schedule",
+    // A message that is only to be traced is stored nowhere, and nobody answers.
+    "Nats-Trace-",
+];
 
 /// What the target stream understands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,7 +49,7 @@ pub(crate) struct Stamp {
     stream: String,
     replicator: String,
     worker: String,
-    /// `<replicator>:<worker>:<stream>:`.
+    /// `<replicator>:<worker>:<stream>:`; a colon within a name is written otherwise, or two workers could have one.
     id_head: String,
     /// When the source stream was made, in milliseconds, or when it went back to an earlier state: tells its messages from
     /// earlier ones of the same sequence.
@@ -58,7 +64,9 @@ impl Stamp {
             stream: stream.to_owned(),
             replicator: replicator.to_owned(),
             worker: worker.to_owned(),
-            id_head: format!("{replicator}:{worker}:{stream}:"),
+            id_head: [replicator, worker, stream]
+                .map(|name| name.replace('%', "%25").replace(':', "%3a") + ":")
+                .concat(),
             incarnation: unix_ms(created),
             header: SOURCE_HEADER.into_header_name(),
             id: MSG_ID.into_header_name(),
@@ -225,6 +233,8 @@ mod tests {
         assert_eq!(stamp.read_id(id), Some((1_700_000_000_123, 7)));
         assert_eq!(stamp.read_id(&stamp.id(7, 2)), Some((1_700_000_000_123, 7)));
         assert_eq!(stamp.read_id("OTHER:WORKER:EVENTS:1:7"), None);
+        let named = |replicator, worker| Stamp::new(replicator, worker, "EVENTS", UNIX_EPOCH);
+        assert_ne!(named("a:b", "c").id(7, 0), named("a", "b:c").id(7, 0));
         assert_eq!(stamp.read_id("SITE:WORKER:EVENTS:x"), None);
     }
 
@@ -242,6 +252,8 @@ mod tests {
             "Nats-Batch-Commit",
             "Nats-Stream-Source",
             "Nats-Incr",
+            "Nats-Trace-Dest",
+            "Nats-Trace-Only",
             "Nats-Schedule",
             "Nats-Schedule-Target",
             "Nats-Scheduler",

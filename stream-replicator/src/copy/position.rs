@@ -35,13 +35,11 @@ pub(crate) struct Last {
     pub(crate) is_of_this: bool,
 }
 
-/// The durable consumer.
+/// The durable consumer, where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Durable {
     /// Everything up to this source sequence is acknowledged, or before the configured start.
     pub(crate) floor: u64,
-    /// Whether it was there, and not just made.
-    pub(crate) existed: bool,
 }
 
 /// All that is known.
@@ -93,10 +91,7 @@ pub(crate) fn choose(known: &Known<'_>) -> Choice {
         return Choice::Lost(last.unwrap_or(0));
     }
     let marked = of_this.map(|bookmark| bookmark.sequence);
-    let durable = known
-        .durable
-        .filter(|durable| durable.existed)
-        .map(|durable| durable.floor);
+    let durable = known.durable.map(|durable| durable.floor).filter(is_real);
     let position = [last, marked, durable].into_iter().flatten().max();
     let was_another = known
         .last
@@ -163,8 +158,8 @@ mod tests {
         })
     }
 
-    fn durable(floor: u64, existed: bool) -> Option<Durable> {
-        Some(Durable { floor, existed })
+    fn durable(floor: u64) -> Option<Durable> {
+        Some(Durable { floor })
     }
 
     #[test]
@@ -177,20 +172,25 @@ mod tests {
                 ..known(Some(&mark))
             })
         };
-        assert_eq!(of(last(18, true), durable(3, true)), Choice::Behind(20));
-        assert_eq!(of(last(21, true), durable(3, true)), Choice::Behind(21));
-        assert_eq!(of(last(18, true), durable(40, true)), Choice::Behind(40));
+        assert_eq!(of(last(18, true), durable(3)), Choice::Behind(20));
+        assert_eq!(of(last(21, true), durable(3)), Choice::Behind(21));
+        assert_eq!(of(last(18, true), durable(40)), Choice::Behind(40));
         assert_eq!(of(None, None), Choice::Behind(20));
     }
 
     #[test]
-    fn a_consumer_that_was_just_made_only_says_where_to_start() {
-        let fresh = Known {
-            durable: durable(9, false),
+    fn nothing_known_is_the_configured_start() {
+        assert_eq!(choose(&known(None)), Choice::Start);
+    }
+
+    #[test]
+    fn a_consumer_ahead_of_a_source_that_fell_back_says_nothing() {
+        let ahead = Known {
+            durable: durable(101),
+            last: last(60, true),
             ..known(None)
         };
-        assert_eq!(choose(&fresh), Choice::Start);
-        assert_eq!(choose(&known(None)), Choice::Start);
+        assert_eq!(choose(&ahead), Choice::Behind(60));
     }
 
     #[test]
@@ -213,12 +213,12 @@ mod tests {
         // A replica has begun with the new one already.
         let begun = Known {
             last: last(10, false),
-            durable: durable(4, true),
+            durable: durable(4),
             ..known(Some(&mark))
         };
         assert_eq!(choose(&begun), Choice::Behind(4));
         let untouched = Known {
-            durable: durable(0, true),
+            durable: durable(0),
             ..begun
         };
         assert_eq!(choose(&untouched), Choice::Anew);
@@ -230,7 +230,7 @@ mod tests {
         let fell_back = Known {
             target_last: 12,
             last: last(14, true),
-            durable: durable(20, true),
+            durable: durable(20),
             ..known(Some(&mark))
         };
         assert_eq!(choose(&fell_back), Choice::Lost(14));

@@ -44,53 +44,9 @@ const L: &[&str] = &["limiter", "replicator", "stream"];
 const A: &[&str] = &["advisory", "replicator", "stream"];
 const E: &[&str] = &["election", "identity", "replicator"];
 
-/// One of everything.
-fn all() -> Registry {
-    let registry = Registry::new();
-    let metrics = Metrics::register(&registry, "SITE", true).unwrap();
-    let worker = metrics.worker("S", "W");
-    worker.received(10);
-    worker.copied(10);
-    worker.skipped(7);
-    worker.too_old();
-    worker.handler_error();
-    worker.meta_failed();
-    worker.ack_failed();
-    worker.consumer_recreated();
-    worker.processed(Duration::from_millis(2));
-    worker.sequence(12);
-    worker.lag(3, 1.5);
-    worker.rewound();
-    worker.conflict();
-    worker.dead("too_large");
-    worker.missed(4);
-    worker.looped();
-    worker.recreated();
-    worker.fenced();
-    worker.tracker_items(5);
-    worker.by_gossip();
-    worker.no_field();
-    worker.forced();
-    worker.advisory("new");
-    worker.advisory_failed("new");
-    worker.running(true);
-    worker.active(true);
-    worker.paused(false);
-    worker.restarted();
-    metrics.follow_election("SR_W_S", "me", election::Figures::default());
-    metrics.heartbeats().subjects(1);
-    metrics
-        .heartbeats()
-        .published("hb", Duration::from_millis(1));
-    metrics.heartbeats().failed("hb", Duration::from_millis(1));
-    metrics.heartbeats().paused("host", true);
-    metrics.operation("pause", Operation::Done);
-    registry
-}
-
 #[test]
 fn sr_case_51_every_name_of_the_original_is_shown_with_its_labels() {
-    let text = text(&all()).unwrap();
+    let text = text(&all::registry().unwrap()).unwrap();
     for (name, labels) in ORIGINAL {
         let prefix = format!("choria_stream_replicator_{name}{{");
         let line = text.lines().find(|line| line.starts_with(&prefix));
@@ -105,7 +61,7 @@ fn sr_case_51_every_name_of_the_original_is_shown_with_its_labels() {
 
 #[test]
 fn ours_tell_what_the_original_does_not() {
-    let text = text(&all()).unwrap();
+    let text = text(&all::registry().unwrap()).unwrap();
     for line in [
         r#"overlay_stream_replicator_lag_messages{replicator="SITE",stream="S",worker="W"} 3"#,
         r#"overlay_stream_replicator_lag_seconds{replicator="SITE",stream="S",worker="W"} 1.5"#,

@@ -58,9 +58,8 @@ impl Advisor {
                 self.answered(outbox, tracker, now, (id, event, outcome));
             }
         }
-        while leads
-            && self.source.is_up()
-            && let Some(owed) = outbox.next(now)
+        while self.source.is_up()
+            && let Some(owed) = outbox.next(now, leads)
         {
             self.metrics.advisory(owed.advisory.event.name());
             let (id, event) = (owed.advisory.event_id, owed.advisory.event);

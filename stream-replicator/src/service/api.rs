@@ -41,6 +41,9 @@ pub(super) struct StreamInfo {
     #[serde(deserialize_with = "moment")]
     pub(super) created: SystemTime,
     pub(super) state: StreamState,
+    /// What time it was when it was asked.
+    #[serde(rename = "ts", default, deserialize_with = "moment_if_any")]
+    pub(super) time: Option<SystemTime>,
 }
 
 /// What a stream holds.
@@ -265,6 +268,16 @@ pub(super) async fn message(
     get(jetstream, stream, &json!({ "seq": sequence })).await
 }
 
+/// The first message from a sequence on, if there is one.
+pub(super) async fn message_from(
+    jetstream: &jetstream::Context,
+    stream: &str,
+    sequence: u64,
+) -> Result<Option<Stored>, ApiError> {
+    let question = json!({ "seq": sequence, "next_by_subj": ">" });
+    get(jetstream, stream, &question).await
+}
+
 /// The last message of subjects.
 pub(super) async fn last_message(
     jetstream: &jetstream::Context,
@@ -310,6 +323,12 @@ pub(super) fn timestamp(time: SystemTime) -> String {
 /// A duration as JetStream takes it.
 pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn moment_if_any<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SystemTime>, D::Error> {
+    moment(deserializer).map(Some)
 }
 
 fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {

@@ -11,7 +11,7 @@ use crate::config::StreamConfig;
 use crate::copy::answer::{Answer, Refusal};
 use crate::copy::position::{Bookmark, Durable, key};
 
-use super::api::{self, ApiError, ConsumerInfo};
+use super::api::{self, ApiError, ConsumerInfo, Stored};
 use super::bucket;
 use super::connect::Link;
 use super::reader::{self, From};
@@ -41,6 +41,24 @@ pub(super) enum SaveError {
     Failed(String),
 }
 
+/// The worker's bookmark, as anybody may read it.
+pub(super) async fn read(link: &Link, config: &StreamConfig) -> Result<Option<Bookmark>, ApiError> {
+    let (stream, subject) = (format!("KV_{BUCKET}"), bookmark_subject(config));
+    match api::last_message(&link.jetstream, &stream, &subject).await {
+        Ok(last) => Ok(last.as_ref().and_then(decode)),
+        Err(error) if error.is_stream_missing() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn bookmark_subject(config: &StreamConfig) -> String {
+    format!("$KV.{BUCKET}.{}", key(&config.source.stream, &config.name))
+}
+
+fn decode(message: &Stored) -> Option<Bookmark> {
+    serde_json::from_slice(&message.body()?).ok()
+}
+
 impl Store {
     /// Opens the bucket, made where it is missing, and reads the worker's bookmark.
     pub(super) async fn open(
@@ -48,7 +66,7 @@ impl Store {
         config: &StreamConfig,
     ) -> Result<(Self, Option<Bookmark>), ApiError> {
         let stream = format!("KV_{BUCKET}");
-        let subject = format!("$KV.{BUCKET}.{}", key(&config.source.stream, &config.name));
+        let subject = bookmark_subject(config);
         let mut last = api::last_message(&link.jetstream, &stream, &subject).await;
         if last.as_ref().is_err_and(ApiError::is_stream_missing) {
             bucket::open(&link.jetstream)
@@ -62,9 +80,7 @@ impl Store {
             subject,
             revision: last.as_ref().map_or(0, |message| message.sequence),
         };
-        let bookmark = last
-            .and_then(|message| message.body())
-            .and_then(|body| serde_json::from_slice(&body).ok());
+        let bookmark = last.as_ref().and_then(decode);
         Ok((store, bookmark))
     }
 
@@ -108,21 +124,26 @@ pub(super) fn durable_name(worker: &str) -> String {
     }
 }
 
-/// Looks at the durable consumer; makes it as the original would where it is missing.
+/// Looks at the durable consumer.
 pub(super) async fn durable(
+    link: &Link,
+    config: &StreamConfig,
+) -> Result<Option<Durable>, ApiError> {
+    let (stream, name) = (&config.source.stream, durable_name(&config.name));
+    match api::consumer_info(&link.jetstream, stream, &name).await {
+        Ok(info) => Ok(Some(of(&info))),
+        Err(error) if error.is_consumer_missing() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the durable consumer as the original would; only once it is decided where to go on, for its place is believed.
+pub(super) async fn make_durable(
     link: &Link,
     config: &StreamConfig,
     start: From,
 ) -> Result<Durable, ApiError> {
-    let (stream, name) = (&config.source.stream, durable_name(&config.name));
-    match api::consumer_info(&link.jetstream, stream, &name).await {
-        Ok(info) => Ok(of(&info, true)),
-        Err(error) if error.is_consumer_missing() => {
-            let info = create(link, config, start).await?;
-            Ok(of(&info, false))
-        }
-        Err(error) => Err(error),
-    }
+    create(link, config, start).await.map(|info| of(&info))
 }
 
 /// Moves the durable consumer behind a source sequence, for whoever goes on with the original.
@@ -155,10 +176,9 @@ async fn create(link: &Link, config: &StreamConfig, start: From) -> Result<Consu
     api::create_consumer(&link.jetstream, &config.source.stream, &name, &wanted).await
 }
 
-fn of(info: &ConsumerInfo, existed: bool) -> Durable {
+fn of(info: &ConsumerInfo) -> Durable {
     Durable {
         floor: info.ack_floor.stream_seq,
-        existed,
     }
 }
 

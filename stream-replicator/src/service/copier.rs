@@ -15,7 +15,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_nats::{Message, Subject};
 use overlay_runtime::CancellationToken;
-use overlay_runtime::nats::election::Leadership;
 
 use crate::config::Writers;
 use crate::copy::header::{Stamp, unix_ms};
@@ -30,7 +29,7 @@ use super::questions::Question;
 use super::reader::{From, Mode, Read, Reader};
 use super::sampling::Watermark;
 use super::target;
-use super::worker::Site;
+use super::worker::{Site, lost};
 use super::writer::{Begin, Event, Item, Writer};
 
 use ledger::{Chored, Ledger};
@@ -118,7 +117,8 @@ type Opened = Result<(Reader, StreamInfo, bool), ApiError>;
 
 enum Reading {
     Open(Box<Reader>),
-    Opening(Work<Opened>),
+    /// On the connection of this number.
+    Opening(Work<Opened>, u64),
 }
 
 /// What a turn of the loop brings.
@@ -178,7 +178,7 @@ impl<'a> Copier<'a> {
             writer,
             ledger: Ledger::new(course.store, handled, now),
             chain: begin.chain,
-            subjects: position::own_subjects(&config, &course.source),
+            subjects: position::own_subjects(&config, &course.source, &course.target),
             target_created: course.target.created_ms(),
             source_created: course.source.created_ms(),
             replicas: course.source.replicas(),
@@ -256,14 +256,23 @@ impl<'a> Copier<'a> {
                 () = shutdown.cancelled() => return End::Shutdown,
                 () = lost(&mut leadership) => return End::NotLeading,
                 changed = paused.changed() => {
-                    if changed.is_ok() && paused.borrow().is_some() {
+                    if changed.is_err() {
+                        return End::Again("the switch for pauses is gone".to_owned());
+                    }
+                    if paused.borrow().is_some() {
                         return End::Paused;
                     }
                     continue;
                 }
                 _now = tick.tick() => Turn::Tick,
-                _changed = link.changed() => Turn::Link,
-                _changed = source_link.changed() => Turn::SourceLink,
+                changed = link.changed() => match changed {
+                    Ok(()) => Turn::Link,
+                    Err(_) => return End::Again("the connection to the target is closed".to_owned()),
+                },
+                changed = source_link.changed() => match changed {
+                    Ok(()) => Turn::SourceLink,
+                    Err(_) => return End::Again("the connection to the source is closed".to_owned()),
+                },
                 event = self.writer.event() => match event {
                     Event::Answer(answer) => Turn::Answer(answer),
                     Event::Unblocked => continue,
@@ -310,11 +319,22 @@ impl<'a> Copier<'a> {
 
     /// A reader belongs to one connection: on another it is made anew at once.
     fn follow_source(&mut self) -> Option<End> {
+        if !self.site.source.is_up() {
+            return None;
+        }
         let is_over = match &self.reading {
-            Reading::Open(reader) => self.site.source.is_up() && reader.is_over(),
-            Reading::Opening(_) => false,
+            Reading::Open(reader) => reader.is_over(),
+            // What was asked on the connection before is answered no more, and what was waited for is over.
+            Reading::Opening(_, generation) => {
+                if *generation != self.site.source.generation() {
+                    self.retry = 0;
+                    self.reopen();
+                }
+                false
+            }
         };
         if is_over {
+            self.retry = 0;
             self.site.metrics.consumer_recreated();
             if self.mode != Mode::Free {
                 return Some(End::Again(
@@ -338,6 +358,7 @@ impl<'a> Copier<'a> {
                     return Some(End::Again("the source stream was made anew".to_owned()));
                 }
                 self.note_gap(&info);
+                self.site.time.hear(info.time);
                 self.pending = reader.waiting();
                 self.reading = Reading::Open(Box::new(reader));
             }
@@ -395,18 +416,27 @@ impl<'a> Copier<'a> {
         if !self.ticks.is_multiple_of(BEAT) {
             return;
         }
-        let is_away = matches!(self.reading, Reading::Opening(_)) || !self.site.source.is_up();
+        let is_away = matches!(self.reading, Reading::Opening(..)) || !self.site.source.is_up();
         let mark = match (is_away, self.read_at) {
             (true, _) => Watermark::Away,
             (false, at) if self.pending > 0 || !self.writer.window.is_empty() => {
                 // Before the first message nothing is known of what waits.
                 at.map_or(Watermark::Away, Watermark::Behind)
             }
-            (false, _) => Watermark::CaughtUp(self.site.clock.now()),
+            (false, _) => Watermark::CaughtUp(self.heard_until()),
         };
         if let Some(sampling) = &mut self.site.sampling {
             sampling.watermark(mark);
             sampling.tick().await;
+        }
+    }
+
+    /// The time at the source up to which its word came: one that is silent may have more to say.
+    fn heard_until(&self) -> SystemTime {
+        let time = self.site.time.now();
+        match &self.reading {
+            Reading::Open(reader) => time.checked_sub(reader.silence()).unwrap_or(time),
+            Reading::Opening(..) => time,
         }
     }
 
@@ -433,7 +463,8 @@ impl<'a> Copier<'a> {
             let reader = Reader::open(&link, &config, from, mode).await?;
             Ok((reader, info, went_back))
         };
-        self.reading = Reading::Opening(Box::pin(opening));
+        let generation = self.site.source.generation();
+        self.reading = Reading::Opening(Box::pin(opening), generation);
     }
 
     /// Counts what the source has lost before it was read.
@@ -454,15 +485,8 @@ impl Reading {
     async fn next(&mut self) -> Turn {
         match self {
             Self::Open(reader) => Turn::Read(reader.next().await),
-            Self::Opening(opening) => Turn::Opened(Box::new(opening.await)),
+            Self::Opening(opening, _) => Turn::Opened(Box::new(opening.await)),
         }
-    }
-}
-
-async fn lost(leadership: &mut Option<Leadership>) {
-    match leadership {
-        Some(leadership) => leadership.lost().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -9,11 +9,12 @@ use async_nats::{Client, Message, Subject, Subscriber};
 use futures_util::StreamExt as _;
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::replication::{TrackedItem, state_subject, sync_subject};
-use overlay_runtime::{CancellationToken, Clock, Tasks};
+use overlay_runtime::{CancellationToken, Tasks};
 use time::OffsetDateTime;
 
 use super::connect::Link;
 use super::lifecycle::{self, Sign};
+use super::source_time::SourceTime;
 use crate::sample::MAX_VALUE;
 use crate::track::{Nanos, Span, Tracker};
 
@@ -78,7 +79,7 @@ impl Gossip {
         stream: &str,
         worker: &str,
         listen: Listen,
-        clock: Clock,
+        time: SourceTime,
         tasks: &Tasks,
     ) -> Result<Self, async_nats::SubscribeError> {
         let client = source.client.clone();
@@ -110,7 +111,7 @@ impl Gossip {
                 inboxes: inbox
                     .rsplit_once('.')
                     .map_or_else(String::new, |(prefix, _)| format!("{prefix}.")),
-                clock,
+                time,
             };
             let stop = gossip.stop.clone();
             tasks.spawn_job("replicator-ear", async move {
@@ -193,7 +194,7 @@ struct Ear {
     /// What inboxes of this site's replicas begin with: nobody else is answered, and nowhere else, for what is published
     /// is published with our rights.
     inboxes: String,
-    clock: Clock,
+    time: SourceTime,
 }
 
 impl Ear {
@@ -215,7 +216,7 @@ impl Ear {
             }
             return;
         }
-        let now = Nanos::of(self.clock.now());
+        let now = Nanos::of(self.time.now());
         if lifecycle::is_of(&message.subject) {
             match lifecycle::sign(&message.payload, now) {
                 Some(sign) if heard.signs.len() < MAX_HEARD => heard.signs.push(sign),

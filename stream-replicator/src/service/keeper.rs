@@ -81,21 +81,24 @@ impl Keeper {
         (keeper, loaded)
     }
 
-    /// Begins to write what changed, unless the last write is still under way; gives what was wrong with that.
+    /// Begins to write what changed, unless the last write is still under way; gives what was wrong with that, or whether
+    /// it went well just now.
     pub(super) async fn step(
         &mut self,
         tracker: &mut Tracker,
         outbox: &mut Outbox,
         now: Nanos,
-    ) -> Result<(), StateError> {
+    ) -> Result<bool, StateError> {
+        let mut is_written = false;
         if let Some(job) = &self.job {
             if !job.is_finished() {
-                return Ok(());
+                return Ok(false);
             }
             self.finish(now).await?;
+            is_written = true;
         }
         if self.retry_at.is_some_and(|at| at > now) {
-            return Ok(());
+            return Ok(false);
         }
         let batch = self.batch(tracker, outbox, now);
         if let Some(batch) = batch {
@@ -110,7 +113,7 @@ impl Keeper {
                 (Some(disk), outcome)
             }));
         }
-        Ok(())
+        Ok(is_written)
     }
 
     /// Writes everything that is known; nothing else is to be read at the next start.

@@ -1,22 +1,22 @@
 //! Finds where the copying stands: in the target, in the bookmark, in the durable consumer.
 
-use futures_util::StreamExt as _;
-use futures_util::stream::{self, Stream};
-use overlay_protocol::replication::{SOURCE_HEADER, SourceMark};
+use std::ops::RangeInclusive;
+
+use overlay_protocol::replication::SourceMark;
+use serde_json::Value;
 
 use crate::config::StreamConfig;
-use crate::copy::header::{MSG_ID, Stamp, unix_ms};
+use crate::copy::header::{Stamp, unix_ms};
 use crate::copy::position::Bookmark;
 use crate::copy::window::{Chain, Tail};
 
 use super::api::{self, ApiError, Stored, StreamInfo};
 use super::connect::Link;
+use super::scan::{Seen, scan};
 use super::target;
 
-/// Questions for single messages that are under way at once.
-const AT_ONCE: usize = 256;
-/// So far back the target is searched when neither its end nor its subjects show a message of ours, step by step.
-const STEPS: [u64; 3] = [256, 8_192, 131_072];
+/// So many messages of the target are looked at first when neither its end nor its subjects show one of ours.
+const FIRST_STEP: u64 = 256;
 
 /// A message of ours in the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,19 +40,18 @@ enum Whose {
 
 impl Whose {
     fn of(message: &Stored, stamp: &Stamp) -> Self {
-        // A chain's values: ours is the last one.
+        Self::seen(&Seen::of(message), stamp)
+    }
+
+    fn seen(message: &Seen<'_>, stamp: &Stamp) -> Self {
         let mark = message
-            .values(SOURCE_HEADER)
-            .next_back()
+            .mark
             .and_then(|value| value.parse::<SourceMark>().ok())
             .filter(|mark| stamp.is_ours(mark));
         let Some(mark) = mark else {
             return Self::Others;
         };
-        let named = message
-            .values(MSG_ID)
-            .next()
-            .and_then(|id| stamp.read_id(id));
+        let named = message.id.and_then(|id| stamp.read_id(id));
         let source = match (named, mark.sequence) {
             (Some((_, sequence)), _) | (None, Some(sequence)) => sequence,
             (None, None) => return Self::Others,
@@ -91,23 +90,24 @@ pub(super) async fn last_of_ours(
         return Ok(best);
     }
     if let Some(since) = since {
-        return search(target, name, stamp, since + 1, state.last_seq).await;
+        return last_own(target, config, stamp, since + 1..=state.last_seq, subjects).await;
     }
-    let mut until = state.last_seq;
-    for step in STEPS {
-        let from = state.last_seq.saturating_sub(step).max(state.first_seq);
-        let found = search(target, name, stamp, from, until).await?;
-        if found.is_some() || from == state.first_seq {
+    // Further and further back, to the beginning: to begin anew because a search was cut short would double everything.
+    let (mut until, mut step) = (state.last_seq, FIRST_STEP);
+    loop {
+        let from = until.saturating_sub(step).max(state.first_seq);
+        let found = last_own(target, config, stamp, from..=until, subjects).await?;
+        if found.is_some() || from <= state.first_seq {
             return Ok(found.or(best));
         }
-        until = from.saturating_sub(1);
+        until = from - 1;
+        step = step.saturating_mul(8);
+        tracing::info!(
+            stream = name,
+            from,
+            "no message of ours in the target from here on: looking further back"
+        );
     }
-    tracing::warn!(
-        stream = name,
-        messages = STEPS.last(),
-        "no message of ours among the last ones of the target"
-    );
-    Ok(best)
 }
 
 /// What a message of ours says of the source stream as it is now.
@@ -254,14 +254,12 @@ pub(super) async fn tail(
     }
     if chain == Chain::Sequences {
         let mut all = Vec::new();
-        let mut looks = looks(target, name, since + 1, last);
-        while let Some(message) = looks.next().await {
-            match message?.map(|message| Whose::of(&message, stamp)) {
-                Some(Whose::Ours(own)) if of_this(&own) => all.push(own.source),
-                Some(Whose::Ours(_)) | None => {}
-                Some(Whose::Others) => tail.foreign = true,
-            }
-        }
+        let show = |message: &Seen<'_>| match Whose::seen(message, stamp) {
+            Whose::Ours(own) if of_this(&own) => all.push(own.source),
+            Whose::Ours(_) => {}
+            Whose::Others => tail.foreign = true,
+        };
+        scan(target, config, since + 1..=last, &[], show).await?;
         all.sort_unstable();
         tail.ours = all.last().map(|source| (*source, last));
         tail.all = Some(all);
@@ -274,7 +272,7 @@ pub(super) async fn tail(
     tail.foreign = true;
     let (best, foreign) = last_by_subject(target, name, stamp, subjects).await?;
     let own = if foreign {
-        search(target, name, stamp, since + 1, last).await?
+        last_own(target, config, stamp, since + 1..=last, subjects).await?
     } else {
         best.filter(|own| own.target > since)
     };
@@ -293,36 +291,22 @@ pub(super) async fn is_ours(
     Ok(message.is_none_or(|message| matches!(Whose::of(&message, stamp), Whose::Ours(_))))
 }
 
-/// Looks at each message of a part of the target, the last first, for one of ours.
-async fn search(
+/// The last message of ours in a part of the target.
+async fn last_own(
     target: &Link,
-    name: &str,
+    config: &StreamConfig,
     stamp: &Stamp,
-    from: u64,
-    until: u64,
+    part: RangeInclusive<u64>,
+    subjects: &[String],
 ) -> Result<Option<Own>, ApiError> {
-    let mut looks = looks(target, name, from, until);
-    while let Some(message) = looks.next().await {
-        if let Some(message) = message?
-            && let Whose::Ours(own) = Whose::of(&message, stamp)
-        {
-            return Ok(Some(own));
+    let mut found = None;
+    let show = |message: &Seen<'_>| {
+        if let Whose::Ours(own) = Whose::seen(message, stamp) {
+            found = Some(own);
         }
-    }
-    Ok(None)
-}
-
-/// Messages of a part of the target, the last first, asked for ahead of time.
-fn looks<'a>(
-    target: &'a Link,
-    name: &'a str,
-    from: u64,
-    until: u64,
-) -> impl Stream<Item = Result<Option<Stored>, ApiError>> + Unpin + 'a {
-    let looks = stream::iter((from..=until).rev())
-        .map(move |sequence| api::message(&target.jetstream, name, sequence))
-        .buffered(AT_ONCE);
-    Box::pin(looks)
+    };
+    scan(target, config, part, subjects, show).await?;
+    Ok(found)
 }
 
 /// The last message of ours by its subjects, which tells where nobody else writes to them; and whether somebody does.
@@ -348,13 +332,26 @@ async fn last_by_subject(
     Ok((best, foreign))
 }
 
-/// The subjects that copies have in the target.
-pub(super) fn own_subjects(config: &StreamConfig, source: &StreamInfo) -> Vec<String> {
+/// The subjects that copies have in the target; none where nobody can tell.
+pub(super) fn own_subjects(
+    config: &StreamConfig,
+    source: &StreamInfo,
+    target: &StreamInfo,
+) -> Vec<String> {
     let subjects = if config.filters.is_empty() {
         target::stored_subjects(&source.config).unwrap_or_default()
     } else {
         config.filters.clone()
     };
+    let has_wildcard = |subject: &String| subject.contains(['*', '>']);
+    let is_unclear = config.mapping.remove.is_some() && subjects.iter().any(has_wildcard);
+    let is_changed = target
+        .config
+        .get("subject_transform")
+        .is_some_and(Value::is_object);
+    if is_unclear || is_changed {
+        return Vec::new();
+    }
     subjects
         .iter()
         .map(|subject| config.mapping.apply(subject).into_owned())

@@ -7,7 +7,7 @@
 //! Streams that drop a message once it is acknowledged are read through the durable consumer, with an acknowledgement of
 //! each message once the target has it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
@@ -41,6 +41,8 @@ const ACK_WAIT: Duration = Duration::from_secs(60);
 /// And when it is wanted back.
 const RETURN_WAIT: Duration = Duration::from_secs(1);
 const RETURN_ROUNDS: usize = 20;
+/// How long those that came again may take before the rest is wanted.
+const PART_WAIT: Duration = Duration::from_secs(3);
 
 /// Where to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +99,20 @@ pub(super) struct Reader {
     mode: Mode,
     /// Messages that came again, in order.
     returned: VecDeque<(Message, Delivery)>,
+    /// Whether there was no room for more of them, and nothing new may come before they do.
+    is_part: bool,
+}
+
+/// What was delivered before and came again, up to a limit in bytes: the first ones.
+#[derive(Debug)]
+struct Returned {
+    limit: usize,
+    bytes: usize,
+    messages: BTreeMap<u64, (Message, Delivery)>,
+    /// All that came, whether or not there was room for them.
+    seen: BTreeSet<u64>,
+    /// From here on, there was none.
+    cut: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -104,6 +120,46 @@ struct Request {
     id: u64,
     left: usize,
     served: bool,
+}
+
+impl Returned {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            bytes: 0,
+            messages: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            cut: None,
+        }
+    }
+
+    fn take(&mut self, message: Message, delivery: Delivery) {
+        let sequence = delivery.stream;
+        self.seen.insert(sequence);
+        if self.cut.is_some_and(|cut| sequence >= cut) {
+            return;
+        }
+        self.bytes += message.length;
+        let before = self.messages.insert(sequence, (message, delivery));
+        self.bytes -= before.map_or(0, |(message, _)| message.length);
+        while self.bytes > self.limit
+            && self.messages.len() > 1
+            && let Some((last, (message, _))) = self.messages.pop_last()
+        {
+            self.bytes -= message.length;
+            self.cut = Some(last);
+        }
+    }
+
+    /// Whether all came that are waited for.
+    fn is_whole(&self, pending: u64) -> bool {
+        u64::try_from(self.seen.len()).unwrap_or(u64::MAX) >= pending
+    }
+
+    /// The messages, and whether there are more.
+    fn into_messages(self) -> (VecDeque<(Message, Delivery)>, bool) {
+        (self.messages.into_values().collect(), self.cut.is_some())
+    }
 }
 
 impl Reader {
@@ -154,12 +210,11 @@ impl Reader {
             waiting: made.num_pending,
             mode,
             returned: VecDeque::new(),
+            is_part: false,
         };
         if mode == Mode::Interest {
             if made.num_ack_pending > 0 {
-                reader
-                    .gather(made.num_ack_pending, made.delivered.stream_seq)
-                    .await?;
+                reader.gather(config, made.num_ack_pending).await?;
             }
             let usual = changed(&made, config, ACK_WAIT);
             api::create_consumer(&link.jetstream, stream, &reader.name, &usual).await?;
@@ -178,23 +233,24 @@ impl Reader {
         self.waiting
     }
 
+    /// For how long the source has said nothing.
+    pub(super) fn silence(&self) -> Duration {
+        self.heard.elapsed()
+    }
+
     /// Whether the connection that it was made on is gone.
     pub(super) fn is_over(&self) -> bool {
         self.link.generation() != self.generation
     }
 
-    /// Waits for what was delivered before and never acknowledged: it comes again, and before anything new.
-    async fn gather(&mut self, pending: u64, until: u64) -> Result<(), ApiError> {
-        let mut came: BTreeMap<u64, (Message, Delivery)> = BTreeMap::new();
-        let is_old = |sequence: &u64| *sequence <= until;
+    /// Waits for what was delivered before and never acknowledged: it comes again, and before anything new. All of it must
+    /// come, for what comes later than its successors would be taken for dealt with.
+    async fn gather(&mut self, config: &StreamConfig, mut pending: u64) -> Result<(), ApiError> {
+        let mut returned = Returned::new(config.window.bytes);
         for _round in 0..RETURN_ROUNDS {
-            let old = came.keys().filter(|sequence| is_old(sequence)).count();
-            if u64::try_from(old).unwrap_or(u64::MAX) >= pending {
-                break;
-            }
             // Only what is overdue is delivered before what is new.
             tokio::time::sleep(RETURN_WAIT).await;
-            let question = json!({ "batch": pending, "no_wait": true });
+            let question = json!({ "batch": pending.max(1), "no_wait": true });
             let reply = format!("{}.0", self.inbox);
             let question = Bytes::from(question.to_string());
             self.link
@@ -211,18 +267,34 @@ impl Reader {
                 let delivery = message.reply.as_deref().and_then(Delivery::read);
                 if let Some(delivery) = delivery {
                     self.deliveries = self.deliveries.max(delivery.consumer);
-                    came.insert(delivery.stream, (message, delivery));
+                    returned.take(message, delivery);
                 }
             }
+            // Meanwhile some may have gone from the stream.
+            let name = durable_name(&config.name);
+            let info = api::consumer_info(&self.link.jetstream, &self.stream, &name).await?;
+            pending = info.num_ack_pending;
+            if returned.is_whole(pending) {
+                (self.returned, self.is_part) = returned.into_messages();
+                return Ok(());
+            }
         }
-        self.returned = came.into_values().collect();
-        Ok(())
+        Err(ApiError::Silent(format!(
+            "{} of {pending} messages that nobody acknowledged have come again",
+            returned.seen.len()
+        )))
     }
 
     /// The next message, or why there is none. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Read {
         if let Some((message, delivery)) = self.returned.pop_front() {
+            self.heard = Instant::now();
             return Read::Message(message, delivery);
+        }
+        if self.is_part {
+            // Those that are read have so long to be acknowledged.
+            tokio::time::sleep_until(self.heard + PART_WAIT).await;
+            return Read::Broken("more is to come again".to_owned());
         }
         loop {
             let deadline = self.heard + SILENCE;
@@ -246,6 +318,9 @@ impl Reader {
         if let Some((message, delivery)) = self.returned.pop_front() {
             return Some(Read::Message(message, delivery));
         }
+        if self.is_part {
+            return None;
+        }
         loop {
             let message = self.messages.next().now_or_never()?;
             if let Some(read) = self.take(message) {
@@ -256,7 +331,7 @@ impl Reader {
 
     /// Asks for as much as may be under way. To be called between calls of [`Self::ready`].
     pub(super) async fn ask(&mut self) {
-        while self.requests.len() < REQUESTS {
+        while self.requests.len() < REQUESTS && !self.is_part {
             self.asked += 1;
             let question = json!({
                 "batch": REQUEST_MESSAGES,
@@ -494,9 +569,12 @@ pub(super) fn filter(config: &mut Value, filters: &[String]) {
     }
 }
 
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     let mut bytes = [0; 8];
     // Without randomness the name is the same for all, and the broker refuses the second.
     let _filled = getrandom::fill(&mut bytes);
     u64::from_le_bytes(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,9 +18,11 @@ use overlay_protocol::replication::control::StateEntry;
 use overlay_runtime::{CancellationToken, Clock, Tasks, err_chain};
 
 use super::advisor::Advisor;
+use super::api;
 use super::connect::Link;
 use super::gossip::{Gossip, Listen, believed};
 use super::keeper::Keeper;
+use super::source_time::SourceTime;
 use super::warm::{BySubject, Warm, WarmError};
 use crate::advise::{Outbox, Teller};
 use crate::config::{Inspect, Sampling as Settings, StreamConfig};
@@ -53,6 +55,7 @@ pub(super) struct SamplingContext {
     /// Where what is known is kept between starts.
     pub(super) state_dir: Option<PathBuf>,
     pub(super) clock: Clock,
+    pub(super) time: SourceTime,
     pub(super) metrics: metrics::Worker,
     pub(super) status: Status,
     pub(super) tasks: Tasks,
@@ -159,7 +162,12 @@ impl Sampling {
         };
         let config = Arc::clone(&context.config);
         let stream = config.source.stream.as_str();
-        let now = Nanos::of(context.clock.now());
+        // What is known has the source's times.
+        match api::stream_info(&context.source.jetstream, stream).await {
+            Ok(info) => context.time.hear(info.time),
+            Err(error) => tracing::debug!(%error, "the source does not say what time it is"),
+        }
+        let now = Nanos::of(context.time.now());
         let listen = Listen {
             replicas: config.candidate.is_some(),
             lifecycle: settings.lifecycle,
@@ -169,7 +177,7 @@ impl Sampling {
             stream,
             &config.name,
             listen,
-            context.clock.clone(),
+            context.time.clone(),
             &context.tasks,
         );
         let advisor = config.advisory.clone().map(|advisory| {
@@ -316,8 +324,9 @@ impl Sampling {
     pub(super) async fn tick(&mut self) {
         let clock = self.context.clock.now();
         let now = Nanos::of(clock);
+        let at_source = self.context.time.now();
         if std::mem::take(&mut self.is_answered) {
-            self.known_until = Some(clock);
+            self.known_until = Some(at_source);
         }
         if !self.leads {
             // Whoever leads writes into the target.
@@ -325,7 +334,8 @@ impl Sampling {
         }
         self.hear();
         if !self.by_subject.is_empty() {
-            self.by_subject.forget(now, self.interval);
+            let at_source = Nanos::of(at_source);
+            self.by_subject.forget(at_source, self.interval);
         }
         self.tracker.scrub(SCRUB);
         self.collect();
@@ -337,7 +347,11 @@ impl Sampling {
         if let Some(keeper) = &mut self.keeper {
             let written = keeper.step(&mut self.tracker, &mut self.outbox, now);
             match written.await {
-                Ok(()) => {}
+                Ok(true) if std::mem::take(&mut self.faults.files) => {
+                    self.context.status.set_unwritten(None);
+                    tracing::info!("state is kept again");
+                }
+                Ok(_) => {}
                 Err(error) => self.unwritten(&error),
             }
         } else {
@@ -419,7 +433,7 @@ impl Sampling {
     async fn warm(&mut self, limit: Duration) {
         let settings = self.context.config.sampling.as_ref();
         let interval = settings.map_or(Duration::ZERO, |settings| settings.interval);
-        let clock = self.context.clock.now();
+        let clock = self.context.time.now();
         // What was copied before that is due again.
         let oldest = clock.checked_sub(interval).unwrap_or(clock);
         let known_until = self
@@ -428,6 +442,7 @@ impl Sampling {
         let since = known_until
             .checked_sub(UNSURE)
             .map_or(oldest, |since| since.max(oldest));
+        let since = self.at_target(since).await;
         let known = self.tracker.len();
         let mut warm = Warm {
             config: &self.context.config,
@@ -456,11 +471,25 @@ impl Sampling {
         }
     }
 
+    /// What time it was at the target at a time of the source: the target goes by its own clock.
+    async fn at_target(&self, time: SystemTime) -> SystemTime {
+        let context = &self.context;
+        let name = context.config.target.stream.as_str();
+        let info = api::stream_info(&context.target.jetstream, name).await;
+        let there = info.ok().and_then(|info| info.time);
+        let there = there.unwrap_or_else(|| context.clock.now());
+        match there.duration_since(context.time.now()) {
+            Ok(ahead) => time.checked_add(ahead),
+            Err(behind) => time.checked_sub(behind.duration()),
+        }
+        .unwrap_or(time)
+    }
+
     /// Takes in what other replicas and nodes said.
     fn hear(&mut self) {
         let heard = self.gossip.take();
         if !heard.items.is_empty() && !self.leads {
-            self.known_until = Some(self.context.clock.now());
+            self.known_until = Some(self.context.time.now());
         }
         for item in heard.items.values() {
             if self.tracker.learn(item) {
@@ -514,9 +543,9 @@ impl Sampling {
     fn unwritten(&mut self, error: &StateError) {
         let error = err_chain(error);
         self.context.metrics.state_failed();
-        self.context
-            .status
-            .fault(self.context.clock.now(), error.as_str());
+        let status = &self.context.status;
+        status.fault(self.context.clock.now(), error.as_str());
+        status.set_unwritten(Some(format!("state is not kept: {error}")));
         if std::mem::replace(&mut self.faults.files, true) {
             tracing::debug!(error, "state is not kept");
         } else {

@@ -262,7 +262,9 @@ impl Supervisor {
         if matches!(phase, Phase::Standby) {
             metrics.sequence(0);
         }
-        match trouble {
+        // It copies, but what it knows would not outlive it.
+        let unready = trouble.or_else(|| self.post.status.report().unwritten);
+        match unready {
             None => self.part.up(),
             Some(why) => self.part.down(why),
         }

@@ -154,16 +154,20 @@ pub(super) fn stored_subjects(config: &Value) -> Option<Vec<String>> {
     Some(subjects)
 }
 
-/// The subjects that a transform's destination makes: what it takes from elsewhere may be anything.
+/// The subjects that a transform's destination makes: what it takes from elsewhere may be anything, and what it cuts up may
+/// be several tokens.
 fn wildcards(destination: &str) -> String {
-    let tokens = destination.split('.').map(|token| {
-        if token.contains("{{") || token.starts_with('$') {
-            "*"
-        } else {
-            token
+    let mut tokens = Vec::new();
+    for token in destination.split('.') {
+        let lower = token.to_ascii_lowercase();
+        if token.contains("{{") && (lower.contains("split") || lower.contains("slice")) {
+            tokens.push(">");
+            break;
         }
-    });
-    tokens.collect::<Vec<_>>().join(".")
+        let is_made = token.contains("{{") || token.starts_with('$');
+        tokens.push(if is_made { "*" } else { token });
+    }
+    tokens.join(".")
 }
 
 /// The configuration of a target: that of the source, with mapped subjects.
@@ -217,6 +221,11 @@ mod tests {
             "subject_transform": { "src": "in.*", "dest": "out.{{wildcard(1)}}" },
         }));
         assert_eq!(found.unwrap(), ["out.*"]);
+        let found = subjects(json!({
+            "subjects": ["in.*.x"],
+            "subject_transform": { "src": "in.*.x", "dest": "out.{{SplitFromLeft(1,3)}}.x" },
+        }));
+        assert_eq!(found.unwrap(), ["out.>"]);
         assert_eq!(subjects(json!({ "subjects": ["a.>"] })).unwrap(), ["a.>"]);
     }
 

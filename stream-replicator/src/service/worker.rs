@@ -1,6 +1,7 @@
 //! One worker: a stream, and where it goes. Finds its brokers, streams and position, waits for its turn, copies, and
 //! begins again when something ended the copying.
 
+mod behind;
 mod course;
 
 use std::path::PathBuf;
@@ -20,7 +21,10 @@ use super::connect::{Link, LinkError, Links};
 use super::copier::{Copier, End};
 use super::questions::Question;
 use super::sampling::{Sampling, SamplingContext, SamplingError};
+use super::source_time::SourceTime;
 use super::trace::Trace;
+
+use behind::Behind;
 
 /// Wait before something that is missing is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -73,6 +77,8 @@ pub(super) struct Site {
     pub(super) source: Link,
     pub(super) target: Link,
     pub(super) clock: Clock,
+    /// What time it is at the source.
+    pub(super) time: SourceTime,
     pub(super) metrics: metrics::Worker,
     pub(super) status: Status,
     pub(super) leadership: Option<Leadership>,
@@ -89,6 +95,8 @@ pub(super) struct Site {
     told: Option<String>,
     /// Whether an operator said that it may go on whatever was lost.
     goes_on: bool,
+    /// How often in a row the source did not say where the copying stood.
+    silences: u32,
 }
 
 impl Worker {
@@ -109,6 +117,7 @@ impl Worker {
             target: site.target.clone(),
             state_dir,
             clock: site.clock.clone(),
+            time: site.time.clone(),
             metrics: site.metrics.clone(),
             status: site.status.clone(),
             tasks,
@@ -125,14 +134,34 @@ impl Worker {
         let config = self.config;
         let of = |side: &str| format!("{side} {}/{}", config.source.stream, config.name);
         let (at_source, at_target) = (of("source of"), of("target of"));
-        let (source, target) = tokio::try_join!(
-            self.links
-                .open(&at_source, &config.source.endpoint, shutdown),
-            self.links
-                .open(&at_target, &config.target.endpoint, shutdown),
-        )?;
+        let (opened, source) = (self.links.clone(), watch::Sender::new(None));
+        let time = SourceTime::new(self.clock.clone());
+        let behind = Behind {
+            config: &config,
+            time: &time,
+            metrics: &self.metrics,
+            status: &self.status,
+        };
+        let from = async {
+            let link = opened
+                .open(&at_source, &config.source.endpoint, shutdown)
+                .await?;
+            source.send_replace(Some(link.clone()));
+            Ok::<_, LinkError>(link)
+        };
+        let to = self
+            .links
+            .open(&at_target, &config.target.endpoint, shutdown);
+        let both = async { tokio::try_join!(from, to) };
+        let (source, target) = tokio::select! {
+            biased;
+            both = both => both?,
+            // A target that cannot be reached at the start is told of in the lag, too.
+            never = behind.reckon_while_waiting(source.subscribe()) => match never {},
+        };
         Ok(Site {
             started: self.clock.now(),
+            time,
             config,
             name: self.site,
             source,
@@ -148,6 +177,7 @@ impl Worker {
             memory: None,
             told: None,
             goes_on: false,
+            silences: 0,
         })
     }
 }
@@ -248,7 +278,7 @@ impl Site {
                 tokio::select! {
                     changed = self.paused.changed() => changed.map_err(|_| WorkerError::NoPauses)?,
                     () = tokio::time::sleep(BEAT) => beat(&mut self.sampling).await,
-                    question = self.questions.recv() => answer(question, self.sampling.as_ref()),
+                    Some(question) = self.questions.recv() => answer(question, self.sampling.as_ref()),
                 }
                 continue;
             }
@@ -264,19 +294,27 @@ impl Site {
                 () = leadership.won() => {}
                 changed = self.paused.changed() => changed.map_err(|_| WorkerError::NoPauses)?,
                 () = tokio::time::sleep(BEAT) => beat(&mut self.sampling).await,
-                question = self.questions.recv() => answer(question, self.sampling.as_ref()),
+                Some(question) = self.questions.recv() => answer(question, self.sampling.as_ref()),
             }
         }
     }
 
-    /// Waits until an operator says that it may go on: by a resume, whether it was paused or not.
+    /// Waits until an operator says that it may go on, by a resume, whether it was paused or not; or until another replica
+    /// leads, whose turn it is then.
     async fn resumed(&mut self) -> Result<(), WorkerError> {
-        self.paused
-            .changed()
-            .await
-            .map_err(|_| WorkerError::NoPauses)?;
-        self.goes_on = true;
-        Ok(())
+        let mut leadership = self.leadership.clone();
+        loop {
+            tokio::select! {
+                changed = self.paused.changed() => {
+                    changed.map_err(|_| WorkerError::NoPauses)?;
+                    self.goes_on = true;
+                    return Ok(());
+                }
+                () = lost(&mut leadership) => return Ok(()),
+                () = tokio::time::sleep(BEAT) => beat(&mut self.sampling).await,
+                Some(question) = self.questions.recv() => answer(question, self.sampling.as_ref()),
+            }
+        }
     }
 
     /// Finds streams and position, and copies from there.
@@ -293,14 +331,13 @@ impl Site {
                 Some(Err(End::Again(missing))) => {
                     self.trouble(missing.clone());
                     self.status.enter(Phase::Waiting(missing));
-                    self.fall_behind();
                 }
                 Some(Err(end)) => return end,
             }
             let mut paused = self.paused.clone();
             tokio::select! {
                 () = shutdown.cancelled() => return End::Shutdown,
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = self.wait_behind() => {}
                 changed = paused.changed() => if changed.is_ok() && paused.borrow().is_some() {
                     return End::Paused;
                 },
@@ -319,21 +356,23 @@ impl Site {
         }
     }
 
-    /// Goes on reckoning how far behind the copy is while nothing can be copied.
-    fn fall_behind(&self) {
-        let report = self.status.report();
-        let age = report
-            .handled_at
-            .filter(|_| report.waiting > 0)
-            .and_then(|at| self.clock.now().duration_since(at).ok());
-        if let Some(age) = age {
-            self.metrics.lag(report.waiting, age.as_secs_f64());
-        }
+    /// Waits before something that is missing is looked at again.
+    async fn wait_behind(&self) {
+        self.fall_behind().await;
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 
     /// Remembers where the copying stands, for another period.
     pub(super) fn remember(&mut self, mark: Bookmark) {
         self.memory = Some(mark);
+    }
+}
+
+/// Waits until another replica may lead; without an election, for ever.
+pub(super) async fn lost(leadership: &mut Option<Leadership>) {
+    match leadership {
+        Some(leadership) => leadership.lost().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -345,14 +384,13 @@ async fn beat(sampling: &mut Option<Sampling>) {
 }
 
 /// Answers an operator while nothing is copied.
-fn answer(question: Option<Question>, sampling: Option<&Sampling>) {
+fn answer(question: Question, sampling: Option<&Sampling>) {
     match question {
-        Some(Question::Values(reply)) => {
+        Question::Values(reply) => {
             drop(reply.send(sampling.map(Sampling::values).unwrap_or_default()));
         }
-        None => {}
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

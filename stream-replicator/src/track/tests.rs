@@ -3,6 +3,7 @@ mod model;
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::sample::MAX_VALUE;
 
 const INTERVAL: u64 = 3_600;
 const WARN: u64 = 1_800;

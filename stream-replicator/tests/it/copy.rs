@@ -2,6 +2,7 @@
 
 pub(crate) mod behaviour;
 mod cases;
+mod kinds;
 mod pair;
 pub(crate) mod positions;
 mod resume;

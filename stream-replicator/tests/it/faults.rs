@@ -5,9 +5,11 @@
 
 mod cluster;
 mod kills;
+mod letters;
 mod limits;
 mod links;
 mod model;
+mod positions;
 mod queues;
 mod replicas;
 mod sources;

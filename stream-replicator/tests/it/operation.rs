@@ -5,6 +5,7 @@ mod control;
 mod election;
 mod health;
 mod operator;
+pub(crate) mod vectors;
 
 use std::time::Duration;
 

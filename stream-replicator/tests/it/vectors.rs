@@ -6,6 +6,7 @@ mod start;
 use overlay_testkit::vectors::{self, Handler};
 
 use crate::copy;
+use crate::operation::vectors as operation;
 use crate::sampling::vectors as sampling;
 
 const HANDLERS: &[(&str, Handler)] = &[
@@ -16,8 +17,10 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("stream-replicator/config.json", config::documents),
     ("stream-replicator/copy.json", copy::vectors::runs),
     ("stream-replicator/durations.json", config::durations),
+    ("stream-replicator/election.json", operation::elections),
     ("stream-replicator/gossip.json", sampling::gossip),
     ("stream-replicator/heartbeat.json", config::heartbeats),
+    ("stream-replicator/metrics.json", operation::metrics),
     (
         "stream-replicator/sampling-decisions.json",
         sampling::decisions,

@@ -40,7 +40,7 @@ impl Copier<'_> {
     /// Takes a message, and those that are there already.
     pub(super) async fn take_all(&mut self, first: Read) -> Option<End> {
         let now = super::now();
-        let wall = self.site.clock.now();
+        let wall = self.site.time.now();
         let mut next = Some(first);
         let mut taken = 0;
         while let Some(read) = next.take() {

@@ -6,7 +6,7 @@ use super::{Copier, End, Reading, Work, now, time_of, until_then};
 use crate::copy::header::unix_ms;
 use crate::copy::position::Bookmark;
 use crate::copy::window::Want;
-use crate::service::api::ApiError;
+use crate::service::api::{self, ApiError};
 use crate::service::bookmark::{self, SaveError, Store};
 use crate::service::reader::Mode;
 use crate::service::writer::Event;
@@ -15,6 +15,8 @@ use crate::service::writer::Event;
 const BOOKMARK: Duration = Duration::from_secs(1);
 /// The durable consumer is moved no more often.
 const DURABLE: Duration = Duration::from_secs(60);
+/// The source is asked what time it is no more often.
+const TIME: Duration = Duration::from_secs(60);
 /// What is under way may take so long at a clean end.
 const FINISH: Duration = Duration::from_secs(5);
 /// How often the connection is looked at meanwhile.
@@ -28,6 +30,7 @@ pub(super) struct Ledger {
     saved_at: Instant,
     moved: u64,
     moved_at: Instant,
+    timed_at: Instant,
     /// Last message that was dealt with, and its time.
     handled: u64,
     handled_at: Option<SystemTime>,
@@ -44,6 +47,8 @@ pub(super) struct Chored {
     store: Option<Store>,
     saved: Result<(), SaveError>,
     moved: Option<Result<(), ApiError>>,
+    /// What time it is at the source.
+    time: Option<SystemTime>,
 }
 
 impl Ledger {
@@ -55,6 +60,7 @@ impl Ledger {
             saved_at: now,
             moved: handled,
             moved_at: now,
+            timed_at: now,
             handled: 0,
             handled_at: None,
         }
@@ -92,7 +98,8 @@ impl Copier<'_> {
         let handled = self.writer.window.handled();
         let ledger = &self.ledger;
         let due = handled > ledger.saved && ledger.saved_at.elapsed() >= BOOKMARK;
-        if due && !ledger.is_busy() {
+        let is_late = ledger.timed_at.elapsed() >= TIME;
+        if (due || is_late) && !ledger.is_busy() {
             let moves = ledger.moved_at.elapsed() >= DURABLE && handled > ledger.moved;
             self.begin_chore(handled, moves);
         }
@@ -108,14 +115,25 @@ impl Copier<'_> {
         if moves {
             ledger.moved_at = now;
         }
+        let asks = ledger.timed_at.elapsed() >= TIME;
+        if asks {
+            ledger.timed_at = now;
+        }
+        let saves = handled > ledger.saved;
         let mut store = ledger.store.take();
         let work = async move {
             let saved = match &mut store {
-                Some(store) => store.save(&mark).await,
-                None => Ok(()),
+                Some(store) if saves => store.save(&mark).await,
+                Some(_) | None => Ok(()),
             };
             let moved = if moves && saved.is_ok() {
                 Some(bookmark::move_durable(&link, &config, handled).await)
+            } else {
+                None
+            };
+            let time = if asks {
+                let info = api::stream_info(&link.jetstream, &config.source.stream).await;
+                info.ok().and_then(|info| info.time)
             } else {
                 None
             };
@@ -123,6 +141,7 @@ impl Copier<'_> {
                 store,
                 saved,
                 moved,
+                time,
             }
         };
         ledger.chore = Some(Chore {
@@ -134,6 +153,7 @@ impl Copier<'_> {
 
     /// Takes note of what came of writing.
     pub(super) fn chored(&mut self, chored: Chored) -> Option<End> {
+        self.site.time.hear(chored.time);
         let ledger = &mut self.ledger;
         ledger.store = chored.store;
         let chore = ledger.chore.take()?;
@@ -162,7 +182,11 @@ impl Copier<'_> {
         Bookmark {
             source_created: self.source_created,
             sequence: handled,
-            sequence_time: self.ledger.time_of(handled),
+            // What is passed over behind the last copy has its time, too.
+            sequence_time: self.ledger.time_of(handled).or_else(|| {
+                let read_at = self.read_at.filter(|_| handled == self.read);
+                read_at.map(unix_ms)
+            }),
             incarnation: self.stamp.incarnation(),
             target_stream: self.site.config.target.stream.clone(),
             target_created: self.target_created,
@@ -181,7 +205,8 @@ impl Copier<'_> {
                 Want::Nothing | Want::Link => None,
                 Want::Answers(until) | Want::Wait(until) => Some(until),
                 want @ (Want::Tail(_) | Want::Look(_)) => {
-                    if self.follow(want).await.is_some() {
+                    let followed = tokio::time::timeout_at(deadline, self.follow(want));
+                    if !matches!(followed.await, Ok(None)) {
                         break;
                     }
                     None
@@ -231,16 +256,15 @@ impl Copier<'_> {
         let waiting = self.pending + u64::try_from(under_way).unwrap_or(u64::MAX);
         let (handled, target) = (window.handled(), window.target());
         let flows = window.flows() && matches!(self.reading, Reading::Open(_));
-        let handled_at = self
-            .ledger
-            .handled_at
-            .or_else(|| window.front().map(|(_, item)| time_of(item.time_ms)))
-            .or(self.read_at);
+        // What is not there yet tells how far behind the copy is; what was there last may be long ago for want of more.
+        let oldest = window.front().map(|(_, item)| time_of(item.time_ms));
+        let handled_at = self.ledger.handled_at.or(oldest).or(self.read_at);
         let lag = if waiting == 0 {
             0.0
         } else {
-            handled_at
-                .and_then(|at| self.site.clock.now().duration_since(at).ok())
+            oldest
+                .or(handled_at)
+                .and_then(|at| self.site.time.now().duration_since(at).ok())
                 .unwrap_or_default()
                 .as_secs_f64()
         };

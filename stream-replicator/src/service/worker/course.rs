@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Site;
-use crate::config::Reaction;
+use crate::config::{Reaction, Start};
 use crate::copy::header::{Stamp, unix_ms};
 use crate::copy::position::{Bookmark, Choice, Durable, Known, Last, choose};
 use crate::service::api::{self, ApiError, StreamInfo};
@@ -13,11 +13,18 @@ use crate::service::position::{self, Judged, Own};
 use crate::service::reader::{From, Mode};
 use crate::service::target::{self, TargetError};
 
+/// So often in a row a source that does not answer is asked again before the rest must do.
+const SILENCES: u32 = 2;
+
 /// What source and target say of the position.
 struct Evidence {
     store: Option<Store>,
     bookmark: Option<Bookmark>,
+    /// Whether the source does not have what was written down of it.
+    went_back: bool,
     durable: Option<Durable>,
+    /// Whether anybody who would know was asked, so that nothing known means nothing done.
+    is_asked: bool,
     own: Option<(Own, Judged)>,
 }
 
@@ -38,6 +45,7 @@ impl Site {
         let source = api::stream_info(&self.source.jetstream, name)
             .await
             .map_err(|error| End::Again(format!("source stream {name:?}: {error}")))?;
+        self.time.hear(source.time);
         let target = target::ensure(&self.target, &config, &source)
             .await
             .map_err(|error| match error {
@@ -49,7 +57,7 @@ impl Site {
             "interest" => Mode::Interest,
             _ => Mode::Free,
         };
-        let start = From::Start(config.start, self.clock.now());
+        let start = From::Start(config.start, self.time.now());
         if config.ephemeral {
             // Copies of an earlier start are not to stand for those of this one.
             let stamp = Stamp::new(&self.name, &config.name, name, self.started);
@@ -66,7 +74,7 @@ impl Site {
             });
         }
         let stamp = Stamp::new(&self.name, &config.name, name, source.created);
-        let mut evidence = self.evidence(&source, &target, &stamp, start, mode).await?;
+        let mut evidence = self.evidence(&source, &target, &stamp, mode).await?;
         let Decision {
             from,
             incarnation,
@@ -89,6 +97,8 @@ impl Site {
             };
             self.write_back(&mut evidence, &mark, mode).await?;
         }
+        let from = self.begin_durable(&evidence, from, mode).await;
+        self.silences = 0;
         Ok(Course {
             stamp: stamp.of(incarnation),
             source,
@@ -105,7 +115,6 @@ impl Site {
         source: &StreamInfo,
         target: &StreamInfo,
         stamp: &Stamp,
-        start: From,
         mode: Mode,
     ) -> Result<Evidence, End> {
         let config = Arc::clone(&self.config);
@@ -113,45 +122,49 @@ impl Site {
         let at_target = |error: ApiError| {
             End::Again(format!("target stream {:?}: {error}", config.target.stream))
         };
-        let (mut store, mut bookmark, mut durable) = (None, None, None);
+        let (mut store, mut written, mut durable) = (None, None, None);
+        let mut is_asked = config.target_initiated;
         if !config.target_initiated {
             match Store::open(&self.source, &config).await {
-                Ok((opened, found)) => (store, bookmark) = (Some(opened), found),
-                Err(error) => {
-                    tracing::warn!(%error, "no bookmarks: target and durable consumer must do");
+                Ok((opened, found)) => {
+                    (store, written) = (Some(opened), found);
+                    is_asked = true;
                 }
+                Err(error) => self.without("bookmark", &error)?,
             }
-            let found = match mode {
-                Mode::Free => bookmark::durable(&self.source, &config, start)
-                    .await
-                    .map(Some),
+            match mode {
+                Mode::Free => match bookmark::durable(&self.source, &config).await {
+                    Ok(found) => {
+                        durable = found;
+                        is_asked = true;
+                    }
+                    Err(error) => self.without("durable consumer", &error)?,
+                },
                 // It is what is read from: it says itself what is new.
-                Mode::Queue | Mode::Interest => Ok(None),
-            };
-            match found {
-                Ok(found) => durable = found,
-                Err(error) => {
-                    tracing::warn!(%error, "no durable consumer: target and bookmark must do");
-                }
+                Mode::Queue | Mode::Interest => is_asked = true,
             }
         }
         let created = source.created_ms();
         // What this process remembers may be newer than what was written down.
-        let newest = [bookmark, self.memory.clone()]
-            .into_iter()
-            .flatten()
-            .max_by_key(|mark| (mark.source_created == created, mark.sequence));
-        let mut bookmark = newest;
-        if let Some(mark) = bookmark
-            .as_ref()
-            .filter(|mark| mark.source_created == created)
-        {
-            let name = &config.source.stream;
-            let bears_out = position::bears_out(mark, &self.source, source, name)
-                .await
-                .map_err(at_source)?;
-            if !bears_out {
-                bookmark = None;
+        let mut bookmark: Option<Bookmark> = None;
+        let mut went_back = false;
+        for mark in [written, self.memory.clone()].into_iter().flatten() {
+            if mark.source_created == created {
+                let name = &config.source.stream;
+                let bears_out = position::bears_out(&mark, &self.source, source, name)
+                    .await
+                    .map_err(at_source)?;
+                if !bears_out {
+                    went_back = true;
+                    continue;
+                }
+            }
+            let rank = |mark: &Bookmark| (mark.source_created == created, mark.sequence);
+            if bookmark
+                .as_ref()
+                .is_none_or(|best| rank(best) < rank(&mark))
+            {
+                bookmark = Some(mark);
             }
         }
         let since = bookmark
@@ -162,7 +175,7 @@ impl Site {
                     && mark.target_sequence <= target.state.last_seq
             })
             .map(|mark| mark.target_sequence);
-        let subjects = position::own_subjects(&config, source);
+        let subjects = position::own_subjects(&config, source, target);
         let own = position::last_of_ours(&self.target, &config, stamp, target, &subjects, since)
             .await
             .map_err(at_target)?;
@@ -178,9 +191,42 @@ impl Site {
         Ok(Evidence {
             store,
             bookmark,
-            durable,
+            went_back,
+            // It may be of what the source has lost.
+            durable: durable.filter(|_| !went_back),
+            is_asked,
             own,
         })
+    }
+
+    /// Something that may know the position does not say it. A source that has just come back may be silent for a moment:
+    /// it is asked again before it is done without.
+    fn without(&mut self, what: &str, error: &ApiError) -> Result<(), End> {
+        let words = format!("source: no {what}: {error}");
+        if matches!(error, ApiError::Silent(_)) && self.silences < SILENCES {
+            self.silences += 1;
+            return Err(End::Again(words));
+        }
+        tracing::warn!(words, "the rest must do to find the position");
+        Ok(())
+    }
+
+    /// Makes the durable consumer where there is none, now that its place is known.
+    async fn begin_durable(&self, evidence: &Evidence, from: From, mode: Mode) -> From {
+        let is_missing = evidence.durable.is_none() && evidence.is_asked;
+        if !is_missing || mode != Mode::Free || !self.keeps_durable() || evidence.went_back {
+            return from;
+        }
+        match bookmark::make_durable(&self.source, &self.config, from).await {
+            Ok(durable) => match from {
+                From::Start(..) => From::Behind(durable.floor),
+                From::Behind(_) => from,
+            },
+            Err(error) => {
+                tracing::warn!(%error, "no durable consumer");
+                from
+            }
+        }
     }
 
     /// Decides where to go on, and which life of the source identifiers name.
@@ -210,6 +256,8 @@ impl Site {
                 .and_then(|(own, _)| own.incarnation()),
         ];
         let life = life.into_iter().flatten().max().unwrap_or(created);
+        // Identifiers of the life before may still be known to the target.
+        let next = unix_ms(self.clock.now()).max(life + 1);
         if let Some((_, Judged::Diverged)) = own {
             let common =
                 position::common(&self.source, source, &self.target, target, &config, stamp)
@@ -219,8 +267,6 @@ impl Site {
                 "the source stream went back to an earlier state: it is copied behind {common} again"
             );
             self.made_anew(words)?;
-            // Identifiers of the life before may still be known to the target.
-            let next = unix_ms(self.clock.now()).max(life + 1);
             return Ok(Decision {
                 from: From::Behind(common),
                 incarnation: next,
@@ -250,18 +296,33 @@ impl Site {
             durable = durable.map(|durable| durable.floor),
             "position found"
         );
+        let tail = last
+            .filter(|last| last.is_of_this)
+            .map(|last| last.sequence);
+        if evidence.went_back {
+            let sequence = match choice {
+                Choice::Behind(sequence) | Choice::Lost(sequence) => sequence,
+                Choice::Anew | Choice::Start => 0,
+            };
+            self.made_anew(format!(
+                "the source stream went back to an earlier state: it is copied behind {sequence} again"
+            ))?;
+            return Ok(Decision {
+                from: From::Behind(sequence),
+                incarnation: next,
+                rewinds: true,
+            });
+        }
         let from = match choice {
             Choice::Behind(sequence) => {
-                // A broker moves the consumer over what is gone: what is known otherwise tells what was missed.
-                let is_moved =
-                    durable.is_some_and(|durable| durable.floor + 1 == source.state.first_seq);
-                let known = [
-                    last.filter(|last| last.is_of_this)
-                        .map(|last| last.sequence),
-                    marked.map(|mark| mark.sequence),
-                ];
-                let known = known.into_iter().flatten().max().filter(|_| is_moved);
+                // A broker moves the consumer over what is gone, so it tells what was missed only where nothing else does.
+                let passes_over = config.sampling.is_some() || config.max_age.is_some();
+                let known = match (marked, tail) {
+                    (Some(mark), tail) => Some(mark.sequence.max(tail.unwrap_or(0))),
+                    (None, tail) => tail.filter(|_| !passes_over),
+                };
                 self.check_gap(source, known.unwrap_or(sequence))?;
+                self.tell_ahead(target, tail, sequence);
                 From::Behind(sequence)
             }
             Choice::Anew => {
@@ -269,21 +330,43 @@ impl Site {
                 From::Behind(0)
             }
             Choice::Lost(sequence) => {
+                let first = match config.start {
+                    Start::Sequence(first) => first.saturating_sub(1),
+                    Start::All | Start::End | Start::Ago(_) | Start::Time(_) => 0,
+                };
+                let sequence = sequence.max(first);
                 self.trouble(format!(
                     "the target has lost messages that it had: {sequence} is the last one that is there"
                 ));
                 From::Behind(sequence)
             }
-            Choice::Start => match durable {
-                Some(durable) => From::Behind(durable.floor),
-                None => start,
-            },
+            Choice::Start if !evidence.is_asked => {
+                let words = "neither bookmark nor durable consumer can be asked, and the target has no copy: \
+                             what was done is not known";
+                return Err(End::Again(words.to_owned()));
+            }
+            Choice::Start => start,
         };
         Ok(Decision {
             from,
             incarnation: life,
             rewinds: matches!(choice, Choice::Anew | Choice::Lost(_)),
         })
+    }
+
+    /// Says that what lies between the target's end and a written position is not copied: passed over or kept aside, or
+    /// somebody moved the position.
+    fn tell_ahead(&self, target: &StreamInfo, tail: Option<u64>, sequence: u64) {
+        let tail = tail.unwrap_or(0);
+        let passes_over = self.config.sampling.is_some() || self.config.max_age.is_some();
+        if sequence > tail && target.state.messages > 0 && !passes_over {
+            tracing::warn!(
+                position = sequence,
+                target = tail,
+                messages = sequence - tail,
+                "what was written down is ahead of the target's end: messages in between are not copied"
+            );
+        }
     }
 
     /// Writes down a position that is behind what was written down before.

@@ -9,6 +9,7 @@ use overlay_testkit::{Broker, eventually};
 use tokio::sync::watch;
 
 use super::*;
+use crate::config::Sampling as Settings;
 use crate::config::*;
 use crate::mapping::Mapping;
 
@@ -25,7 +26,7 @@ fn side(broker: &Broker, stream: &str) -> Side {
     }
 }
 
-fn config(source: &Broker, target: &Broker) -> StreamConfig {
+pub(in crate::service) fn config(source: &Broker, target: &Broker) -> StreamConfig {
     StreamConfig {
         name: "W".to_owned(),
         source: side(source, "TEST"),
@@ -126,4 +127,119 @@ async fn a_stream_is_copied_in_order() {
     let js = jetstream::new(client);
     let stream = js.get_stream("COPY").await.unwrap();
     assert_eq!(stream.get_info().await.unwrap().state.messages, COUNT);
+}
+
+/// The clock of this host is a day off that of the brokers: ages, silences and what is told of them go by the source's.
+async fn with_a_clock_of(offset: Duration, is_ahead: bool) {
+    let source = Broker::builder().jetstream().start();
+    let target = Broker::builder().jetstream().start();
+    let client = async_nats::connect(source.url()).await.unwrap();
+    let js = jetstream::new(client.clone());
+    for (name, subject) in [("TEST", "TEST.>"), ("ADV", "adv.>")] {
+        js.create_stream(jetstream::stream::Config {
+            name: name.to_owned(),
+            subjects: vec![subject.to_owned()],
+            ..Default::default()
+        })
+        .await
+        .unwrap();
+    }
+    let cx = Context::new().unwrap();
+    let real = cx.clock.now();
+    let clock = Clock::manual(if is_ahead {
+        real + offset
+    } else {
+        real - offset
+    });
+    let mut config = config(&source, &target);
+    config.max_age = Some(Duration::from_secs(3600));
+    config.sampling = Some(Settings {
+        inspect: Inspect::Token(std::num::NonZeroUsize::new(2)),
+        force: None,
+        force_is_strict: false,
+        interval: Duration::from_secs(3600),
+        warn: Duration::from_secs(600),
+        size_trigger: 0.0,
+        lifecycle: false,
+    });
+    config.advisory = Some(Advisory {
+        subject: "adv.%s.%v".to_owned(),
+        reliable: true,
+    });
+    for round in 0..2 {
+        let metrics = metrics::Metrics::register(&prometheus::Registry::new(), "SITE", true);
+        let (_pause, paused) = watch::channel(None);
+        let (_ask, questions) = mpsc::channel(1);
+        let status = Status::default();
+        let worker = Worker {
+            config: Arc::new(config.clone()),
+            site: "SITE".to_owned(),
+            links: Links::new(&Context::new().unwrap()),
+            clock: clock.clone(),
+            metrics: metrics.unwrap().worker("TEST", "W"),
+            status: status.clone(),
+            leadership: None,
+            paused,
+            trace: Trace::default(),
+            questions,
+            // What is known is read from the target at the second start.
+            state_dir: None,
+            tasks: Tasks::new(),
+        };
+        let shutdown = CancellationToken::new();
+        let mut set = tokio::task::JoinSet::new();
+        set.spawn(worker.run(shutdown.clone()));
+        for node in 0..10 {
+            let subject = format!("TEST.h{node}");
+            js.publish(subject, "{}".into())
+                .await
+                .unwrap()
+                .await
+                .unwrap();
+        }
+        eventually(Duration::from_secs(60), Duration::from_millis(20), || {
+            let report = status.report();
+            async move {
+                if report.handled == 10 * (round + 1) {
+                    Ok(())
+                } else {
+                    Err(format!("{report:?}"))
+                }
+            }
+        })
+        .await;
+        // Some looks at who is silent.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        shutdown.cancel();
+        set.join_next().await.unwrap().unwrap().unwrap();
+    }
+    let at_target = jetstream::new(async_nats::connect(target.url()).await.unwrap());
+    let mut copied = at_target.get_stream("COPY").await.unwrap();
+    assert_eq!(
+        copied.info().await.unwrap().state.messages,
+        10,
+        "each node once"
+    );
+    let mut advisories = js.get_stream("ADV").await.unwrap();
+    let state = advisories.info().await.unwrap().state.clone();
+    for sequence in 1..=state.last_sequence {
+        let told = advisories.get_raw_message(sequence).await.unwrap();
+        assert!(told.subject.starts_with("adv.new."), "{told:?}");
+        let told: serde_json::Value = serde_json::from_slice(&told.payload).unwrap();
+        let at = Duration::from_secs(told["timestamp"].as_u64().unwrap());
+        let at = std::time::UNIX_EPOCH + at;
+        let real = real - Duration::from_secs(5)..real + Duration::from_secs(120);
+        assert!(real.contains(&at), "{told}");
+    }
+    assert!(state.messages >= 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_makes_nothing_old_and_nobody_silent() {
+    Box::pin(with_a_clock_of(Duration::from_secs(86_400), true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_behind_makes_nothing_new_and_nobody_silent() {
+    Box::pin(with_a_clock_of(Duration::from_secs(86_400), false)).await;
 }

@@ -62,7 +62,10 @@ pub(super) struct Pair {
 
 impl Side {
     pub(super) async fn start(name: &str) -> Self {
-        let broker = Broker::builder().name(name).jetstream().start();
+        Self::over(Broker::builder().name(name).jetstream().start()).await
+    }
+
+    pub(super) async fn over(broker: Broker) -> Self {
         let client = eventually(LIMIT, PERIOD, || async_nats::connect(broker.url())).await;
         Self { broker, client }
     }

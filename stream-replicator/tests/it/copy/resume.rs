@@ -7,7 +7,7 @@ use overlay_testkit::{Process, eventually};
 use serde_json::json;
 
 use super::cases::durable;
-use super::pair::{Pair, STOP_LIMIT};
+use super::pair::{Pair, STOP_LIMIT, Side};
 use super::{LIMIT, PERIOD};
 
 const PREFIX: &str = "target_subject_prefix: copy";
@@ -82,6 +82,53 @@ async fn sr_case_15_a_reader_s_consumer_that_is_deleted_is_made_again_without_ga
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
+/// Brokers from 2.14 on say with a feature flag also in which domain and account a message is.
+#[tokio::test(flavor = "multi_thread")]
+async fn sr_case_26_a_source_with_the_longer_reply_subjects_is_copied_with_the_right_marks() {
+    let flags = overlay_testkit::Broker::builder()
+        .name("source")
+        .jetstream()
+        .config("feature_flags { js_ack_fc_v2: true }");
+    let source = Box::pin(Side::over(flags.start())).await;
+    let pair = Pair {
+        source,
+        ..Pair::start().await
+    };
+    pair.source.make("TEST", &["TEST"], json!({})).await;
+    pair.source.fill("TEST", 1, 6).await;
+    // The broker does use them.
+    let consumer = json!({ "stream_name": "TEST", "config": { "name": "look", "ack_policy": "none", "mem_storage": true }});
+    let made = pair
+        .source
+        .ask("CONSUMER.CREATE.TEST.look", &consumer)
+        .await;
+    assert!(made["error"].is_null(), "{made}");
+    let client = &pair.source.client;
+    let inbox = client.new_inbox();
+    let mut shown = client.subscribe(inbox.clone()).await.unwrap();
+    let next = "$JS.API.CONSUMER.MSG.NEXT.TEST.look";
+    client
+        .publish_with_reply(next, inbox, "".into())
+        .await
+        .unwrap();
+    let shown = shown.next().await.unwrap();
+    let tokens = shown.reply.unwrap().split('.').count();
+    assert!(tokens >= 11, "{tokens} tokens");
+
+    let _replicator = pair.replicate(&[PREFIX]);
+    pair.holds_exactly(1..=5).await;
+    let originals = pair.source.stored("TEST").await;
+    for (copy, original) in pair.target.stored("COPY").await.iter().zip(&originals) {
+        let mark = copy.values("Choria-SR-Source")[0].to_owned();
+        let wanted = format!(
+            "TEST {} SITE SITE {}",
+            original.sequence,
+            original.time_ms()
+        );
+        assert_eq!(mark, wanted);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sr_case_27_what_the_source_says_of_a_request_is_never_copied() {
     let mut pair = Pair::with_test().await;
@@ -94,7 +141,12 @@ async fn sr_case_27_what_the_source_says_of_a_request_is_never_copied() {
         async_nats::connect(pair.source.broker.url())
     })
     .await;
+    let back = tokio::time::Instant::now();
     pair.source.fill("TEST", 4, 7).await;
+    pair.target.holds("COPY", 6).await;
+    // Requests are made anew with the connection, not when a silence is noticed; its own wait is within this.
+    let took = back.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
     pair.holds_exactly(1..=6).await;
     for message in pair.target.stored("COPY").await {
         assert_eq!(message.subject, "copy.TEST");

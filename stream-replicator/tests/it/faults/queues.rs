@@ -1,10 +1,8 @@
 //! Sources whose messages go with their acknowledgement: work queues, and streams that keep what somebody wants.
 
-use std::time::Duration;
-
 use serde_json::json;
 
-use super::world::{Load, SOURCE, World, ask, connect};
+use super::world::{Load, SOURCE, World, ask, connect, stop};
 use super::{Dice, LIMIT, PERIOD};
 
 const MANY: u64 = 8000;
@@ -58,7 +56,7 @@ async fn a_work_queue_is_emptied_in_order_however_often_the_replicator_is_killed
     }
     let mut replicator = world.replicator("");
     drained(&world).await;
-    assert!(replicator.stop(Duration::from_secs(30)).success());
+    stop(&mut replicator);
     whole(&world, MANY).await;
 }
 
@@ -80,7 +78,7 @@ async fn a_stream_of_interest_is_copied_in_order_however_often_the_replicator_is
         replicator = world.replicator("");
     }
     drained(&world).await;
-    assert!(replicator.stop(Duration::from_secs(30)).success());
+    stop(&mut replicator);
     whole(&world, MANY).await;
 }
 
@@ -98,6 +96,6 @@ async fn a_work_queue_is_emptied_in_order_while_links_are_cut() {
     }
     let published = load.finish().await;
     drained(&world).await;
-    assert!(replicator.stop(Duration::from_secs(30)).success());
+    stop(&mut replicator);
     whole(&world, published).await;
 }

@@ -77,7 +77,10 @@ async fn messages_purged_before_they_were_copied_are_told_and_the_rest_arrives()
         .collect();
     assert_eq!(sequences, (1..=300).chain(501..=600).collect::<Vec<_>>());
     let told = replicator.stdout() + &replicator.stderr();
-    assert!(told.contains("200"), "the number that is missed is told");
+    assert!(
+        told.contains("200 messages are gone from the source"),
+        "the number that is missed is told: {told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +138,7 @@ async fn a_source_that_went_back_in_time_loses_nothing_that_is_new() {
     }
 }
 
-fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
+pub(super) fn copy_tree(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

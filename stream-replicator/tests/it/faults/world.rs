@@ -171,8 +171,7 @@ impl World {
     /// Stops the replicator cleanly and compares source and target: nothing lost, doubled, changed or out of order.
     pub(super) async fn verify(&self, replicator: &mut Process) {
         self.copied().await;
-        let status = replicator.stop(STOP_LIMIT);
-        assert!(status.success(), "a clean stop ends with {status}");
+        stop(replicator);
         self.compare().await;
     }
 
@@ -190,6 +189,13 @@ impl World {
     pub(super) async fn target_messages(&self) -> Vec<Stored> {
         verdict::read(&connect(&self.target).await, TARGET).await
     }
+}
+
+/// Stops a replicator cleanly. One that has just begun does not hear the signal yet, and would die of it.
+pub(super) fn stop(replicator: &mut Process) {
+    replicator.wait_for_line("replicating", LIMIT);
+    let status = replicator.stop(STOP_LIMIT);
+    assert!(status.success(), "a clean stop ends with {status}");
 }
 
 /// Starts the replicator with a file.

@@ -52,3 +52,59 @@ async fn copying_goes_on_without_the_home_broker() {
     cell.home.start_again();
     replica.is_ready().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_waits_for_its_target_falls_behind_and_says_so() {
+    let mut cell = Cell::start().await;
+    let mut replica = cell.replica(None);
+    cell.publish(0, 5).await;
+    cell.has_copied(5).await;
+    assert!(replica.process.stop(LIMIT).success());
+    cell.target.kill();
+    cell.publish(5, 25).await;
+    let replica = cell.replica(None);
+    let labels = r#"{replicator="SITE",stream="NODES",worker="W1"}"#;
+    eventually(LIMIT, PERIOD, || async {
+        let metrics = replica.metrics();
+        let value = |name: &str| {
+            let start = format!("overlay_stream_replicator_{name}{labels} ");
+            let found = metrics.lines().find_map(|line| line.strip_prefix(&start));
+            found.and_then(|value| value.parse::<f64>().ok())
+        };
+        let found = (value("lag_messages"), value("lag_seconds"));
+        match found {
+            (Some(20.0), Some(seconds)) if seconds > 0.0 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    cell.target.start_again();
+    cell.has_copied(25).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn state_that_cannot_be_written_is_told_in_readiness_until_it_can() {
+    let cell = Cell::start().await;
+    let state = tempfile::tempdir().unwrap();
+    // Where the file is made stands a directory.
+    let blocked = state.path().join("NODES_W1.json.tmp");
+    let sampled = "sampling = { token = 2, interval = \"1h\" }\n";
+    let config = cell.config(None, sampled, "");
+    let config = format!("state_dir = {:?}\n{config}", state.path());
+    std::fs::create_dir(&blocked).unwrap();
+    let replica = cell.replica_with(&config);
+    cell.publish(0, 5).await;
+    replica
+        .is_down("worker:NODES/W1", "state is not kept")
+        .await;
+    cell.has_copied(5).await;
+    let labels = r#"{replicator="SITE",stream="NODES",worker="W1"}"#;
+    let failures = format!("overlay_stream_replicator_state_write_failures_total{labels} ");
+    let metrics = replica.metrics();
+    let failures = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(&failures));
+    assert!(failures.is_some_and(|number| number != "0"), "{metrics}");
+    std::fs::remove_dir(&blocked).unwrap();
+    replica.is_ready().await;
+}

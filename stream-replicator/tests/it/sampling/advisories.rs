@@ -109,6 +109,55 @@ async fn sr_case_40_nothing_is_lost_while_no_stream_takes_advisories() {
     stop(replicator);
 }
 
+/// After a stop, over a line on which the first message takes longer than the first look at who is silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_that_has_yet_to_come_makes_nobody_silent() {
+    const NODES: [&str; 5] = ["h1", "h2", "h3", "h4", "h5"];
+    let lines = [
+        "inspect_field: sender",
+        "inspect_duration: 1h",
+        "warn_duration: 4s",
+        RELIABLE,
+    ];
+
+    let cell = Cell::start().await;
+    stream(&cell.client, "ADV", &["adv.>"]).await;
+    let line = overlay_testkit::Proxy::start(cell.source.port()).await;
+    let replicator = cell.replica_from(&line.url(), "one", &lines);
+    cell.seen(&NODES).await;
+    cell.advisories(NODES.len()).await;
+    stop(replicator);
+    // All go on being well, for longer than a silence is borne.
+    for _second in 0..6 {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        cell.seen(&NODES).await;
+    }
+    line.delay(std::time::Duration::from_millis(900));
+    let replicator = cell.replica_from(&line.url(), "one", &lines);
+    let well = async {
+        loop {
+            cell.seen(&NODES).await;
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+    };
+    let until = async {
+        cell.settled("last").await;
+        // Some looks at who is silent.
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    };
+    tokio::select! {
+        () = well => {}
+        () = until => {}
+    }
+    let advisories = cell.advisories(NODES.len() + 1).await;
+    let of_nodes: Vec<_> = told(&advisories)
+        .into_iter()
+        .filter(|(_, value)| *value != "last")
+        .collect();
+    assert_eq!(of_nodes, NODES.map(|node| ("new", node)));
+    stop(replicator);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_shuts_down_in_good_order_raises_no_alarm() {
     let cell = Cell::start().await;

@@ -58,13 +58,18 @@ impl Cell {
 
     /// Starts a replica with files of its own.
     pub(super) fn replica(&self, name: &str, lines: &[&str]) -> Process {
+        self.replica_from(&self.source.url(), name, lines)
+    }
+
+    /// As [`Self::replica`], over another way to the source.
+    pub(super) fn replica_from(&self, source: &str, name: &str, lines: &[&str]) -> Process {
         let state = self.state(name);
         fs::create_dir_all(&state).unwrap();
         let mut text = format!(
             "name: SITE\nstate_store: {}\nstreams:\n  - stream: NODES\n    name: W1\n    target_stream: FLEET\n    \
              target_subject_prefix: fleet\n    source_url: {}\n    target_url: {}\n",
             state.display(),
-            self.source.url(),
+            source,
             self.target.url(),
         );
         for line in lines {
