@@ -198,6 +198,7 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
         ..words::InstanceStatus::default()
     };
     let workers = workers(config.limits.workers);
+    let (leadership, released) = leadership(&config, &client, &cx)?.unzip();
     let parts = Parts {
         client: client.clone(),
         credentials,
@@ -214,7 +215,7 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
         clock: cx.clock.clone(),
         tasks: cx.tasks.clone(),
         metrics,
-        leadership: leadership(&config, &client, &cx)?,
+        leadership,
         status,
         active,
     };
@@ -226,7 +227,14 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
         // However the driver ends, its helpers do.
         let _helpers = helper_stop.drop_guard();
         let outcome = driver.run(sources, shutdown, grace).await;
-        nats::drain(&client, AFTER_DRIVER / 2).await;
+        // The leader's key is given back over the same connection, once the driver holds the leadership no more.
+        if let Some(released) = released {
+            let released = released.cancelled();
+            if tokio::time::timeout(AFTER_DRIVER / 3, released).await.is_err() {
+                tracing::warn!("the stop does not wait for the release of the leadership");
+            }
+        }
+        nats::drain(&client, AFTER_DRIVER / 3).await;
         outcome
     });
     tracing::info!(
@@ -248,12 +256,12 @@ async fn subscribe(client: &Client, subject: String) -> anyhow::Result<async_nat
         .with_context(|| format!("subscribe to {what}"))
 }
 
-/// Takes part in the original's election when one instance shall lead.
+/// Takes part in the original's election when one instance shall lead; the token is cancelled when that is over.
 fn leadership(
     config: &Config,
     client: &Client,
     cx: &Context,
-) -> anyhow::Result<Option<Leadership>> {
+) -> anyhow::Result<Option<(Leadership, CancellationToken)>> {
     if !config.leader.enabled {
         return Ok(None);
     }
@@ -265,13 +273,15 @@ fn leadership(
         candidate_interval: Some(CANDIDATE_INTERVAL),
         ..election::Settings::new(PROVISIONER_COMPONENT, config.identity.as_str())
     };
-    Ok(Some(election::start(
-        client.clone(),
-        settings,
-        metrics,
-        &cx.tasks,
-        cx.shutdown.clone(),
-    )))
+    let (leadership, candidacy) = election::candidate(client.clone(), settings, metrics);
+    let released = CancellationToken::new();
+    let (over, shutdown) = (released.clone().drop_guard(), cx.shutdown.clone());
+    cx.tasks.spawn("election", async move {
+        let _over = over;
+        candidacy.run(shutdown).await;
+        Ok(())
+    });
+    Ok(Some((leadership, released)))
 }
 
 async fn tell_start(parts: &Parts) {
