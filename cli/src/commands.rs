@@ -18,6 +18,7 @@ pub(crate) mod provision;
 pub(crate) mod replicate;
 pub(crate) mod reprovision;
 pub(crate) mod req;
+mod service;
 pub(crate) mod user;
 pub(crate) mod whoami;
 

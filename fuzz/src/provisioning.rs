@@ -6,10 +6,10 @@ use overlay_protocol::provisioning::action::{
     JwtRequest, MessageReply, ReleaseUpdateRequest, RestartRequest, TokenRequest, excesses,
 };
 use overlay_protocol::provisioning::control::{
-    self, NodeReply, NodeRequest, NodesReply, NodesRequest, PauseRequest, StatusReply,
+    NodeReply, NodeRequest, NodesReply, NodesRequest, PauseRequest, StatusReply,
 };
 use overlay_protocol::provisioning::{InventoryReply, identity_of_key, record_key};
-use overlay_protocol::rpc::{RpcReply, RpcRequest};
+use overlay_protocol::rpc::{self, RpcReply, RpcRequest};
 use serde_json::{Map, Value};
 
 macro_rules! reads_back {
@@ -79,13 +79,13 @@ fn every(data: &Map<String, Value>) {
     drop(Gen25519Reply::from_data(data.clone()));
     drop(GencsrReply::from_data(data.clone()));
     drop(MessageReply::from_data(data.clone()));
-    drop(control::from_data::<PauseRequest>(data.clone()));
-    drop(control::from_data::<NodesRequest>(data.clone()).map(|request| request.page()));
-    drop(control::from_data::<StatusReply>(data.clone()));
-    drop(control::from_data::<NodesReply>(data.clone()));
-    drop(control::from_data::<NodeReply>(data.clone()));
-    if let Ok(request) = control::from_data::<NodeRequest>(data.clone()) {
-        let again = control::from_data::<NodeRequest>(control::to_data(&request));
+    drop(rpc::from_data::<PauseRequest>(data.clone()));
+    drop(rpc::from_data::<NodesRequest>(data.clone()).map(|request| request.page()));
+    drop(rpc::from_data::<StatusReply>(data.clone()));
+    drop(rpc::from_data::<NodesReply>(data.clone()));
+    drop(rpc::from_data::<NodeReply>(data.clone()));
+    if let Ok(request) = rpc::from_data::<NodeRequest>(data.clone()) {
+        let again = rpc::from_data::<NodeRequest>(rpc::to_data(&request));
         assert_eq!(again.expect("what we write is read"), request);
     }
 }

@@ -17,6 +17,7 @@ pub mod audit;
 pub mod envelope;
 pub mod error;
 pub mod filter;
+pub mod go_duration;
 pub mod id;
 pub mod json;
 pub mod lifecycle;

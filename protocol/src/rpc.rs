@@ -1,9 +1,11 @@
 //! Bodies of requests and replies: an action with inputs, a status with data.
 
+mod data;
 pub mod ddl;
 mod reply;
 mod request;
 
+pub use data::{DataError, from_data, to_data};
 pub use reply::{RpcReply, StatusCode};
 pub use request::RpcRequest;
 

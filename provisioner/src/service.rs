@@ -230,7 +230,10 @@ pub async fn run(config: Config, cx: Context) -> anyhow::Result<()> {
         // The leader's key is given back over the same connection, once the driver holds the leadership no more.
         if let Some(released) = released {
             let released = released.cancelled();
-            if tokio::time::timeout(AFTER_DRIVER / 3, released).await.is_err() {
+            if tokio::time::timeout(AFTER_DRIVER / 3, released)
+                .await
+                .is_err()
+            {
                 tracing::warn!("the stop does not wait for the release of the leadership");
             }
         }

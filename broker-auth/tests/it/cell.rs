@@ -115,6 +115,30 @@ listen = "127.0.0.1:{admin}"
         text
     }
 
+    /// A user of the broker's own configuration.
+    pub(crate) async fn nkey(
+        &self,
+        port: u16,
+        seed: &str,
+    ) -> Result<async_nats::Client, async_nats::ConnectError> {
+        async_nats::ConnectOptions::with_nkey(seed.to_owned())
+            .add_root_certificates(self.authority.ca_file())
+            .connect(format!("tls://127.0.0.1:{port}"))
+            .await
+    }
+
+    /// The streams' user, who may do everything in the fleet's account.
+    pub(crate) async fn streams(&self, port: u16) -> async_nats::Client {
+        let seed = self.keys.streams.seed().unwrap();
+        self.nkey(port, &seed).await.unwrap()
+    }
+
+    /// The user who answers logins.
+    pub(crate) async fn callout(&self, port: u16) -> async_nats::Client {
+        let seed = self.keys.callout.seed().unwrap();
+        self.nkey(port, &seed).await.unwrap()
+    }
+
     pub(crate) fn streams_seed(&self) -> String {
         format!(
             "{:?}",
@@ -264,15 +288,12 @@ impl Cell {
 
     /// A client of the fleet's account that may do everything: the streams' user.
     pub(crate) async fn streams(&self) -> async_nats::Client {
-        self.nkey(&self.parts.keys.streams.seed().unwrap()).await
+        self.parts.streams(self.broker.port()).await
     }
 
     pub(crate) async fn nkey(&self, seed: &str) -> async_nats::Client {
-        async_nats::ConnectOptions::with_nkey(seed.to_owned())
-            .add_root_certificates(self.parts.authority.ca_file())
-            .connect(format!("tls://127.0.0.1:{}", self.broker.port()))
-            .await
-            .unwrap()
+        let client = self.parts.nkey(self.broker.port(), seed).await;
+        client.unwrap()
     }
 }
 

@@ -246,15 +246,9 @@ fn case_51_a_static_user_that_is_not_listed_is_asked_about() {
         .config(config.replace(&users, &more))
         .start();
     let service = parts.service(&[broker.port()], "");
-    let seed = unlisted.seed().unwrap().to_string();
+    let seed = unlisted.seed().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let refused = runtime.block_on(async {
-        async_nats::ConnectOptions::with_nkey(seed)
-            .add_root_certificates(parts.authority.ca_file())
-            .connect(format!("tls://127.0.0.1:{}", broker.port()))
-            .await
-            .is_err()
-    });
+    let refused = runtime.block_on(async { parts.nkey(broker.port(), &seed).await.is_err() });
     assert!(refused);
     assert_eq!(service.refused("nothing_presented"), 1.0);
 }
@@ -375,12 +369,7 @@ async fn case_48_wrong_answers_let_nobody_in() {
         .max_control_line(65_536)
         .config(parts.keys.config_unsealed())
         .start();
-    let callout =
-        async_nats::ConnectOptions::with_nkey(parts.keys.callout.seed().unwrap().to_string())
-            .add_root_certificates(parts.authority.ca_file())
-            .connect(format!("tls://127.0.0.1:{}", broker.port()))
-            .await
-            .unwrap();
+    let callout = parts.callout(broker.port()).await;
     let mut requests = callout.subscribe("$SYS.REQ.USER.AUTH").await.unwrap();
     callout.flush().await.unwrap();
     for (way, answer) in ways {

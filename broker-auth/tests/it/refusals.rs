@@ -214,9 +214,8 @@ async fn malformed_requests_in_the_account_of_the_callouts_are_counted_and_chang
         .config(config)
         .start();
     let service = parts.service(&[broker.port()], "");
-    let intruder = async_nats::ConnectOptions::with_nkey(intruder.seed().unwrap().to_string())
-        .add_root_certificates(parts.authority.ca_file())
-        .connect(format!("tls://127.0.0.1:{}", broker.port()))
+    let intruder = parts
+        .nkey(broker.port(), &intruder.seed().unwrap())
         .await
         .unwrap();
     let bad: Vec<Vec<u8>> = vec![

@@ -18,12 +18,7 @@ async fn rival(
     port: u16,
     account: AccountKey,
 ) -> (Client, tokio::task::JoinHandle<u32>) {
-    let rival =
-        async_nats::ConnectOptions::with_nkey(parts.keys.callout.seed().unwrap().to_string())
-            .add_root_certificates(parts.authority.ca_file())
-            .connect(format!("tls://127.0.0.1:{port}"))
-            .await
-            .unwrap();
+    let rival = parts.callout(port).await;
     let mut requests = rival.subscribe("$SYS.REQ.USER.AUTH").await.unwrap();
     rival.flush().await.unwrap();
     let asked_of = parts.keys.account.public().to_owned();

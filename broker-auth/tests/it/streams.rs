@@ -127,12 +127,7 @@ async fn replication_has_its_streams_and_copies_theirs_where_they_are_wanted() {
         .tls(&parts.tls)
         .callout(&parts.keys)
         .start();
-    let client =
-        async_nats::ConnectOptions::with_nkey(parts.keys.streams.seed().unwrap().to_string())
-            .add_root_certificates(parts.authority.ca_file())
-            .connect(format!("tls://127.0.0.1:{}", broker.port()))
-            .await
-            .unwrap();
+    let client = parts.streams(broker.port()).await;
     let seed = parts.streams_seed();
     let streams = format!(
         "[streams]\nseed_file = {seed}\ninterval = \"1s\"\nreplication = true\n\
@@ -232,12 +227,7 @@ async fn a_stream_that_cannot_be_put_right_hinders_no_other_and_is_told() {
         .tls(&parts.tls)
         .callout(&parts.keys)
         .start();
-    let client =
-        async_nats::ConnectOptions::with_nkey(parts.keys.streams.seed().unwrap().to_string())
-            .add_root_certificates(parts.authority.ca_file())
-            .connect(format!("tls://127.0.0.1:{}", broker.port()))
-            .await
-            .unwrap();
+    let client = parts.streams(broker.port()).await;
     let context = jetstream::new(client.clone());
     context
         .create_stream(stream::Config {
@@ -313,12 +303,7 @@ async fn one_of_two_instances_acts_and_the_other_takes_over() {
     other
         .wait_for_metric("overlay_broker_auth_leader", 1.0)
         .await;
-    let client =
-        async_nats::ConnectOptions::with_nkey(parts.keys.streams.seed().unwrap().to_string())
-            .add_root_certificates(parts.authority.ca_file())
-            .connect(format!("tls://127.0.0.1:{}", broker.port()))
-            .await
-            .unwrap();
+    let client = parts.streams(broker.port()).await;
     jetstream::new(client.clone())
         .delete_stream("CHORIA_EVENTS")
         .await
@@ -336,12 +321,7 @@ async fn replicas_are_added_in_a_cluster_and_never_taken_away() {
         .start_cluster();
     cluster.wait_for_jetstream();
     let port = cluster.brokers[0].port();
-    let client =
-        async_nats::ConnectOptions::with_nkey(parts.keys.streams.seed().unwrap().to_string())
-            .add_root_certificates(parts.authority.ca_file())
-            .connect(format!("tls://127.0.0.1:{port}"))
-            .await
-            .unwrap();
+    let client = parts.streams(port).await;
     let seed = parts.streams_seed();
     let with = |replicas: u8| {
         format!(

@@ -28,18 +28,6 @@ fn region(sites: &[&str]) -> (Place, String) {
     (region, pass)
 }
 
-fn view(place: &Place, token: &str) -> Value {
-    let mut command = overlay();
-    command.current_dir(&place.root).args([
-        "jwt",
-        "view",
-        token,
-        "issuer/organisation.public",
-        "--json",
-    ]);
-    serde_json::from_str(&succeeds(&command.output().unwrap())).unwrap()
-}
-
 #[test]
 fn a_region_says_where_a_cell_copies_to_and_the_cell_does_so() {
     let (region, pass) = region(&["test=NODE_DOCUMENTS"]);
@@ -98,10 +86,10 @@ fn each_token_of_a_replicator_is_for_one_thing() {
     let place = Place::new();
     succeeds(&place.init(&["--region", &pass, "--replicators", "2"]));
     for index in [1, 2] {
-        let server = view(&place, &format!("stream-replicator/{index}/server.jwt"));
+        let server = place.token(&format!("stream-replicator/{index}/server.jwt"));
         assert_eq!(server["identity"], format!("replicator-{index}.test"));
     }
-    let source = view(&place, "stream-replicator/cell.jwt");
+    let source = place.token("stream-replicator/cell.jwt");
     assert_eq!(source["callerid"], "replicator=test");
     let granted = source["permissions"].as_object();
     assert!(!granted.into_iter().flatten().any(|(_, is)| *is == true));

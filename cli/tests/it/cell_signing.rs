@@ -6,19 +6,7 @@
 
 use serde_json::Value;
 
-use crate::cell_support::{Place, overlay, succeeds};
-
-fn view(place: &Place, token: &str) -> Value {
-    let mut command = overlay();
-    command.current_dir(&place.root).args([
-        "jwt",
-        "view",
-        token,
-        "issuer/organisation.public",
-        "--json",
-    ]);
-    serde_json::from_str(&succeeds(&command.output().unwrap())).unwrap()
-}
+use crate::cell_support::{Place, succeeds};
 
 fn permissions(token: &Value) -> Vec<String> {
     let granted = token["permissions"].as_object();
@@ -33,10 +21,10 @@ fn permissions(token: &Value) -> Vec<String> {
 fn each_identity_of_a_signer_may_do_one_thing() {
     let place = Place::new();
     succeeds(&place.init(&["--aaa-signer", "2"]));
-    let delegator = view(&place, "aaa-signer/signer.jwt");
+    let delegator = place.token("aaa-signer/signer.jwt");
     assert_eq!(delegator["callerid"], "signer=test");
     assert_eq!(permissions(&delegator), ["authentication_delegator"]);
-    let issuer = view(&place, "aaa-signer/login.jwt");
+    let issuer = place.token("aaa-signer/login.jwt");
     assert!(
         issuer["iss"].as_str().unwrap().starts_with("I-"),
         "{issuer}"
@@ -47,7 +35,7 @@ fn each_identity_of_a_signer_may_do_one_thing() {
         issuer["public_key"].clone(),
     ];
     for index in [1, 2] {
-        let server = view(&place, &format!("aaa-signer/{index}/server.jwt"));
+        let server = place.token(&format!("aaa-signer/{index}/server.jwt"));
         assert_eq!(server["identity"], format!("aaa-{index}.test"));
         assert_eq!(permissions(&server), ["service_host"]);
         keys.push(server["public_key"].clone());

@@ -67,6 +67,19 @@ impl Place {
         command.output().expect("run overlay")
     }
 
+    /// What a token of the cell says, as `overlay jwt view` has it.
+    pub(crate) fn token(&self, path: &str) -> Value {
+        let mut command = overlay();
+        command.current_dir(&self.root).args([
+            "jwt",
+            "view",
+            path,
+            "issuer/organisation.public",
+            "--json",
+        ]);
+        serde_json::from_str(&succeeds(&command.output().expect("run overlay"))).expect("JSON")
+    }
+
     /// What `check` finds, as JSON.
     pub(crate) fn check(&self) -> Value {
         let output = self.cell("check", &["--json"]);

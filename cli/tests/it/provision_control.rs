@@ -3,10 +3,10 @@
 
 use overlay_protocol::provisioning::audit::{self, Details, Kind};
 use overlay_protocol::provisioning::control::{
-    DoneReply, InstanceStatus, NodeReply, NodesReply, Pause, StatusReply, to_data,
+    DoneReply, InstanceStatus, NodeReply, NodesReply, Pause, StatusReply,
 };
 use overlay_protocol::provisioning::{NodeRecord, NodeState};
-use overlay_protocol::rpc::{RpcReply, StatusCode};
+use overlay_protocol::rpc::{RpcReply, StatusCode, to_data};
 use serde_json::{Map, Value};
 
 use crate::desk::{Desk, Run, assert_shown};

@@ -5,10 +5,9 @@ use async_nats::jetstream;
 use overlay_protocol::replication::control::{
     DoneReply, Election, LagReply, Letter, LetterReply, LettersReply, Pause, Phase, Replica,
     SERVICE, StateEntry, StateReply, StatusReply, TraceReply, Traced, WorkerLag, WorkerStatus,
-    to_data,
 };
 use overlay_protocol::replication::{Advisory, AdvisoryEvent, TrackedItem, sync_subject};
-use overlay_protocol::rpc::{RpcReply, StatusCode};
+use overlay_protocol::rpc::{RpcReply, StatusCode, to_data};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 

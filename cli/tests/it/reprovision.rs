@@ -1,8 +1,8 @@
 //! `overlay reprovision`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use overlay_protocol::provisioning::control::{DoneReply, to_data};
-use overlay_protocol::rpc::{RpcReply, StatusCode};
+use overlay_protocol::provisioning::control::DoneReply;
+use overlay_protocol::rpc::{RpcReply, StatusCode, to_data};
 use serde_json::Value;
 
 use crate::desk::{Desk, Run};

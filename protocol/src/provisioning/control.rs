@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::audit::Record;
 use super::{NodeRecord, NodeState};
@@ -33,13 +32,6 @@ pub mod name {
 
 /// Most nodes that one reply lists.
 pub const MAX_NODES: usize = 200;
-
-/// Inputs or outputs that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("data of the provisioner is not understood")]
-pub struct ControlError {
-    source: serde_json::Error,
-}
 
 /// Request of `pause`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,24 +194,6 @@ impl NodesRequest {
             0 => MAX_NODES,
             limit => limit.min(MAX_NODES),
         }
-    }
-}
-
-/// Reads inputs or outputs.
-///
-/// # Errors
-///
-/// [`ControlError`] when a member is missing or of another type.
-pub fn from_data<T: DeserializeOwned>(data: Map<String, Value>) -> Result<T, ControlError> {
-    serde_json::from_value(Value::Object(data)).map_err(|source| ControlError { source })
-}
-
-/// Writes inputs or outputs.
-#[must_use]
-pub fn to_data<T: Serialize>(value: &T) -> Map<String, Value> {
-    match serde_json::to_value(value) {
-        Ok(Value::Object(data)) => data,
-        Ok(_) | Err(_) => Map::new(),
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
 use crate::SecretText;
 use crate::id::Identity;
 use crate::json::Limits;
+use crate::rpc;
 use crate::rpc::ddl::builtin;
 
 fn object(value: Value) -> Map<String, Value> {
@@ -185,7 +186,7 @@ fn the_service_is_described_as_it_is_spoken() {
         offset: 400,
         limit: 0,
     };
-    nodes.validate(&control::to_data(&request)).unwrap();
+    nodes.validate(&rpc::to_data(&request)).unwrap();
     assert_eq!(request.page(), control::MAX_NODES);
     let states: Vec<&str> = NodeState::ALL.iter().map(|state| state.as_str()).collect();
     assert_eq!(nodes.input["state"].list, states);
@@ -194,18 +195,15 @@ fn the_service_is_described_as_it_is_spoken() {
         reason: String::new(),
     };
     let described = ddl.action(control::name::NODE).unwrap();
-    described.validate(&control::to_data(&node)).unwrap();
+    described.validate(&rpc::to_data(&node)).unwrap();
     assert_eq!(
-        control::from_data::<NodeRequest>(control::to_data(&node)).unwrap(),
+        rpc::from_data::<NodeRequest>(rpc::to_data(&node)).unwrap(),
         node
     );
-    assert!(control::from_data::<NodeRequest>(object(json!({"identity": "a.>"}))).is_err());
+    assert!(rpc::from_data::<NodeRequest>(object(json!({"identity": "a.>"}))).is_err());
     for (action, data) in [
-        (
-            control::name::STATUS,
-            control::to_data(&StatusReply::default()),
-        ),
-        (control::name::NODE, control::to_data(&NodeReply::default())),
+        (control::name::STATUS, rpc::to_data(&StatusReply::default())),
+        (control::name::NODE, rpc::to_data(&NodeReply::default())),
     ] {
         let outputs = &ddl.action(action).unwrap().output;
         assert!(
@@ -221,9 +219,9 @@ fn states_count_in_a_reply() {
         nodes: BTreeMap::from([(NodeState::Member, 3), (NodeState::Failed, 1)]),
         ..StatusReply::default()
     };
-    let data = control::to_data(&reply);
+    let data = rpc::to_data(&reply);
     assert_eq!(data["nodes"], json!({"member": 3, "failed": 1}));
-    assert_eq!(control::from_data::<StatusReply>(data).unwrap(), reply);
+    assert_eq!(rpc::from_data::<StatusReply>(data).unwrap(), reply);
 }
 
 #[test]

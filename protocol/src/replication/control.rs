@@ -5,9 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::json::Limits;
 
@@ -63,13 +61,6 @@ pub const MAX_TRACE_SECONDS: u64 = 60;
 pub const MAX_LETTERS: usize = 200;
 /// Most bytes of a body that are shown.
 pub const MAX_SHOWN_BODY: usize = 128 * 1024;
-
-/// Inputs or outputs that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("data of the replicator is not understood")]
-pub struct ControlError {
-    source: serde_json::Error,
-}
 
 /// Which workers are meant: those that have all of the names that are given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -536,24 +527,6 @@ pub fn pause_key(stream: &str, worker: &str) -> String {
     format!("pause.{stream}.{worker}")
 }
 
-/// Reads inputs or outputs.
-///
-/// # Errors
-///
-/// [`ControlError`] when a member is missing or of another type.
-pub fn from_data<T: DeserializeOwned>(data: Map<String, Value>) -> Result<T, ControlError> {
-    serde_json::from_value(Value::Object(data)).map_err(|source| ControlError { source })
-}
-
-/// Writes inputs or outputs.
-#[must_use]
-pub fn to_data<T: Serialize>(value: &T) -> Map<String, Value> {
-    match serde_json::to_value(value) {
-        Ok(Value::Object(data)) => data,
-        Ok(_) | Err(_) => Map::new(),
-    }
-}
-
 /// Reads a [`Pause`] of the bucket.
 ///
 /// # Errors
@@ -566,56 +539,4 @@ pub fn decode_pause(bytes: &[u8], limits: &Limits) -> Result<Pause, crate::Decod
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_selection_means_what_has_all_the_names_given() {
-        let all = Selection::default();
-        assert!(all.means("SITE", "S", "W"));
-        let one = Selection {
-            stream: "S".to_owned(),
-            worker: "W".to_owned(),
-            ..Selection::default()
-        };
-        assert!(one.means("SITE", "S", "W"));
-        assert!(!one.means("SITE", "S", "V"));
-        let site = Selection {
-            replicator: "OTHER".to_owned(),
-            ..Selection::default()
-        };
-        assert!(!site.means("SITE", "S", "W"));
-    }
-
-    #[test]
-    fn requests_stand_flat_on_the_wire_and_are_bounded() {
-        let request = TraceRequest {
-            selection: Selection {
-                stream: "S".to_owned(),
-                ..Selection::default()
-            },
-            count: 5000,
-            seconds: 0,
-        };
-        let data = to_data(&request);
-        assert_eq!(data["stream"], "S");
-        assert!(!data.contains_key("worker"));
-        let read: TraceRequest = from_data(data).unwrap();
-        assert_eq!(read, request);
-        assert_eq!(read.bounded_count(), MAX_DECISIONS);
-        assert_eq!(read.bounded_seconds(), 10);
-    }
-
-    #[test]
-    fn a_pause_that_is_none_is_refused() {
-        let limits = Limits::default();
-        let pause = Pause {
-            by: "up=bob".to_owned(),
-            ..Pause::default()
-        };
-        let text = serde_json::to_vec(&pause).unwrap();
-        assert_eq!(decode_pause(&text, &limits).unwrap(), pause);
-        assert!(decode_pause(b"7", &limits).is_err());
-        assert!(decode_pause(b"{", &limits).is_err());
-    }
-}
+mod tests;

@@ -1,5 +1,9 @@
 //! Times as the original writes them: Go's, or days, weeks, months and years.
 
+use std::time::Duration;
+
+use overlay_protocol::go_duration;
+
 use super::OriginalError;
 
 const DAY: f64 = 86_400.0;
@@ -15,7 +19,7 @@ pub(super) fn span(key: &'static str, text: &str) -> Result<f64, OriginalError> 
     };
     let days = match unit {
         's' | 'm' | 'h' => {
-            return go_duration(text).ok_or_else(|| wrong("it is not a time of Go's"));
+            return go_seconds(text).ok_or_else(|| wrong("it is not a time of Go's"));
         }
         'd' | 'D' => 1.0,
         'w' | 'W' => 7.0,
@@ -32,39 +36,11 @@ pub(super) fn span(key: &'static str, text: &str) -> Result<f64, OriginalError> 
     Ok(number * days * DAY)
 }
 
-/// Go's times: numbers with units, one after the other, such as `1h30m` or `-1.5s`.
-fn go_duration(text: &str) -> Option<f64> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1.0, rest),
-        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        let (number, after) = rest.split_at(digits);
-        let number: f64 = match number {
-            "" | "." => return None,
-            number => number.parse().ok()?,
-        };
-        let letters = after
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at(letters);
-        seconds += number
-            * match unit {
-                "ns" => 1e-9,
-                "us" | "µs" | "μs" => 1e-6,
-                "ms" => 1e-3,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                _ => return None,
-            };
-        rest = after;
-    }
-    Some(sign * seconds)
+/// Go's times in seconds, negative ones too.
+fn go_seconds(text: &str) -> Option<f64> {
+    let nanos = go_duration::parse(text).ok()?;
+    let seconds = Duration::from_nanos(nanos.unsigned_abs()).as_secs_f64();
+    Some(if nanos < 0 { -seconds } else { seconds })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Turns settings and keys into the files of a cell. Reads what exists, writes nothing.
 
-use overlay_tokens::PublicKey;
+use overlay_tokens::{Key, PublicKey};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -61,6 +61,37 @@ impl<'a> Files<'a> {
     }
 }
 
+/// Signs the tokens that are missing; without the organisation's key, says with which commands they are made elsewhere.
+#[derive(Debug)]
+pub(super) struct Signing<'a> {
+    issuer: Option<&'a Key>,
+    now: OffsetDateTime,
+    unsigned: Vec<String>,
+}
+
+impl Signing<'_> {
+    /// Adds a token unless there is one.
+    pub(super) fn token(
+        &mut self,
+        files: &mut Files<'_>,
+        path: &str,
+        sign: impl FnOnce(&Key, OffsetDateTime) -> anyhow::Result<String>,
+        command: impl FnOnce() -> String,
+    ) -> anyhow::Result<()> {
+        if files.existing(path)?.is_some() {
+            return Ok(());
+        }
+        match self.issuer {
+            Some(issuer) => {
+                let token = sign(issuer, self.now)?;
+                files.add(path, SECRET, Kind::Signed, token);
+            }
+            None => self.unsigned.push(command()),
+        }
+        Ok(())
+    }
+}
+
 /// What the user brought along.
 #[derive(Debug, Default)]
 pub(super) struct Brought {
@@ -96,22 +127,23 @@ pub(super) fn plan(
         files.add(&format!("systemd/{name}"), PUBLIC, rendered, text);
     }
 
-    let mut unsigned = Vec::new();
-    let client = keys::seed(files, CLIENT_SEED)?;
+    let mut signing = Signing {
+        issuer: issuer.key.as_ref(),
+        now,
+        unsigned: Vec::new(),
+    };
+    let client = keys::seed(files, CLIENT_SEED)?.public();
     files.add(CLIENT_TOML, PUBLIC, rendered, facts.client_toml()?);
     files.add(CLIENT_CONF, PUBLIC, rendered, facts.client_conf());
-    if files.existing(CLIENT_JWT)?.is_none() {
-        match &issuer.key {
-            Some(key) => {
-                let token = tokens::operator(settings, client.public(), key, now)?;
-                files.add(CLIENT_JWT, SECRET, Kind::Signed, token);
-            }
-            None => unsigned.push(tokens::operator_command(settings, layout, client.public())),
-        }
-    }
+    signing.token(
+        files,
+        CLIENT_JWT,
+        |issuer, now| tokens::operator(settings, client, issuer, now),
+        || tokens::operator_command(settings, layout, client),
+    )?;
     for identity in &settings.run.nodes {
         let node = |file| of_node(identity, file);
-        let key = keys::seed(files, &node(NODE_SEED))?;
+        let key = keys::seed(files, &node(NODE_SEED))?.public();
         files.add(
             &node(NODE_TOML),
             PUBLIC,
@@ -126,35 +158,25 @@ pub(super) fn plan(
                 files.add(&node(file), PUBLIC, Kind::Sample, text);
             }
         }
-        if files.existing(&node(NODE_JWT))?.is_none() {
-            match &issuer.key {
-                Some(issuer) => {
-                    let token = tokens::node(settings, identity, key.public(), issuer, now)?;
-                    files.add(&node(NODE_JWT), SECRET, Kind::Signed, token);
-                }
-                None => unsigned.push(tokens::node_command(
-                    settings,
-                    layout,
-                    identity,
-                    key.public(),
-                )),
-            }
-        }
+        signing.token(
+            files,
+            &node(NODE_JWT),
+            |issuer, now| tokens::node(settings, identity, key, issuer, now),
+            || tokens::node_command(settings, layout, identity, key),
+        )?;
     }
     if settings.enrols() {
-        provisioning::files(files, &facts, issuer.key.as_ref(), now, &mut unsigned)?;
+        provisioning::files(files, &facts, &mut signing)?;
     }
     if settings.signs() {
-        signing::files(files, &facts, issuer.key.as_ref(), now, &mut unsigned)?;
+        signing::files(files, &facts, &mut signing)?;
     }
-    let issuer = issuer.key.as_ref();
     if settings.replicates() {
-        let given = brought.region.as_ref();
-        replication::files(files, &facts, given, issuer, now, &mut unsigned)?;
+        replication::files(files, &facts, brought.region.as_ref(), &mut signing)?;
     }
-    replication::passes(files, &facts, issuer, now, &mut unsigned)?;
-    if !unsigned.is_empty() {
-        files.add(TO_SIGN, PUBLIC, rendered, facts.to_sign(&unsigned));
+    replication::passes(files, &facts, &mut signing)?;
+    if !signing.unsigned.is_empty() {
+        files.add(TO_SIGN, PUBLIC, rendered, facts.to_sign(&signing.unsigned));
     }
     files.add(README, PUBLIC, rendered, facts.readme());
     // Last: its presence says that the cell is complete.

@@ -1,9 +1,8 @@
 //! Files of a cell that enrols nodes: the provisioner's, and what new nodes arrive with.
 
 use overlay_tokens::{Key, SecretText};
-use time::OffsetDateTime;
 
-use super::build::Files;
+use super::build::{Files, Signing};
 use super::layout::{
     BROKER_CERT, CA_CERT, Kind, NODE_SECRET, PROGRAM, PROVISIONER_JWT, PROVISIONER_SEED,
     PROVISIONER_TOML, PROVISIONING_JWT, PUBLIC, SECRET, SITE_CONF,
@@ -11,16 +10,14 @@ use super::layout::{
 use super::templates::{Facts, HELPERS};
 use super::{keys, tls, tokens};
 
-/// Adds them; tokens that cannot be signed here become commands in `unsigned`.
+/// Adds them; tokens that cannot be signed here become commands in `signing`.
 pub(super) fn files(
     files: &mut Files<'_>,
     facts: &Facts<'_>,
-    issuer: Option<&Key>,
-    now: OffsetDateTime,
-    unsigned: &mut Vec<String>,
+    signing: &mut Signing<'_>,
 ) -> anyhow::Result<()> {
     let (settings, layout) = (facts.settings, facts.layout);
-    let key = keys::seed(files, PROVISIONER_SEED)?;
+    let key = keys::seed(files, PROVISIONER_SEED)?.public();
     let secret = node_secret(files)?;
     files.add(
         PROVISIONER_TOML,
@@ -34,28 +31,23 @@ pub(super) fn files(
             files.add(path, PROGRAM, Kind::Sample, text);
         }
     }
-    if files.existing(PROVISIONER_JWT)?.is_none() {
-        match issuer {
-            Some(issuer) => {
-                let token = tokens::provisioner(settings, key.public(), issuer, now)?;
-                files.add(PROVISIONER_JWT, SECRET, Kind::Signed, token);
-            }
-            None => unsigned.push(tokens::provisioner_command(settings, layout, key.public())),
-        }
-    }
-    if files.existing(PROVISIONING_JWT)?.is_none() {
-        match issuer {
-            Some(issuer) => {
-                let certificate = files.content(BROKER_CERT)?.unwrap_or_default();
-                let authority = files.content(CA_CERT)?.unwrap_or_default();
-                let pins = tls::pins(&certificate, &authority)?;
-                let token = tokens::provisioning(settings, secret, pins, issuer, now)?;
-                files.add(PROVISIONING_JWT, SECRET, Kind::Signed, token);
-            }
-            None => unsigned.push(tokens::provisioning_command(settings, layout)),
-        }
-    }
-    Ok(())
+    signing.token(
+        files,
+        PROVISIONER_JWT,
+        |issuer, now| tokens::provisioner(settings, key, issuer, now),
+        || tokens::provisioner_command(settings, layout, key),
+    )?;
+    let certificate = files.content(BROKER_CERT)?.unwrap_or_default();
+    let authority = files.content(CA_CERT)?.unwrap_or_default();
+    signing.token(
+        files,
+        PROVISIONING_JWT,
+        |issuer, now| {
+            let pins = tls::pins(&certificate, &authority)?;
+            tokens::provisioning(settings, secret, pins, issuer, now)
+        },
+        || tokens::provisioning_command(settings, layout),
+    )
 }
 
 /// The secret between provisioner and nodes, made if there is none.

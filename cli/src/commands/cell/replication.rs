@@ -9,12 +9,10 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use overlay_protocol::subject;
-use overlay_tokens::Key;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::build::Files;
+use super::build::{Files, Signing};
 use super::layout::{
     CA_CERT, CELL_SOURCE_JWT, CELL_SOURCE_SEED, Kind, Layout, PASS, PASS_CA, PASS_JWT, PASS_SEED,
     PUBLIC, REGION_CA, REGION_JWT, REGION_PASS, REGION_SEED, REPLICATOR_JWT, REPLICATOR_SEED,
@@ -139,14 +137,12 @@ pub(super) fn pass(files: &Files<'_>) -> anyhow::Result<Pass> {
     parse(&text).with_context(|| format!("cannot use {REGION_PASS}"))
 }
 
-/// Adds the files of the cell's replicators; tokens that cannot be signed here become commands in `unsigned`.
+/// Adds the files of the cell's replicators; tokens that cannot be signed here become commands in `signing`.
 pub(super) fn files(
     files: &mut Files<'_>,
     facts: &Facts<'_>,
     given: Option<&Given>,
-    issuer: Option<&Key>,
-    now: OffsetDateTime,
-    unsigned: &mut Vec<String>,
+    signing: &mut Signing<'_>,
 ) -> anyhow::Result<()> {
     let (settings, layout) = (facts.settings, facts.layout);
     if let Some(given) = given {
@@ -175,32 +171,23 @@ pub(super) fn files(
         files.add(path, PUBLIC, Kind::Rendered, text);
     }
     let own = keys::seed(files, CELL_SOURCE_SEED)?.public();
-    if files.existing(CELL_SOURCE_JWT)?.is_none() {
-        let streams: Vec<&str> = pass.streams.keys().map(String::as_str).collect();
-        match issuer {
-            Some(issuer) => {
-                let token = tokens::replicator_source(settings, &streams, own, issuer, now)?;
-                files.add(CELL_SOURCE_JWT, SECRET, Kind::Signed, token);
-            }
-            None => unsigned.push(tokens::replicator_source_command(
-                settings, layout, &streams, own,
-            )),
-        }
-    }
+    let streams: Vec<&str> = pass.streams.keys().map(String::as_str).collect();
+    signing.token(
+        files,
+        CELL_SOURCE_JWT,
+        |issuer, now| tokens::replicator_source(settings, &streams, own, issuer, now),
+        || tokens::replicator_source_command(settings, layout, &streams, own),
+    )?;
     for index in 0..settings.run.replicators {
         let own = keys::seed(files, &of_replicator(index, REPLICATOR_SEED))?.public();
         let path = of_replicator(index, REPLICATOR_JWT);
-        if files.existing(&path)?.is_none() {
-            match issuer {
-                Some(issuer) => {
-                    let token = tokens::replicator_service(settings, index, own, issuer, now)?;
-                    files.add(&path, SECRET, Kind::Signed, token);
-                }
-                None => unsigned.push(tokens::replicator_service_command(
-                    settings, layout, index, own,
-                )),
-            }
-        }
+        let identity = settings.replicator_identity(index);
+        signing.token(
+            files,
+            &path,
+            |issuer, now| tokens::service(settings, &identity, own, issuer, now),
+            || tokens::service_command(settings, layout, &path, &identity, own),
+        )?;
     }
     Ok(())
 }
@@ -209,9 +196,7 @@ pub(super) fn files(
 pub(super) fn passes(
     files: &mut Files<'_>,
     facts: &Facts<'_>,
-    issuer: Option<&Key>,
-    now: OffsetDateTime,
-    unsigned: &mut Vec<String>,
+    signing: &mut Signing<'_>,
 ) -> anyhow::Result<()> {
     let (settings, layout) = (facts.settings, facts.layout);
     for (cell, streams) in &settings.replication.sites {
@@ -236,18 +221,12 @@ pub(super) fn passes(
         let authority = files.content(CA_CERT)?.unwrap_or_default();
         files.add(&of_site(cell, PASS_CA), PUBLIC, Kind::Rendered, &*authority);
         let holder = keys::seed(files, &of_site(cell, PASS_SEED))?.public();
-        let path = of_site(cell, PASS_JWT);
-        if files.existing(&path)?.is_none() {
-            match issuer {
-                Some(issuer) => {
-                    let token = tokens::replicator_target(settings, cell, holder, issuer, now)?;
-                    files.add(&path, SECRET, Kind::Signed, token);
-                }
-                None => unsigned.push(tokens::replicator_target_command(
-                    settings, layout, cell, holder,
-                )),
-            }
-        }
+        signing.token(
+            files,
+            &of_site(cell, PASS_JWT),
+            |issuer, now| tokens::replicator_target(settings, cell, holder, issuer, now),
+            || tokens::replicator_target_command(settings, layout, cell, holder),
+        )?;
     }
     Ok(())
 }

@@ -1,9 +1,6 @@
 //! Files of a cell that people log in to: the signers' identities, the users, and what clients need.
 
-use overlay_tokens::Key;
-use time::OffsetDateTime;
-
-use super::build::Files;
+use super::build::{Files, Signing};
 use super::layout::{
     AAA_JWT, AAA_SEED, AAA_TOML, Kind, LOGIN_CONF, LOGIN_JWT, LOGIN_SEED, LOGIN_TOML, POLICIES,
     PUBLIC, SECRET, SIGNER_JWT, SIGNER_SEED, USERS, of_signer,
@@ -20,13 +17,11 @@ const SAMPLE_POLICY: &str = include_str!(concat!(
     "/../overlays/base/policies/sample.rego"
 ));
 
-/// Adds them; tokens that cannot be signed here become commands in `unsigned`.
+/// Adds them; tokens that cannot be signed here become commands in `signing`.
 pub(super) fn files(
     files: &mut Files<'_>,
     facts: &Facts<'_>,
-    issuer: Option<&Key>,
-    now: OffsetDateTime,
-    unsigned: &mut Vec<String>,
+    signing: &mut Signing<'_>,
 ) -> anyhow::Result<()> {
     let (settings, layout) = (facts.settings, facts.layout);
     let rendered = Kind::Rendered;
@@ -40,39 +35,28 @@ pub(super) fn files(
         }
     }
     let signer = keys::seed(files, SIGNER_SEED)?.public();
-    if files.existing(SIGNER_JWT)?.is_none() {
-        match issuer {
-            Some(issuer) => {
-                let token = tokens::delegator(settings, signer, issuer, now)?;
-                files.add(SIGNER_JWT, SECRET, Kind::Signed, token);
-            }
-            None => unsigned.push(tokens::delegator_command(settings, layout, signer)),
-        }
-    }
+    signing.token(
+        files,
+        SIGNER_JWT,
+        |issuer, now| tokens::delegator(settings, signer, issuer, now),
+        || tokens::delegator_command(settings, layout, signer),
+    )?;
     let login = keys::seed(files, LOGIN_SEED)?.public();
-    if files.existing(LOGIN_JWT)?.is_none() {
-        match issuer {
-            Some(issuer) => {
-                let token = tokens::login_issuer(settings, login, issuer, now)?;
-                files.add(LOGIN_JWT, SECRET, Kind::Signed, token);
-            }
-            None => unsigned.push(tokens::login_issuer_command(settings, layout, login)),
-        }
-    }
+    signing.token(
+        files,
+        LOGIN_JWT,
+        |issuer, now| tokens::login_issuer(settings, login, issuer, now),
+        || tokens::login_issuer_command(settings, layout, login),
+    )?;
     for index in 0..settings.run.aaa_signers {
         let own = keys::seed(files, &of_signer(index, AAA_SEED))?.public();
-        let path = of_signer(index, AAA_JWT);
-        if files.existing(&path)?.is_none() {
-            match issuer {
-                Some(issuer) => {
-                    let token = tokens::signer_service(settings, index, own, issuer, now)?;
-                    files.add(&path, SECRET, Kind::Signed, token);
-                }
-                None => {
-                    unsigned.push(tokens::signer_service_command(settings, layout, index, own));
-                }
-            }
-        }
+        let (path, identity) = (of_signer(index, AAA_JWT), settings.signer_identity(index));
+        signing.token(
+            files,
+            &path,
+            |issuer, now| tokens::service(settings, &identity, own, issuer, now),
+            || tokens::service_command(settings, layout, &path, &identity, own),
+        )?;
     }
     Ok(())
 }

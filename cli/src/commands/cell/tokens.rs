@@ -12,15 +12,15 @@ use overlay_tokens::{Key, PublicKey, SecretText, UnixTime};
 use time::OffsetDateTime;
 
 use super::layout::{
-    AAA_JWT, CA_CERT, CLIENT_JWT, LOGIN_JWT, Layout, NODE_JWT, NODE_SECRET, PROVISIONER_JWT,
-    PROVISIONING_JWT, SIGNER_JWT, of_node, of_signer,
+    CA_CERT, CLIENT_JWT, LOGIN_JWT, Layout, NODE_JWT, NODE_SECRET, PROVISIONER_JWT,
+    PROVISIONING_JWT, SIGNER_JWT, of_node,
 };
 use super::settings::Settings;
 use crate::commands::provision::Fingerprint;
 
 pub(super) use replication::{
-    replicator_service, replicator_service_command, replicator_source, replicator_source_command,
-    replicator_target, replicator_target_command, source_publish, target_publish,
+    replicator_source, replicator_source_command, replicator_target, replicator_target_command,
+    source_publish, target_publish,
 };
 
 /// Caller id of the operator whom `init` makes a token for.
@@ -30,6 +30,7 @@ const NODE_DAYS: u64 = 365;
 const PROVISIONER_DAYS: u64 = 365;
 const PROVISIONING_DAYS: u64 = 365;
 const SIGNER_DAYS: u64 = 365;
+const SERVICE_DAYS: u64 = 365;
 const ISSUER: &str = "Overlay cell";
 
 fn days(days: u64) -> Duration {
@@ -175,20 +176,19 @@ pub(super) fn node(
     issuer: &Key,
     now: OffsetDateTime,
 ) -> anyhow::Result<String> {
-    let token = ServerToken {
-        identity: identity.to_owned(),
-        collectives: settings.collectives.clone(),
-        public_key: Some(holder),
-        validity: days(NODE_DAYS),
-        ou: settings.organisation.clone(),
-        issuer: ISSUER.to_owned(),
-        permissions: Some(ServerPermissions {
-            submission: true,
-            ..ServerPermissions::default()
-        }),
-        ..ServerToken::default()
+    let permissions = ServerPermissions {
+        submission: true,
+        ..ServerPermissions::default()
     };
-    Ok(sign(&token.claims(unix(now))?, issuer)?)
+    server(
+        settings,
+        identity,
+        holder,
+        NODE_DAYS,
+        permissions,
+        issuer,
+        now,
+    )
 }
 
 /// The command that makes the same token elsewhere.
@@ -198,52 +198,57 @@ pub(super) fn node_command(
     identity: &str,
     holder: PublicKey,
 ) -> String {
-    format!(
-        "overlay jwt server {} {identity} {holder} ORGANISATION.SEED --org {} {} --validity {NODE_DAYS}d \
-         --submission",
-        layout.text(&of_node(identity, NODE_JWT)),
-        settings.organisation,
-        collectives(settings)
+    let path = of_node(identity, NODE_JWT);
+    server_command(
+        settings,
+        layout,
+        &path,
+        identity,
+        holder,
+        NODE_DAYS,
+        "--submission",
     )
 }
 
-/// Token of a signer: it answers requests for signatures and signs its record. It is no node.
-pub(super) fn signer_service(
+/// Token of a service: it answers requests to its agent, and signs what it says. It is no node.
+pub(super) fn service(
     settings: &Settings,
-    index: u16,
+    identity: &str,
     holder: PublicKey,
     issuer: &Key,
     now: OffsetDateTime,
 ) -> anyhow::Result<String> {
-    let token = ServerToken {
-        identity: settings.signer_identity(index),
-        collectives: settings.collectives.clone(),
-        public_key: Some(holder),
-        validity: days(SIGNER_DAYS),
-        ou: settings.organisation.clone(),
-        issuer: ISSUER.to_owned(),
-        permissions: Some(ServerPermissions {
-            service_host: true,
-            ..ServerPermissions::default()
-        }),
-        ..ServerToken::default()
+    let permissions = ServerPermissions {
+        service_host: true,
+        ..ServerPermissions::default()
     };
-    Ok(sign(&token.claims(unix(now))?, issuer)?)
+    server(
+        settings,
+        identity,
+        holder,
+        SERVICE_DAYS,
+        permissions,
+        issuer,
+        now,
+    )
 }
 
-/// The command that makes the same token elsewhere.
-pub(super) fn signer_service_command(
+/// The command that makes the same token elsewhere, in `path`.
+pub(super) fn service_command(
     settings: &Settings,
     layout: &Layout,
-    index: u16,
+    path: &str,
+    identity: &str,
     holder: PublicKey,
 ) -> String {
-    format!(
-        "overlay jwt server {} {} {holder} ORGANISATION.SEED --org {} {} --validity {SIGNER_DAYS}d --service",
-        layout.text(&of_signer(index, AAA_JWT)),
-        settings.signer_identity(index),
-        settings.organisation,
-        collectives(settings)
+    server_command(
+        settings,
+        layout,
+        path,
+        identity,
+        holder,
+        SERVICE_DAYS,
+        "--service",
     )
 }
 
@@ -318,6 +323,45 @@ pub(super) fn login_issuer_command(
 
 fn login_caller(settings: &Settings) -> String {
     format!("login={}", settings.name)
+}
+
+fn server(
+    settings: &Settings,
+    identity: &str,
+    holder: PublicKey,
+    valid: u64,
+    permissions: ServerPermissions,
+    issuer: &Key,
+    now: OffsetDateTime,
+) -> anyhow::Result<String> {
+    let token = ServerToken {
+        identity: identity.to_owned(),
+        collectives: settings.collectives.clone(),
+        public_key: Some(holder),
+        validity: days(valid),
+        ou: settings.organisation.clone(),
+        issuer: ISSUER.to_owned(),
+        permissions: Some(permissions),
+        ..ServerToken::default()
+    };
+    Ok(sign(&token.claims(unix(now))?, issuer)?)
+}
+
+fn server_command(
+    settings: &Settings,
+    layout: &Layout,
+    path: &str,
+    identity: &str,
+    holder: PublicKey,
+    valid: u64,
+    permission: &str,
+) -> String {
+    format!(
+        "overlay jwt server {} {identity} {holder} ORGANISATION.SEED --org {} {} --validity {valid}d {permission}",
+        layout.text(path),
+        settings.organisation,
+        collectives(settings)
+    )
 }
 
 /// The cell's collectives as flags.

@@ -5,17 +5,21 @@ use std::time::Duration;
 use overlay_client::{Answer, Call, Fleet, Outcome, Target};
 use overlay_protocol::filter::Filter;
 use overlay_protocol::provisioning::SERVICE;
-use overlay_protocol::provisioning::control::{self, DoneReply, NodeRequest, name};
-use overlay_protocol::rpc::{RpcReply, RpcRequest, StatusCode};
+use overlay_protocol::provisioning::control::{DoneReply, NodeRequest, name};
+use overlay_protocol::rpc::{self, RpcRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::app::App;
 use crate::args::seconds;
+use crate::commands::service::Service;
 use crate::error::Failure;
 use crate::results;
-use crate::text;
+
+const AGENT: Service = Service {
+    agent: SERVICE,
+    one: "provisioner",
+};
 
 /// How the provisioner is reached.
 #[derive(Debug, Clone, clap::Args)]
@@ -68,7 +72,7 @@ impl<'a> Control<'a> {
             request: RpcRequest {
                 agent: SERVICE.to_owned(),
                 action: action.to_owned(),
-                data: control::to_data(inputs),
+                data: rpc::to_data(inputs),
             },
             collective: None,
             target: Target::Service,
@@ -90,7 +94,7 @@ impl<'a> Control<'a> {
         let reply = reply.map_err(|error| {
             Failure::from(error).context("the provisioner's answer cannot be read")
         })?;
-        accept(action, reply)
+        AGENT.accept(action, reply)
     }
 
     /// One of the actions on a node that answer with a sentence.
@@ -103,49 +107,13 @@ impl<'a> Control<'a> {
     }
 
     fn silence(&self, outcome: &Outcome) -> Failure {
-        if let Some(refusal) = outcome.notices.refusals.first() {
-            return Failure::new(format!("the broker does not allow it: {refusal}")).hint(
-                "requests to services need a token with fleet management; see it with `overlay jwt view FILE`",
-            );
-        }
-        Failure::new(format!(
+        let silence = Failure::new(format!(
             "no provisioner answers within {} s",
             self.timeout.as_secs_f32()
         ))
-        .hint("is one running? `overlay cell status DIR` tells on its host")
-        .hint("one that does not believe the caller says nothing; its log tells")
+        .hint("is one running? `overlay cell status DIR` tells on its host");
+        AGENT.unanswered(outcome, silence)
     }
-}
-
-fn accept<R: DeserializeOwned>(action: &str, reply: RpcReply) -> Result<R, Failure> {
-    let said = text::visible(&reply.statusmsg);
-    match reply.statuscode {
-        StatusCode::Ok => {}
-        StatusCode::UnknownAction => {
-            return Err(
-                Failure::new(format!("this provisioner has no action `{action}`: {said}")).hint(
-                    "its version differs from this program's; `overlay --version` tells this one",
-                ),
-            );
-        }
-        StatusCode::Aborted
-        | StatusCode::MissingData
-        | StatusCode::InvalidData
-        | StatusCode::UnknownError => {
-            let failure = Failure::new(format!("the provisioner refused: {said}"));
-            return Err(if said.to_lowercase().contains("not authorized") {
-                failure.hint(format!(
-                    "the list of agents in the caller's token must name `{SERVICE}.{action}`, `{SERVICE}` or `*`"
-                ))
-            } else {
-                failure
-            });
-        }
-    }
-    let Value::Object(data) = reply.data else {
-        return Err(Failure::new("the provisioner's answer is no object"));
-    };
-    Ok(control::from_data(data)?)
 }
 
 /// What the actions on one node are called.

@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use overlay_client::{Answer, Call, Fleet, Outcome, Target};
 use overlay_protocol::filter::Filter;
-use overlay_protocol::replication::control::{self, SERVICE, Selection};
-use overlay_protocol::rpc::{RpcReply, RpcRequest, StatusCode};
+use overlay_protocol::replication::control::{SERVICE, Selection, name};
+use overlay_protocol::rpc::{self, RpcRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::app::App;
 use crate::args::seconds;
+use crate::commands::service::Service;
 use crate::error::Failure;
 use crate::output::Progress;
 use crate::results;
-use crate::text;
 
+const AGENT: Service = Service {
+    agent: SERVICE,
+    one: "replicator",
+};
 /// How long one more replica is waited for.
 const QUIET: Duration = Duration::from_millis(700);
 
@@ -119,7 +122,7 @@ impl<'a> Control<'a> {
             request: RpcRequest {
                 agent: SERVICE.to_owned(),
                 action: action.to_owned(),
-                data: control::to_data(inputs),
+                data: rpc::to_data(inputs),
             },
             collective: None,
             target: Target::Hosts { quiet: QUIET },
@@ -152,7 +155,7 @@ impl<'a> Control<'a> {
             let reply = reply.map_err(|error| {
                 Failure::from(error).context("a replicator's answer cannot be read")
             });
-            match reply.and_then(|reply| accept(action, reply)) {
+            match reply.and_then(|reply| AGENT.accept(action, reply)) {
                 Ok(reply) => good.push(reply),
                 Err(failure) => bad.push(failure),
             }
@@ -169,55 +172,17 @@ impl<'a> Control<'a> {
     }
 
     fn silence(&self, action: &str, outcome: &Outcome) -> Failure {
-        if let Some(refusal) = outcome.notices.refusals.first() {
-            return Failure::new(format!("the broker does not allow it: {refusal}")).hint(
-                "requests to services need a token with fleet management; see it with `overlay jwt view FILE`",
-            );
-        }
-        let failure = Failure::new(format!(
+        let silence = Failure::new(format!(
             "no replicator answers within {} s",
             self.reach.timeout.as_secs_f32()
-        ));
-        let failure = if action == control::name::STATUS {
-            failure.hint("is one running, with a home broker configured?")
+        ))
+        .hint(if action == name::STATUS {
+            "is one running, with a home broker configured?"
         } else {
-            failure.hint(
-                "one answers only for workers that it has, and only while it leads; `overlay replicate status` shows them",
-            )
-        };
-        failure.hint("one that does not believe the caller says nothing; its log tells")
+            "one answers only for workers that it has, and only while it leads; `overlay replicate status` shows them"
+        });
+        AGENT.unanswered(outcome, silence)
     }
-}
-
-fn accept<R: DeserializeOwned>(action: &str, reply: RpcReply) -> Result<R, Failure> {
-    let said = text::visible(&reply.statusmsg);
-    match reply.statuscode {
-        StatusCode::Ok => {}
-        StatusCode::UnknownAction => {
-            return Err(
-                Failure::new(format!("this replicator has no action `{action}`: {said}")).hint(
-                    "its version differs from this program's; `overlay --version` tells this one",
-                ),
-            );
-        }
-        StatusCode::Aborted
-        | StatusCode::MissingData
-        | StatusCode::InvalidData
-        | StatusCode::UnknownError => {
-            let failure = Failure::new(format!("the replicator refused: {said}"));
-            return Err(if said.to_lowercase().contains("not authorized") {
-                failure.hint(format!(
-                    "the list of agents in the caller's token must name `{SERVICE}.{action}`, `{SERVICE}.*` or `*`"
-                ))
-            } else {
-                failure
-            });
-        }
-    }
-    let Value::Object(data) = reply.data else {
-        return Err(Failure::new("the replicator's answer is no object"));
-    };
-    Ok(control::from_data(data)?)
 }
 
 #[cfg(test)]

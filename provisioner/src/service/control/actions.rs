@@ -10,11 +10,11 @@ use overlay_protocol::envelope::Limits;
 use overlay_protocol::id::Identity;
 use overlay_protocol::provisioning::audit::{Details, Kind, Record};
 use overlay_protocol::provisioning::control::{
-    self, DoneReply, NodeReply, NodeRequest, NodesReply, NodesRequest, Pause, PauseRequest,
-    StatusReply, name,
+    DoneReply, NodeReply, NodeRequest, NodesReply, NodesRequest, Pause, PauseRequest, StatusReply,
+    name,
 };
 use overlay_protocol::provisioning::{NodeRecord, NodeState};
-use overlay_protocol::rpc::StatusCode;
+use overlay_protocol::rpc::{self, StatusCode};
 use overlay_protocol::subject;
 use overlay_protocol::subject::stream::{CONTROL_PAUSED, token_used};
 use overlay_runtime::err_chain;
@@ -73,7 +73,7 @@ impl Control {
             self.take_once(&asked).await?;
         }
         match asked.action {
-            name::STATUS => Ok(control::to_data(&self.status())),
+            name::STATUS => Ok(rpc::to_data(&self.status())),
             name::PAUSE => self.pause(asked).await,
             name::RESUME => self.resume(asked).await,
             name::NODES => self.nodes(asked),
@@ -146,7 +146,7 @@ impl Control {
             })
             .count();
         nodes.truncate(fit.max(1));
-        Ok(control::to_data(&NodesReply { nodes, total }))
+        Ok(rpc::to_data(&NodesReply { nodes, total }))
     }
 
     async fn node(&self, asked: Asked<'_>) -> Result<Data, Failure> {
@@ -162,7 +162,7 @@ impl Control {
                 request.identity
             )));
         }
-        Ok(control::to_data(&NodeReply { record, audit }))
+        Ok(rpc::to_data(&NodeReply { record, audit }))
     }
 
     /// The last record of each kind, newest first.
@@ -388,11 +388,11 @@ impl Control {
 }
 
 fn read<T: DeserializeOwned>(data: Data) -> Result<T, Failure> {
-    control::from_data(data).map_err(|error| Failure::input(&error))
+    rpc::from_data(data).map_err(|error| Failure::input(&error))
 }
 
 fn done(message: &str) -> Data {
-    control::to_data(&DoneReply {
+    rpc::to_data(&DoneReply {
         message: message.to_owned(),
     })
 }

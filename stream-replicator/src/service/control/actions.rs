@@ -7,10 +7,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use overlay_protocol::filter::Pattern;
 use overlay_protocol::replication::control::{
-    self, DoneReply, LagReply, Pause, PauseRequest, Selection, StateEntry, StateReply,
-    StateRequest, StatusReply, TraceReply, TraceRequest, Traced, name,
+    DoneReply, LagReply, Pause, PauseRequest, Selection, StateEntry, StateReply, StateRequest,
+    StatusReply, TraceReply, TraceRequest, Traced, name,
 };
-use overlay_protocol::rpc::StatusCode;
+use overlay_protocol::rpc::{self, StatusCode};
 use overlay_runtime::err_chain;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -99,7 +99,7 @@ impl Desk {
     fn status(&self, selection: &Selection) -> Data {
         let now = self.clock.now();
         let workers = self.meant(selection);
-        control::to_data(&StatusReply {
+        rpc::to_data(&StatusReply {
             replica: self.replica.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started.secs,
@@ -115,7 +115,7 @@ impl Desk {
         let led = self.led(selection);
         let workers: Vec<_> = led.iter().map(|post| status::lag_of(post, now)).collect();
         (!workers.is_empty()).then(|| {
-            control::to_data(&LagReply {
+            rpc::to_data(&LagReply {
                 replica: self.replica.clone(),
                 workers,
             })
@@ -161,7 +161,7 @@ impl Desk {
         if workers.is_empty() {
             return None;
         }
-        Some(control::to_data(&DoneReply {
+        Some(rpc::to_data(&DoneReply {
             replica: self.replica.clone(),
             message: format!("{}: {what}", workers.join(", ")),
             workers,
@@ -193,7 +193,7 @@ impl Desk {
                 + decision.value.as_ref().map_or(0, String::len);
             reply.decisions.push(decision);
         }
-        Some(control::to_data(&reply))
+        Some(rpc::to_data(&reply))
     }
 
     async fn state(
@@ -238,7 +238,7 @@ impl Desk {
                 bytes <= PAGE_BYTES
             })
             .collect();
-        Ok(Some(control::to_data(&StateReply {
+        Ok(Some(rpc::to_data(&StateReply {
             replica: self.replica.clone(),
             values,
             total,
@@ -298,5 +298,5 @@ fn failed(post: &Post, error: &dyn std::error::Error) -> Failure {
 }
 
 fn read<T: DeserializeOwned>(data: Data) -> Result<T, Failure> {
-    control::from_data(data).map_err(|error| Failure::input(&error))
+    rpc::from_data(data).map_err(|error| Failure::input(&error))
 }

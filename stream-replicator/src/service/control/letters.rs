@@ -10,9 +10,10 @@ use async_nats::jetstream::stream::Stream;
 use async_nats::{HeaderMap, Request};
 use futures_util::StreamExt as _;
 use overlay_protocol::replication::control::{
-    self, DEAD_CUT, DEAD_REASON, DEAD_SEQUENCE, DEAD_SUBJECT, DEAD_TIME, Letter, LetterReply,
+    DEAD_CUT, DEAD_REASON, DEAD_SEQUENCE, DEAD_SUBJECT, DEAD_TIME, Letter, LetterReply,
     LetterRequest, LettersReply, LettersRequest, MAX_SHOWN_BODY, dead_subject,
 };
+use overlay_protocol::rpc;
 use overlay_runtime::err_chain;
 use tokio::time::timeout;
 
@@ -45,7 +46,7 @@ impl Desk {
         letters.sort_by_key(|letter| letter.number);
         let more = letters.len() > page;
         letters.truncate(page);
-        Ok(Some(control::to_data(&LettersReply {
+        Ok(Some(rpc::to_data(&LettersReply {
             replica: self.replica.clone(),
             letters,
             more,
@@ -63,7 +64,7 @@ impl Desk {
         }
         let shown = &message.payload[..message.payload.len().min(MAX_SHOWN_BODY)];
         let bytes = message.payload.len();
-        Ok(Some(control::to_data(&LetterReply {
+        Ok(Some(rpc::to_data(&LetterReply {
             replica: self.replica.clone(),
             letter: letter(post, message.sequence, &message.headers, bytes),
             headers,

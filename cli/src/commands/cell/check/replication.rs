@@ -1,6 +1,6 @@
 //! That replicators will be let in at both ends, and that what they copy is what their tokens are for.
 
-use overlay_tokens::claims::{ClientClaims, ServerClaims};
+use overlay_tokens::claims::ClientClaims;
 use overlay_tokens::own::Holder;
 use overlay_tokens::{Issuers, Key};
 use time::OffsetDateTime;
@@ -30,7 +30,10 @@ impl Check<'_> {
         }
         self.region();
         for index in 0..self.settings.run.replicators {
-            self.replicator(index, issuers);
+            let identity = self.settings.replicator_identity(index);
+            let path = of_replicator(index, REPLICATOR_JWT);
+            let seed = of_replicator(index, REPLICATOR_SEED);
+            self.service(&identity, &path, &seed, issuers);
         }
     }
 
@@ -94,24 +97,5 @@ impl Check<'_> {
             self.warn(what, detail, renew);
         }
         self.held(what, path, seed, &token);
-    }
-
-    fn replicator(&mut self, index: u16, issuers: &Issuers) {
-        let path = of_replicator(index, REPLICATOR_JWT);
-        let Some(token) = self.verified::<ServerClaims>(&path, issuers) else {
-            return;
-        };
-        let identity = self.settings.replicator_identity(index);
-        if token.identity != identity {
-            let why = format!("it is the token of {}, not of {identity}", token.identity);
-            return self.refused(&path, why);
-        }
-        if !token.granted().service_host {
-            let why = "it does not let its holder answer requests to services".to_owned();
-            return self.refused(&path, why);
-        }
-        self.collectives(&path, &token);
-        let what = format!("token of {identity}");
-        self.held(&what, &path, &of_replicator(index, REPLICATOR_SEED), &token);
     }
 }

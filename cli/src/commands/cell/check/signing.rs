@@ -1,7 +1,7 @@
 //! That the signers will be let in, and that what they sign and issue will be believed.
 
 use overlay_tokens::Issuers;
-use overlay_tokens::claims::{ClientClaims, ServerClaims};
+use overlay_tokens::claims::ClientClaims;
 
 use super::Check;
 use crate::commands::cell::layout::{
@@ -13,7 +13,9 @@ impl Check<'_> {
         self.delegator(issuers);
         self.login_issuer(issuers);
         for index in 0..self.settings.run.aaa_signers {
-            self.signer(index, issuers);
+            let identity = self.settings.signer_identity(index);
+            let (path, seed) = (of_signer(index, AAA_JWT), of_signer(index, AAA_SEED));
+            self.service(&identity, &path, &seed, issuers);
         }
     }
 
@@ -44,24 +46,5 @@ impl Check<'_> {
         }
         let what = format!("token of {}, who issues those of people", token.callerid);
         self.held(&what, LOGIN_JWT, LOGIN_SEED, &token);
-    }
-
-    fn signer(&mut self, index: u16, issuers: &Issuers) {
-        let path = of_signer(index, AAA_JWT);
-        let Some(token) = self.verified::<ServerClaims>(&path, issuers) else {
-            return;
-        };
-        let identity = self.settings.signer_identity(index);
-        if token.identity != identity {
-            let why = format!("it is the token of {}, not of {identity}", token.identity);
-            return self.refused(&path, why);
-        }
-        if !token.granted().service_host {
-            let why = "it does not let its holder answer requests to services".to_owned();
-            return self.refused(&path, why);
-        }
-        self.collectives(&path, &token);
-        let what = format!("token of signer {identity}");
-        self.held(&what, &path, &of_signer(index, AAA_SEED), &token);
     }
 }

@@ -70,8 +70,25 @@ impl Check<'_> {
         self.held(&what, &path, &of_node(identity, NODE_SEED), &token);
     }
 
+    /// That a service will be let in, with its own agent.
+    pub(super) fn service(&mut self, identity: &str, path: &str, seed: &str, issuers: &Issuers) {
+        let Some(token) = self.verified::<ServerClaims>(path, issuers) else {
+            return;
+        };
+        if token.identity != identity {
+            let why = format!("it is the token of {}, not of {identity}", token.identity);
+            return self.refused(path, why);
+        }
+        if !token.granted().service_host {
+            let why = "it does not let its holder answer requests to services".to_owned();
+            return self.refused(path, why);
+        }
+        self.collectives(path, &token);
+        self.held(&format!("token of {identity}"), path, seed, &token);
+    }
+
     /// That a token is for the collectives that the cell has.
-    pub(super) fn collectives(&mut self, path: &str, token: &ServerClaims) {
+    fn collectives(&mut self, path: &str, token: &ServerClaims) {
         if token.collectives != self.settings.collectives {
             let (has, wants) = (
                 token.collectives.join(", "),

@@ -1,18 +1,16 @@
-//! Tokens of replicators: what one may do at its own broker, at its region, and as a service that operators ask.
+//! Tokens of replicators: what one may do at its own broker and at its region.
 
 use overlay_protocol::id::md5_hex;
 use overlay_protocol::subject::{
     REPLICATOR_SOURCE_SUBSCRIBE, replicator_source_publish, replicator_target_publish,
 };
-use overlay_tokens::claims::{ClientPermissions, ServerPermissions};
-use overlay_tokens::issue::{ClientToken, ServerToken, sign};
+use overlay_tokens::claims::ClientPermissions;
+use overlay_tokens::issue::{ClientToken, sign};
 use overlay_tokens::{Key, PublicKey};
 use time::OffsetDateTime;
 
-use super::{ISSUER, collectives, days, unix};
-use crate::commands::cell::layout::{
-    CELL_SOURCE_JWT, Layout, PASS_JWT, REPLICATOR_JWT, of_replicator, of_site,
-};
+use super::{ISSUER, days, unix};
+use crate::commands::cell::layout::{CELL_SOURCE_JWT, Layout, PASS_JWT, of_site};
 use crate::commands::cell::settings::Settings;
 
 const DAYS: u64 = 365;
@@ -102,46 +100,6 @@ pub(in crate::commands::cell) fn replicator_target_command(
     let path = layout.text(&of_site(cell, PASS_JWT));
     let publish = target_publish(settings, cell);
     command(settings, &path, cell, holder, &publish, &[])
-}
-
-/// Token of one replicator: it answers operators, and signs its answers. It is no node.
-pub(in crate::commands::cell) fn replicator_service(
-    settings: &Settings,
-    index: u16,
-    holder: PublicKey,
-    issuer: &Key,
-    now: OffsetDateTime,
-) -> anyhow::Result<String> {
-    let token = ServerToken {
-        identity: settings.replicator_identity(index),
-        collectives: settings.collectives.clone(),
-        public_key: Some(holder),
-        validity: days(DAYS),
-        ou: settings.organisation.clone(),
-        issuer: ISSUER.to_owned(),
-        permissions: Some(ServerPermissions {
-            service_host: true,
-            ..ServerPermissions::default()
-        }),
-        ..ServerToken::default()
-    };
-    Ok(sign(&token.claims(unix(now))?, issuer)?)
-}
-
-/// The command that makes the same token elsewhere.
-pub(in crate::commands::cell) fn replicator_service_command(
-    settings: &Settings,
-    layout: &Layout,
-    index: u16,
-    holder: PublicKey,
-) -> String {
-    format!(
-        "overlay jwt server {} {} {holder} ORGANISATION.SEED --org {} {} --validity {DAYS}d --service",
-        layout.text(&of_replicator(index, REPLICATOR_JWT)),
-        settings.replicator_identity(index),
-        settings.organisation,
-        collectives(settings)
-    )
 }
 
 /// A client without any permission but its own replies.
