@@ -76,17 +76,36 @@ impl CalloutKeys {
         dir.to_owned()
     }
 
-    /// The accounts and the callout as nats-server's configuration, with the answers sealed.
+    /// The accounts of a cell and the callout, for who looks at the login service from outside: the streams' user may do
+    /// everything in account `choria`, and events of unprovisioned nodes come there as they are. The broker needs JetStream.
     ///
-    /// Accounts `auth`, `system`, `choria` (with JetStream, so start the broker with it) and
-    /// `provisioning`, and the exports between the last two that a cell has.
+    /// # Panics
+    ///
+    /// When the file that is delivered is not of the shape that this knows.
     pub fn config(&self) -> String {
-        self.text(&format!("xkey: \"{}\"", self.curve.public()))
+        let text = self.cell_config(&["raw_events"]);
+        let user = format!("nkey: \"{}\"", self.streams.public());
+        let (before, rest) = text
+            .split_once(&format!("{user}\n"))
+            .expect("the streams' user stands on a line of its own");
+        let rest = rest
+            .trim_start()
+            .strip_prefix("permissions {")
+            .expect("its permissions follow");
+        let (_permissions, rest) = rest
+            .split_once("\n        }\n")
+            .expect("they end in a line of their own");
+        format!("{before}{user}\n{rest}")
     }
 
     /// The same without sealing.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::config`].
     pub fn config_unsealed(&self) -> String {
-        self.text("")
+        let xkey = format!("xkey: \"{}\"", self.curve.public());
+        self.config().replace(&xkey, "")
     }
 
     /// Accounts and callout exactly as `overlay cell init` writes them, from the file that is delivered, with these of
@@ -128,60 +147,5 @@ impl CalloutKeys {
         }
         assert!(!text.contains('@'), "a placeholder is left: {text}");
         text
-    }
-
-    fn text(&self, xkey: &str) -> String {
-        let account = self.account.public();
-        let callout = self.callout.public();
-        let streams = self.streams.public();
-        let system = self.system.public();
-        format!(
-            r#"
-system_account: system
-authorization {{
-  timeout: 2
-  auth_callout {{
-    issuer: "{account}"
-    account: auth
-    auth_users: [ "{callout}", "{system}", "{streams}" ]
-    {xkey}
-  }}
-}}
-accounts {{
-  auth {{
-    users: [ {{ nkey: "{callout}", permissions: {{
-      subscribe: [ "$SYS.REQ.USER.AUTH", "$SYS.ACCOUNT.CLIENT.AUTH.ERR" ]
-      publish: [ "$SYS._INBOX.>" ]
-    }} }} ]
-  }}
-  system {{ users: [ {{ nkey: "{system}" }} ] }}
-  choria {{
-    jetstream: enabled
-    users: [ {{ nkey: "{streams}" }} ]
-    exports: [
-      {{ service: "$JS.API.STREAM.INFO.KV_CHORIA_LEADER_ELECTION", accounts: [ provisioning ], response_type: singleton }}
-      {{ service: "$KV.CHORIA_LEADER_ELECTION.provisioner", accounts: [ provisioning ], response_type: singleton }}
-    ]
-    imports: [
-      {{ stream: {{ account: provisioning, subject: "choria.lifecycle.event.*.provision_mode_server" }} }}
-      {{ stream: {{ account: provisioning, subject: "choria.lifecycle.event.*.provisioner" }} }}
-    ]
-  }}
-  provisioning {{
-    exports: [
-      {{ stream: "choria.lifecycle.event.*.provision_mode_server", accounts: [ choria ] }}
-      {{ stream: "choria.lifecycle.event.*.provisioner", accounts: [ choria ] }}
-    ]
-    imports: [
-      {{ service: {{ account: choria, subject: "$JS.API.STREAM.INFO.KV_CHORIA_LEADER_ELECTION" }}
-        to: "choria.streams.STREAM.INFO.KV_CHORIA_LEADER_ELECTION" }}
-      {{ service: {{ account: choria, subject: "$KV.CHORIA_LEADER_ELECTION.provisioner" }} }}
-      {{ service: {{ account: choria, subject: "$KV.CHORIA_LEADER_ELECTION.provisioner" }}
-        to: "choria.streams.$KV.CHORIA_LEADER_ELECTION.provisioner" }}
-    ]
-  }}
-}}
-"#
-        )
     }
 }
