@@ -57,8 +57,10 @@ pub struct Enrolment {
     started: UnixTime,
     /// When the input at hand came.
     now: UnixTime,
-    /// What was known of the node before.
-    prior: Option<NodeRecord>,
+    /// What was known of the node before; once it is configured, its last record.
+    prior: Option<Box<NodeRecord>>,
+    /// Whether that is with whoever drives this.
+    is_at_rest: bool,
     stage: Stage,
     /// When all must be over, while it does not wait for a place.
     whole: Option<UnixTime>,
@@ -68,6 +70,9 @@ pub struct Enrolment {
     answered: Vec<(CallId, [u8; 32])>,
     facts: Facts,
 }
+
+// Thousands may be awaited at a time: what is seldom there is boxed.
+const _: () = assert!(size_of::<Enrolment>() <= 640);
 
 /// Where the enrolment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,20 +126,20 @@ struct Facts {
     held_until: Option<i64>,
     shown: Option<Box<Shown>>,
     ecdh_public: String,
-    former_key: Option<PublicKey>,
+    former_key: Option<Box<PublicKey>>,
     inventory: Option<Box<Inventory>>,
     /// Why the helper has to confirm.
-    confirm: Option<Why>,
+    confirm: Option<Box<Why>>,
     nonce: String,
-    public_key: Option<PublicKey>,
+    public_key: Option<Box<PublicKey>>,
     key: Option<Box<NodeKey>>,
     csr: Option<Box<SigningRequest>>,
     asked: Option<UnixTime>,
     answer: Option<Box<Answer>>,
-    helper: Option<HelperFacts>,
+    helper: Option<Box<HelperFacts>>,
     configuration: Configuration,
     delivery: Option<Box<overlay_protocol::provisioning::action::ConfigureRequest>>,
-    issued: Option<Issued>,
+    issued: Option<Box<Issued>>,
     /// The token that was used up for this node.
     configured: bool,
 }
@@ -168,7 +173,8 @@ impl Enrolment {
             entropy,
             started: now,
             now,
-            prior,
+            prior: prior.map(Box::new),
+            is_at_rest: false,
             stage: Stage::New,
             calls: Vec::new(),
             last_call: 0,
@@ -181,6 +187,28 @@ impl Enrolment {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Puts the record away while the node is awaited in the fleet: thousands may be, and whoever drives this has it too.
+    ///
+    /// [`Self::recall`] has to come before the next input.
+    pub fn rest(&mut self) {
+        if matches!(self.stage, Stage::Member(_)) && self.prior.take().is_some() {
+            self.is_at_rest = true;
+        }
+    }
+
+    /// Tells whether the record was put away.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.is_at_rest
+    }
+
+    /// Gives back the record that was put away.
+    pub fn recall(&mut self, record: Option<NodeRecord>) {
+        if std::mem::take(&mut self.is_at_rest) {
+            self.prior = record.map(Box::new);
+        }
     }
 
     /// Takes an input and returns what is to be done.

@@ -348,10 +348,8 @@ impl Enrolment {
         // Thousands may wait here: only what the last record needs is kept.
         let facts = std::mem::take(&mut self.facts);
         self.facts = Facts {
-            public_key: facts.public_key,
             former_key: facts.former_key,
             name: facts.name,
-            issued: facts.issued,
             helper: facts.helper,
             configured: true,
             ..Facts::default()

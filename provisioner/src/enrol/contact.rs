@@ -39,7 +39,7 @@ impl Enrolment {
 
     /// Ends at once for a node that is in quarantine, or whose next attempt is not due.
     fn left_alone(&self, now: UnixTime) -> Result<(), End> {
-        let prior = self.prior.as_ref();
+        let prior = self.prior.as_deref();
         let quarantined = prior.is_some_and(|prior| prior.state == NodeState::Quarantined);
         let pause = match admissible(prior, now) {
             Turn::Now => return Ok(()),
@@ -69,7 +69,10 @@ impl Enrolment {
             .map_err(End::Refused)?;
         if let (Some(token), Some(signature)) = (&reply.server_jwt, &reply.renewal_signature) {
             let proof = (self.facts.renewal_nonce.as_str(), signature.as_str());
-            let issued = self.prior.as_ref().and_then(|prior| prior.issued.as_ref());
+            let issued = self
+                .prior
+                .as_deref()
+                .and_then(|prior| prior.issued.as_ref());
             let last = issued.map(|issued| issued.public_key.as_str());
             self.facts.former_key = judge::renewal(
                 token,
@@ -79,7 +82,8 @@ impl Enrolment {
                 &self.policy,
                 now,
             )
-            .map_err(End::Refused)?;
+            .map_err(End::Refused)?
+            .map(Box::new);
         }
 
         self.facts.ecdh_public = reply.ecdh_public;
@@ -134,15 +138,16 @@ impl Enrolment {
         };
         if self.facts.former_key.is_none() {
             self.loops(now)?;
-            let confirmed = self.prior.as_ref().is_some_and(|prior| prior.confirmed);
+            let confirmed = self.prior.as_deref().is_some_and(|prior| prior.confirmed);
             let held = self
                 .prior
-                .as_ref()
+                .as_deref()
                 .and_then(|prior| judge::held_until(prior, now));
             // An operator gives a name away that is held, never one that somebody lives under.
             let hold = held.filter(|_| !confirmed);
-            self.facts.confirm =
-                judge::name(&self.identity, name, hold, &self.policy).map_err(End::Refused)?;
+            self.facts.confirm = judge::name(&self.identity, name, hold, &self.policy)
+                .map_err(End::Refused)?
+                .map(Box::new);
             self.facts.held_until = held;
         }
         let version = inventory.version.clone();
@@ -222,7 +227,7 @@ impl Enrolment {
             TokenUse::Used { by }
                 if by == self.identity.as_str()
                     && (self.facts.former_key.is_some()
-                        || self.prior.as_ref().is_some_and(|prior| prior.confirmed)) =>
+                        || self.prior.as_deref().is_some_and(|prior| prior.confirmed)) =>
             {
                 out.push(Command::Tell(Note::Odd(
                     "the provisioning token was good once, and is used again by the same node"

@@ -35,11 +35,11 @@ impl Enrolment {
         let answer = match answer {
             Ok(answer) => answer,
             Err(fault) => {
-                self.facts.helper = Some(HelperFacts {
+                self.facts.helper = Some(Box::new(HelperFacts {
                     decision: "fault".to_owned(),
                     took_ms,
                     ..HelperFacts::default()
-                });
+                }));
                 let reason = match &fault {
                     HelperFault::Output(_) => Reason::HelperOutput,
                     HelperFault::None
@@ -54,13 +54,13 @@ impl Enrolment {
         if !words.is_empty() {
             out.push(Command::Tell(Note::Helper(words.clone())));
         }
-        self.facts.helper = Some(HelperFacts {
+        self.facts.helper = Some(Box::new(HelperFacts {
             decision: answer.decision().to_owned(),
             message: Some(words.clone()).filter(|words| !words.is_empty()),
             confirmed: answer.confirm,
             sha256: Some(answer.sha256.clone()),
             took_ms,
-        });
+        }));
         if answer.defer {
             let message = format!("the helper puts the node off: {words}");
             return Err(End::Deferred(Why::new(Reason::Deferred, message)));
@@ -71,10 +71,10 @@ impl Enrolment {
             self.call(Action::Shutdown, out);
             return Ok(());
         }
-        if let Some(why) = self.facts.confirm.clone()
+        if let Some(why) = &self.facts.confirm
             && !answer.confirm
         {
-            return Err(End::Refused(why));
+            return Err(End::Refused(why.as_ref().clone()));
         }
         self.facts.answer = Some(answer);
         self.upgrade(now, out)
@@ -129,7 +129,7 @@ impl Enrolment {
                 "the node has version {has}, the helper wants {wanted}, and it cannot be upgraded"
             ));
         }
-        let tried = self.prior.as_ref().is_some_and(|prior| {
+        let tried = self.prior.as_deref().is_some_and(|prior| {
             prior.reason.as_deref() == Some(super::end::UPGRADING)
                 && prior.message.as_deref() == Some(wanted)
         });
@@ -195,7 +195,8 @@ impl Enrolment {
 
     /// Checks what the helper wants for the node, and has its token signed.
     fn issue(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Result<(), End> {
-        let (Some(answer), Some(key)) = (self.facts.answer.take(), self.facts.public_key) else {
+        let key = self.facts.public_key.as_deref().copied();
+        let (Some(answer), Some(key)) = (self.facts.answer.take(), key) else {
             // Cannot be: both come before.
             return Err(End::Failed(Why::new(
                 Reason::IssueFailed,
@@ -268,19 +269,19 @@ impl Enrolment {
         let token = Unverified::<ServerClaims>::decode(issued.token.expose())
             .map_err(|error| failed(format!("the token that was issued is none: {error}")))?;
         let claims = token.claims_unverified();
-        self.facts.issued = Some(Issued {
+        self.facts.issued = Some(Box::new(Issued {
             id: claims.standard.jti.clone(),
             public_key: claims.standard.public_key.clone(),
             at: claims.standard.iat.unwrap_or(now.secs),
             expires: claims.standard.expires_at().unwrap_or_default(),
             organisation: claims.ou.clone().unwrap_or_default(),
             collectives: claims.collectives.clone(),
-        });
+        }));
         if let Some(request) = &mut self.facts.delivery {
             request.server_jwt = issued.token;
         }
         let mut record = self.record(NodeState::Enrolling, now);
-        record.issued.clone_from(&self.facts.issued);
+        record.issued = self.issued_token().cloned();
         out.push(Command::Record(Box::new(record)));
         self.stage = Stage::Configure;
         self.call(Action::Configure, out);
@@ -306,11 +307,11 @@ impl Enrolment {
         let audit = self.audit(kind, None, now);
         out.push(Command::Audit(Box::new(audit)));
         let mut record = self.record(NodeState::Restarting, now);
-        record.issued.clone_from(&self.facts.issued);
+        record.issued = self.issued_token().cloned();
         if self.facts.former_key.is_none() {
             record.note_enrolment(now.secs);
         }
-        self.prior = Some(record.clone());
+        self.prior = Some(Box::new(record.clone()));
         out.push(Command::Record(Box::new(record)));
         let event = self.event(EventKind::Provisioned, now);
         out.push(Command::PublishVetted(Box::new(event)));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use overlay_protocol::lifecycle::{Event, EventKind};
 use overlay_protocol::provisioning::audit::{self, Details, Kind};
-use overlay_protocol::provisioning::{NodeRecord, NodeState};
+use overlay_protocol::provisioning::{Issued, NodeRecord, NodeState};
 use overlay_tokens::UnixTime;
 
 use super::command::{Command, Finished, NameState, Outcome, Why};
@@ -118,7 +118,7 @@ impl Enrolment {
             && !self.facts.configured
             && self
                 .prior
-                .as_ref()
+                .as_deref()
                 .is_some_and(|prior| held(prior) && !prior.confirmed)
     }
 
@@ -155,7 +155,7 @@ impl Enrolment {
     fn unavailable(&mut self, why: Why, now: UnixTime, out: &mut Vec<Command>) -> Finished {
         let known = self
             .prior
-            .as_ref()
+            .as_deref()
             .is_some_and(|prior| prior.reason.as_deref() == Some(why.reason.as_str()));
         let mut record = self.record(NodeState::Failed, now);
         record.set_reason(why.reason.as_str(), &why.message);
@@ -164,7 +164,7 @@ impl Enrolment {
         let pause = self.entropy.jitter(pause);
         record.not_before = Some(after(now, pause).secs);
         // A token that was issued is told of in any case.
-        if known && self.facts.issued.is_none() {
+        if known && self.issued_token().is_none() {
             out.push(Command::Record(Box::new(record)));
         } else {
             self.keep(record, Kind::Failed, Some(&why), now, out);
@@ -224,7 +224,7 @@ impl Enrolment {
                 "{} failures in a row, the last: {}",
                 record.failures, why.message
             );
-            self.prior = Some(record);
+            self.prior = Some(Box::new(record));
             return self.quarantine(Why::new(Reason::Quarantined, message), now, out);
         }
         let retry = &self.policy.retry;
@@ -287,7 +287,8 @@ impl Enrolment {
     pub(super) fn record(&self, state: NodeState, now: UnixTime) -> NodeRecord {
         let mut record = self
             .prior
-            .clone()
+            .as_deref()
+            .cloned()
             .unwrap_or_else(|| NodeRecord::new(self.identity.clone(), now.secs));
         if record.state != state {
             record.since = now.secs;
@@ -317,6 +318,15 @@ impl Enrolment {
         self.facts.former_key.is_some() && self.facts.name != Some(NameState::Free)
     }
 
+    /// The token that was issued in this enrolment; once the node has it, it stands in the record alone.
+    pub(super) fn issued_token(&self) -> Option<&Issued> {
+        let in_record = || {
+            let prior = self.prior.as_deref().filter(|_| self.facts.configured);
+            prior.and_then(|prior| prior.issued.as_ref())
+        };
+        self.facts.issued.as_deref().or_else(in_record)
+    }
+
     fn placement(&self) -> Option<String> {
         let answer = self.facts.answer.as_ref()?;
         Some(answer.placement.clone()).filter(|placement| !placement.is_empty())
@@ -328,7 +338,7 @@ impl Enrolment {
             step: Some(self.step().to_owned()),
             attempt: Some(
                 self.prior
-                    .as_ref()
+                    .as_deref()
                     .map_or(0, |prior| prior.attempts)
                     .saturating_add(u32::from(!self.facts.configured)),
             ),
@@ -337,14 +347,17 @@ impl Enrolment {
                 Some(shown) => Some(shown.facts.clone()),
                 None => self
                     .prior
-                    .as_ref()
+                    .as_deref()
                     .filter(|_| self.facts.configured)
                     .and_then(|prior| prior.token.clone()),
             },
-            public_key: self.facts.public_key.map(|key| key.to_string()),
-            former_key: self.facts.former_key.map(|key| key.to_string()),
-            issued: self.facts.issued.clone(),
-            helper: self.facts.helper.clone(),
+            public_key: match &self.facts.public_key {
+                Some(key) => Some(key.to_string()),
+                None => self.issued_token().map(|issued| issued.public_key.clone()),
+            },
+            former_key: self.facts.former_key.as_ref().map(|key| key.to_string()),
+            issued: self.issued_token().cloned(),
+            helper: self.facts.helper.as_deref().cloned(),
             placement: self.placement(),
             version: match kind {
                 Kind::Upgraded => Some(self.wanted_version().to_owned()),

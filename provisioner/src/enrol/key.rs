@@ -41,7 +41,7 @@ impl Enrolment {
                     format!("the node did not prove its key: {error}"),
                 ))
             })?;
-        self.facts.public_key = Some(key);
+        self.facts.public_key = Some(Box::new(key));
         self.facts.key = Some(Box::new(NodeKey {
             public_key: reply.public_key,
             directory: reply.directory,
@@ -109,7 +109,7 @@ impl Enrolment {
 
     fn details(&self) -> Details {
         let shown = self.facts.shown.as_deref();
-        let prior = self.prior.as_ref();
+        let prior = self.prior.as_deref();
         Details {
             site: shown.and_then(|shown| shown.site.clone()),
             name: match self.facts.name {

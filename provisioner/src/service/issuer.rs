@@ -85,11 +85,14 @@ impl Issuer {
                 }
                 Some(_) | None => {
                     let (chain, id) = self.read(now)?;
-                    tracing::info!(
-                        issuer = id,
-                        expires = chain.expires_at(),
-                        "chain issuer read"
-                    );
+                    let before = self.current.as_ref().map(|current| current.id.as_str());
+                    if before != Some(id.as_str()) {
+                        tracing::info!(
+                            issuer = id,
+                            expires = chain.expires_at(),
+                            "chain issuer read"
+                        );
+                    }
                     self.current = Some(Current {
                         chain,
                         id,
@@ -123,7 +126,8 @@ impl Issuer {
 
     fn stamps(&self) -> Option<[Stamp; 2]> {
         let stamp = |path: &Path| {
-            let metadata = std::fs::metadata(path).ok()?;
+            // Under systemd they are credentials, and the configured files may be out of reach.
+            let metadata = std::fs::metadata(self.secrets.locate(path)).ok()?;
             Some((metadata.modified().ok()?, metadata.len()))
         };
         Some([stamp(&self.token_file)?, stamp(&self.seed_file)?])

@@ -62,6 +62,36 @@ fn provision_case_16_a_bare_node_becomes_a_member() {
 }
 
 #[test]
+fn a_record_that_is_put_away_while_the_node_is_awaited_changes_nothing() {
+    for joins in [true, false] {
+        let ends = [true, false].map(|rests| {
+            let mut world = World::new();
+            world.enlist(3600);
+            world.name = NameState::Live;
+            (world.rests, world.joins) = (rests, joins);
+            let verdict = world.verdict();
+            let record = world.record.unwrap();
+            let counted = (record.failures, record.attempts, record.enrolments.len());
+            let issued = record.issued.map(|issued| issued.public_key);
+            let renewed = issued == Some(world.node.key.public().to_string());
+            let last = world.details.last().cloned().unwrap();
+            let told = last.public_key == Some(world.node.key.public().to_string());
+            let token = last.token.is_some() && last.issued.is_some();
+            (
+                verdict,
+                record.state,
+                counted,
+                world.audits,
+                (renewed, told, token),
+            )
+        });
+        let [put_away, kept] = ends;
+        assert_eq!(put_away, kept);
+        assert_eq!(kept.4, (true, true, true), "{kept:?}");
+    }
+}
+
+#[test]
 fn an_audit_tells_who_which_key_which_token_and_what_the_helper_said() {
     let mut world = World::new();
     world.helper = Ok(configuration_with(json!({"placement": "cell-7"})));

@@ -37,6 +37,8 @@ pub(super) struct World {
     pub(super) token_use: TokenUse,
     pub(super) issues: bool,
     pub(super) joins: bool,
+    /// Whether the record is put away while the node is awaited, as the service does.
+    pub(super) rests: bool,
     pub(super) found: Found,
     pub(super) record: Option<NodeRecord>,
     pub(super) now: UnixTime,
@@ -92,6 +94,7 @@ impl World {
             token_use: TokenUse::Ours,
             issues: true,
             joins: true,
+            rests: true,
             found: Found::Event,
             record: None,
             // Later than every token that a test makes.
@@ -164,7 +167,14 @@ impl World {
                     Input::Tick
                 }
             };
-            for command in enrolment.on(input, self.now) {
+            if enrolment.is_at_rest() {
+                enrolment.recall(self.record.clone());
+            }
+            let commands = enrolment.on(input, self.now);
+            if self.rests {
+                enrolment.rest();
+            }
+            for command in commands {
                 if let Command::Finish(finished) = command {
                     assert_eq!(enrolment.deadline(), None);
                     assert!(enrolment.on(Input::Tick, self.now).is_empty());

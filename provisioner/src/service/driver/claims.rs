@@ -35,7 +35,7 @@ impl Driver {
         let id = self.next;
         self.next += 1;
         self.names.insert(identity.clone(), id);
-        self.nodes.insert(id, Node::new(identity, found));
+        self.nodes.insert(id, Box::new(Node::new(identity, found)));
         self.places.enter(id, Stage::Contacting);
         self.write_claim(id, 0).await;
     }
@@ -217,7 +217,7 @@ impl Driver {
     }
 
     /// Takes a node out of all lists.
-    pub(super) fn forget(&mut self, id: NodeId) -> Option<Node> {
+    pub(super) fn forget(&mut self, id: NodeId) -> Option<Box<Node>> {
         let node = self.nodes.remove(&id)?;
         self.names.remove(&node.identity);
         for ask in &node.asks {
