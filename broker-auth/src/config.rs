@@ -24,7 +24,7 @@ pub use secrets::{Keys, KeysError};
 
 use check::{
     check_accounts, check_callout, check_deny, check_hosts, check_issuers, check_limits,
-    check_login, check_provisioning, check_refusals, check_streams, check_system, flat, missing,
+    check_login, check_provisioning, check_refusals, check_streams, check_system, eager, missing,
 };
 use raw::{RawCertificatePermissions, RawExpiry};
 
@@ -170,7 +170,7 @@ impl FileConfig for Config {
                 if !matches!(settings.auth, Auth::Nkey { .. }) {
                     found.push(missing("broker.seed_file", "the seed of the callout user"));
                 }
-                flat(&mut settings);
+                eager(&mut settings);
                 settings.subscription_capacity = limits.queue;
                 settings
             });

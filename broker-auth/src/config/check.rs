@@ -27,17 +27,22 @@ const ASIDE_BYTES: u64 = 256 << 20;
 const POSITIONS_BYTES: u64 = 16 << 20;
 /// Long enough to log in by a browser, and no place to stay.
 const LOGIN_DURATION: Duration = Duration::from_secs(15 * 60);
-/// Whoever restarts must be back before those who wait for it: short, and not growing.
-const RECONNECT_WAIT: Duration = Duration::from_millis(20);
+/// Whoever restarts must be back before those who wait for it. A broker that opens its port again lets in who knocks first,
+/// and refuses whom nobody vouches for: for some ten seconds it is tried very often, and then often.
+const RECONNECT: Reconnect = Reconnect::Eager {
+    first: Duration::from_millis(3),
+    tries: 3000,
+    then: Duration::from_millis(20),
+};
 const MOST_REPLICAS: u8 = 5;
 
 pub(super) fn missing(key: &str, what: &str) -> Fault {
     Fault::new(key, "is missing").remedy(format!("name the file of {what}"))
 }
 
-pub(super) fn flat(settings: &mut nats::Settings) {
+pub(super) fn eager(settings: &mut nats::Settings) {
     if matches!(settings.reconnect, Reconnect::Backoff(_)) {
-        settings.reconnect = Reconnect::Flat(RECONNECT_WAIT);
+        settings.reconnect = RECONNECT;
     }
 }
 
@@ -325,7 +330,11 @@ pub(super) fn check_streams(
     broker.auth = Auth::Nkey { seed_file };
     broker.ca_file = ca_file;
     broker.connect_limit = callout.connect_limit;
-    broker.reconnect = callout.reconnect;
+    // Nobody waits for it: the callout user comes first.
+    broker.reconnect = match callout.reconnect {
+        Reconnect::Eager { then, .. } => Reconnect::Flat(then),
+        own @ (Reconnect::Flat(_) | Reconnect::Backoff(_)) => own,
+    };
     Some(Streams {
         broker,
         manage: raw.manage.unwrap_or(true),

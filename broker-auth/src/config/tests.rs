@@ -92,7 +92,8 @@ fn a_wait_that_grows_is_not_for_those_whom_others_wait_for() {
         .unwrap();
     let config = load(&text).unwrap();
     assert!(
-        matches!(config.broker.reconnect, Reconnect::Flat(wait) if wait <= Duration::from_millis(200))
+        matches!(config.broker.reconnect, Reconnect::Eager { first, then, .. }
+            if first < then && then <= Duration::from_millis(200))
     );
     assert!(config.streams.is_none() && config.provisioning.is_none() && config.system.is_none());
 }

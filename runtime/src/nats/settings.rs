@@ -62,6 +62,16 @@ pub enum Reconnect {
     Backoff(Backoff),
     /// Always the same: for the few services that others wait for.
     Flat(Duration),
+    /// `first` for so many `tries`, while a broker that restarts may open its port any moment, then `then`: for the one
+    /// service that has to be there before anybody else may come.
+    Eager {
+        /// The wait before each of the first tries.
+        first: Duration,
+        /// How many they are.
+        tries: usize,
+        /// The wait before each further one.
+        then: Duration,
+    },
 }
 
 impl Settings {
@@ -121,6 +131,25 @@ impl Reconnect {
         match self {
             Self::Backoff(backoff) => backoff.jittered(attempt.saturating_sub(1)),
             Self::Flat(wait) => *wait,
+            Self::Eager { first, tries, .. } if attempt <= *tries => *first,
+            Self::Eager { then, .. } => *then,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_eager_tries_often_first_and_less_often_then() {
+        let [first, then] = [3, 20].map(Duration::from_millis);
+        let eager = Reconnect::Eager {
+            first,
+            tries: 2,
+            then,
+        };
+        let waits = [1, 2, 3, usize::MAX].map(|attempt| eager.delay(attempt));
+        assert_eq!(waits, [first, first, then, then]);
     }
 }

@@ -10,6 +10,8 @@ use overlay_runtime::nats::{
 use overlay_runtime::{Context, Status, metrics};
 use overlay_testkit::mint::Authority;
 use overlay_testkit::{Broker, Logs, Proxy, eventually};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{LIMIT, PERIOD};
 
@@ -270,4 +272,55 @@ async fn a_connection_counts_how_often_it_was_made_and_tells_why_it_is_not() {
     let again = |state: &LinkState| *state == LinkState::Connected(2);
     state.wait_for(again).await.unwrap();
     assert!(told().contains("Up"));
+}
+
+/// A broker's half of one login; nothing is answered to what comes after the client's PING.
+async fn greet(listener: &TcpListener) -> BufReader<TcpStream> {
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut stream = BufReader::new(stream);
+    let info = br#"INFO {"server_id":"S","server_name":"s","version":"2.12.0","max_payload":1048576,"headers":true}"#;
+    stream.write_all(info).await.unwrap();
+    stream.write_all(b"\r\n").await.unwrap();
+    for verb in ["CONNECT ", "PING"] {
+        assert!(line(&mut stream).await.starts_with(verb));
+    }
+    stream
+}
+
+async fn line(stream: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    let read = stream.read_line(&mut line);
+    tokio::time::timeout(LIMIT, read).await.unwrap().unwrap();
+    line.trim_end().to_owned()
+}
+
+/// Others log in as soon as a broker is there again, and whoever answers for them must hear of it by then: a round trip
+/// later some of them would have been asked about in vain.
+#[tokio::test]
+async fn subscriptions_come_back_with_the_login_and_wait_for_no_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let context = Context::new().unwrap();
+    let settings = settings(&url);
+    let (client, mut stream) = tokio::join!(context.connector.connect(&settings), async {
+        let mut stream = greet(&listener).await;
+        stream.write_all(b"PONG\r\n").await.unwrap();
+        stream
+    });
+    let client = client.unwrap();
+    let mut asked = client
+        .queue_subscribe("asked", "those-who-answer".to_owned())
+        .await
+        .unwrap();
+    assert_eq!(line(&mut stream).await, "SUB asked those-who-answer 1");
+    drop(stream);
+
+    let mut stream = greet(&listener).await;
+    // The answer to its PING was not sent yet.
+    assert_eq!(line(&mut stream).await, "SUB asked those-who-answer 1");
+    stream
+        .write_all(b"PONG\r\nMSG asked 1 2\r\nhi\r\n")
+        .await
+        .unwrap();
+    assert_eq!(asked.next().await.unwrap().payload, "hi");
 }

@@ -168,6 +168,9 @@ pub(crate) struct Connector {
     pub(crate) max_payload: Arc<AtomicUsize>,
     /// Last known server info, updated after each successful connection.
     last_info: ServerInfo,
+    /// OVERLAY: what is sent behind CONNECT and PING of the next connection, in the same write. A server takes it in before
+    /// anybody else's login comes between, so a service that others wait for is deaf no longer than it is disconnected.
+    pub(crate) follow_up: Vec<ClientOp>,
 }
 
 pub(crate) fn reconnect_delay_callback_default(attempts: usize) -> Duration {
@@ -200,6 +203,7 @@ impl Connector {
             max_payload,
             connect_stats,
             last_info: ServerInfo::default(),
+            follow_up: Vec::new(),
         })
     }
 
@@ -707,9 +711,13 @@ impl Connector {
             connect_info.nkey = auth.nkey;
         }
 
-        // Send CONNECT + PING, then wait for PONG.
+        // Send CONNECT + PING and what follows them, then wait for PONG, which comes before any message.
         connection
-            .easy_write_and_flush([ClientOp::Connect(connect_info), ClientOp::Ping].iter())
+            .easy_write_and_flush(
+                [ClientOp::Connect(connect_info), ClientOp::Ping]
+                    .iter()
+                    .chain(&self.follow_up),
+            )
             .await?;
 
         match connection.read_op().await? {

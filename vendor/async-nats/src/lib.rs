@@ -987,22 +987,20 @@ impl ConnectionHandler {
     }
 
     async fn handle_reconnect(&mut self) -> Result<(), ConnectError> {
-        let (info, connection) = self.connector.connect().await?;
-        self.connection = connection;
-        let _ = self.info_sender.send(Some(info));
-
         self.subscriptions
             .retain(|_, subscription| !subscription.sender.is_closed());
 
+        // OVERLAY: subscriptions go with the login, in one write; upstream sends them after the server's PONG.
+        let mut follow_up = Vec::with_capacity(self.subscriptions.len() + 1);
         for (sid, subscription) in &self.subscriptions {
-            self.connection.enqueue_write_op(&ClientOp::Subscribe {
+            follow_up.push(ClientOp::Subscribe {
                 sid: *sid,
                 subject: subscription.subject.to_owned(),
                 queue_group: subscription.queue_group.to_owned(),
             });
 
             if let Some(max) = subscription.max {
-                self.connection.enqueue_write_op(&ClientOp::Unsubscribe {
+                follow_up.push(ClientOp::Unsubscribe {
                     sid: *sid,
                     max: Some(max.saturating_sub(subscription.delivered)),
                 });
@@ -1010,12 +1008,18 @@ impl ConnectionHandler {
         }
 
         if let Some(multiplexer) = &self.multiplexer {
-            self.connection.enqueue_write_op(&ClientOp::Subscribe {
+            follow_up.push(ClientOp::Subscribe {
                 sid: MULTIPLEXER_SID,
                 subject: multiplexer.subject.to_owned(),
                 queue_group: None,
             });
         }
+        self.connector.follow_up = follow_up;
+        let connected = self.connector.connect().await;
+        self.connector.follow_up = Vec::new();
+        let (info, connection) = connected?;
+        self.connection = connection;
+        let _ = self.info_sender.send(Some(info));
         Ok(())
     }
 }
