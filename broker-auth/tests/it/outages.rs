@@ -228,22 +228,15 @@ fn case_38_without_tls_nobody_gets_in() {
 fn case_51_a_static_user_that_is_not_listed_is_asked_about() {
     let parts = Parts::new();
     let unlisted = overlay_tokens::broker_jwt::UserKey::generate().unwrap();
-    let users = format!(
-        "users: [ {{ nkey: \"{}\" }} ]\n    exports",
-        parts.keys.streams.public()
-    );
-    let more = format!(
-        "users: [ {{ nkey: \"{}\" }}, {{ nkey: \"{}\" }} ]\n    exports",
-        parts.keys.streams.public(),
-        unlisted.public()
-    );
+    let listed = format!("nkey: \"{}\"\n", parts.keys.streams.public());
+    let both = format!("{listed} }}\n{{ nkey: \"{}\"\n", unlisted.public());
     let config = parts.keys.config();
-    assert!(config.contains(&users), "{config}");
+    assert!(config.contains(&listed), "{config}");
     let broker = Broker::builder()
         .tls(&parts.tls)
         .jetstream()
         .max_control_line(65_536)
-        .config(config.replace(&users, &more))
+        .config(config.replace(&listed, &both))
         .start();
     let service = parts.service(&[broker.port()], "");
     let seed = unlisted.seed().unwrap();

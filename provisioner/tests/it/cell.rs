@@ -367,6 +367,11 @@ impl Provisioner {
         Admin(self.admin).wait_until_ready(&self.process);
     }
 
+    /// Whether it says so by now; where others must not be held up by the wait.
+    pub(crate) fn is_ready(&self) -> bool {
+        http_get(self.admin, "/ready").is_ok_and(|(status, _)| status == 200)
+    }
+
     pub(crate) fn metrics(&self) -> String {
         http_get(self.admin, "/metrics").unwrap().1
     }

@@ -7,12 +7,19 @@ use overlay_testkit::emulated::{Fault, Step};
 use overlay_testkit::eventually;
 use serde_json::json;
 
-use crate::cell::{Cell, OFTEN, SOON, all_enrolled_once, leaving};
+use crate::cell::{Cell, OFTEN, Provisioner, SOON, all_enrolled_once, leaving};
 use crate::operator::Operator;
 
 const NODE: &str = "n00000.example.net";
 /// Nothing comes within this where nothing may come.
 const QUIET: Duration = Duration::from_millis(1500);
+
+/// Waits until a node that announced itself after all others is done: what was announced before was taken by then.
+async fn a_later_one_is_enrolled(cell: &Cell, provisioner: &Provisioner) {
+    let later = cell.nodes().names(["later.example.net"]).start().await;
+    later.announce().await;
+    all_enrolled_once(&later, provisioner).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_holds_for_all_instances_and_ends_with_a_scan() {
@@ -45,9 +52,19 @@ async fn a_pause_holds_for_all_instances_and_ends_with_a_scan() {
 
     let fleet = cell.nodes().count(5).start().await;
     fleet.announce().await;
-    // A third instance that starts now is paused as well.
+    // A third instance that starts now is paused as well, and was from its first word on.
     let three = cell.provisioner("");
-    tokio::time::sleep(QUIET).await;
+    eventually(SOON, OFTEN, || async {
+        let status = operator.done("status", json!({})).await;
+        let instances = status["instances"].as_array().unwrap().clone();
+        let all = instances.len() == 3 && instances.iter().all(|one| one["mode"] == "paused");
+        if all {
+            Ok(())
+        } else {
+            Err(format!("{instances:?}"))
+        }
+    })
+    .await;
     assert!(!three.is_active());
     assert_eq!(
         fleet.names_where(|seen| !seen.order.is_empty()),
@@ -92,7 +109,7 @@ async fn a_node_that_keeps_failing_is_left_alone_until_it_is_released() {
     let reply = operator.ask("retry", json!({"identity": NODE})).await;
     assert_eq!(reply.statuscode, StatusCode::Aborted);
     fleet.announce().await;
-    tokio::time::sleep(QUIET).await;
+    a_later_one_is_enrolled(&cell, &provisioner).await;
     assert_eq!(fleet.node(NODE).calls_of(Step::Gen25519), tries);
 
     let shown = operator.done("node", json!({"identity": NODE})).await;
@@ -131,7 +148,7 @@ async fn an_operator_stops_the_enrolment_of_a_node_and_lets_it_go_on() {
         fleet.node("n00001.example.net").restarts == 1
     })
     .await;
-    tokio::time::sleep(QUIET).await;
+    a_later_one_is_enrolled(&cell, &provisioner).await;
     assert_eq!(fleet.node(NODE).configured, 0);
     operator.done("release", json!({"identity": NODE})).await;
     all_enrolled_once(&fleet, &provisioner).await;
@@ -198,33 +215,34 @@ async fn who_may_not_is_told_so_and_who_is_nobody_is_not_answered() {
     );
 
     // Signed by nobody, too old, for somebody else, or a copy.
-    let mut sent = all
+    let forged = all
         .send("pause", json!({}), |request, secure| {
             secure.request = request.encode();
             secure.signature = vec![7; 64];
         })
         .await;
-    assert!(sent.reply(QUIET).await.is_none());
-    let mut sent = all
+    let old = all
         .send("pause", json!({}), |request, _| {
             request.time_ns -= 120_000_000_000
         })
         .await;
-    assert!(sent.reply(QUIET).await.is_none());
-    let mut sent = all
+    let other = all
         .send("pause", json!({}), |request, _| {
             request.agent = "rpcutil".to_owned()
         })
         .await;
-    assert!(sent.reply(QUIET).await.is_none());
-    let mut sent = all.send("status", json!({}), |_, _| ()).await;
-    assert!(sent.reply(SOON).await.is_some());
-    all.publish(&sent.payload).await;
-    assert!(sent.reply(QUIET).await.is_none());
+    let mut copied = all.send("status", json!({}), |_, _| ()).await;
+    assert!(copied.reply(SOON).await.is_some());
+    all.publish(&copied.payload).await;
     all.publish(b"nonsense").await;
-    assert!(provisioner.is_active());
     let dropped = "overlay_provisioner_dropped_total{what=\"request\"}";
     provisioner.wait_for(dropped, 5.0).await;
+    // A further answer comes after all that was said before.
+    all.done("status", json!({})).await;
+    for mut sent in [forged, old, other, copied] {
+        assert!(sent.reply(Duration::ZERO).await.is_none());
+    }
+    assert!(provisioner.is_active());
     assert_eq!(provisioner.metric(dropped), 5.0);
 }
 
