@@ -1,11 +1,13 @@
 //! `bench replicate`: messages a second from one broker to another, near and far, beside the machine's ceiling and, when
-//! it is named, the original; sampling; the first message after a start; fail-over; a partition.
+//! it is named, the original; sampling; the first message after a start; fail-over; a partition; kills; decisions.
 
 mod brokers;
 mod cases;
 mod ceiling;
 mod copying;
 mod failover;
+mod judge;
+mod kills;
 mod outage;
 mod program;
 mod sampling;
@@ -133,7 +135,9 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         sampling::run(options, &mut report).await?;
         failover::first_copy(options, &mut report).await?;
         failover::run(options, &mut report).await?;
+        kills::run(options, &mut report).await?;
         outage::run(options, &mut report).await?;
+        judge::run(options, &mut report)?;
         say(&format!(
             "load of the machine at the end: {}",
             program::load()

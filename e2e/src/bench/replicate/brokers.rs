@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use async_nats::Client;
 use async_nats::jetstream::{self, consumer, stream};
-use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt as _;
 use overlay_testkit::{Broker, Proxy};
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use tokio::time::Instant;
 pub(super) const SOURCE: &str = "BENCH";
 /// Stream at the target.
 pub(super) const TARGET: &str = "COPY";
-/// Subjects between two flushes while the source is filled.
-const FLUSH: u64 = 500;
+/// Messages between two that are answered while the source is filled: a broker that is behind drops what it has no room for.
+const ANSWERED: u64 = 4000;
 const POLL: Duration = Duration::from_millis(50);
 
 /// A source and a target on the loopback.
@@ -171,15 +171,12 @@ impl Side {
         }
     }
 
-    /// Headers and times of all messages of a stream, in its order.
-    pub(super) async fn read(&self, name: &str) -> Result<Vec<(HeaderMap, f64)>> {
-        let stream = self
-            .context()
-            .get_stream(name)
-            .await
-            .context("find the stream")?;
+    /// Source sequences and times of all copies, in the target's order.
+    pub(super) async fn copies(&self) -> Result<Vec<(u64, f64)>> {
+        let stream = self.context().get_stream(TARGET).await;
+        let stream = stream.context("find the target")?;
         let wanted = stream.cached_info().state.messages;
-        let mut found = Vec::new();
+        let mut found = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
         if wanted == 0 {
             return Ok(found);
         }
@@ -201,7 +198,10 @@ impl Side {
             let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
             let at = info.published.unix_timestamp_nanos() as f64 / 1e9;
             let pending = info.pending;
-            found.push((message.headers.clone().unwrap_or_default(), at));
+            let headers = message.headers.as_ref();
+            let mark = headers.and_then(|headers| headers.get_last("Choria-SR-Source"));
+            let sequence = mark.and_then(|mark| mark.as_str().split(' ').nth(1)?.parse().ok());
+            found.push((sequence.context("a copy has no mark")?, at));
             if pending == 0 {
                 return Ok(found);
             }
@@ -210,35 +210,24 @@ impl Side {
 
     /// Fails unless the target holds the source's messages once each and in their order; all of them, when `all` says how many.
     pub(super) async fn verify(&self, all: Option<u64>) -> Result<Vec<f64>> {
-        let found = self.read(TARGET).await?;
+        let found = self.copies().await?;
         let mut last = 0;
-        let mut times = Vec::with_capacity(found.len());
-        for (headers, at) in &found {
-            let mark = headers
-                .get_last("Choria-SR-Source")
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            let sequence: u64 = mark
-                .split(' ')
-                .nth(1)
-                .and_then(|it| it.parse().ok())
-                .context("a copy has no mark")?;
+        for (sequence, _) in &found {
             ensure!(
-                sequence > last,
+                *sequence > last,
                 "source sequence {sequence} stands behind {last}: doubled or out of order"
             );
             ensure!(
-                all.is_none() || sequence == last + 1,
+                all.is_none() || *sequence == last + 1,
                 "source sequence {} is lost",
                 last + 1
             );
-            last = sequence;
-            times.push(*at);
+            last = *sequence;
         }
         if let Some(all) = all {
             ensure!(last == all, "the last copy is {last} of {all}");
         }
-        Ok(times)
+        Ok(found.into_iter().map(|(_, at)| at).collect())
     }
 }
 
@@ -253,12 +242,12 @@ pub(super) async fn publish(
         let sender = senders.map_or(number, |count| number % count.max(1));
         let mut body = format!("{{\"sender\":\"node{sender}\"}}").into_bytes();
         body.resize(body.len().max(size), b' ');
-        client
-            .publish("BENCH.data", body.into())
-            .await
-            .context("publish")?;
-        if number % FLUSH == FLUSH - 1 {
-            client.flush().await.context("flush")?;
+        if number % ANSWERED == ANSWERED - 1 {
+            let stored = client.request("BENCH.data", body.into()).await;
+            stored.context("publish")?;
+        } else {
+            let sent = client.publish("BENCH.data", body.into()).await;
+            sent.context("publish")?;
         }
     }
     client.flush().await.context("flush")

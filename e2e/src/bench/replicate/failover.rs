@@ -144,12 +144,8 @@ async fn fail_over(program: &Program, pair: &Pair, clean: bool) -> Result<Figure
         Ok(times) => times,
         Err(error) if program.is_peer() => {
             super::say(&format!("{}: {error:#}", program.name()));
-            pair.target
-                .read(TARGET)
-                .await?
-                .into_iter()
-                .map(|it| it.1)
-                .collect()
+            let copies = pair.target.copies().await?;
+            copies.into_iter().map(|(_, at)| at).collect()
         }
         Err(error) => return Err(error),
     };
