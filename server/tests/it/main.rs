@@ -10,4 +10,5 @@ mod live;
 mod reconnect;
 mod startup;
 mod support;
+mod update;
 mod vectors;

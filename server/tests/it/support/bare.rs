@@ -1,6 +1,6 @@
 //! A bare node as a process of its own, before a broker with TLS and a provisioner made by hand.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -157,7 +157,13 @@ impl Bare {
     }
 
     pub(crate) fn start_with(&self, environment: &[(&str, &str)]) -> Process {
-        let mut builder = Process::builder(env!("CARGO_BIN_EXE_overlay-server"))
+        let program = Path::new(env!("CARGO_BIN_EXE_overlay-server"));
+        self.start_program(program, environment)
+    }
+
+    /// The same from another place.
+    pub(crate) fn start_program(&self, program: &Path, environment: &[(&str, &str)]) -> Process {
+        let mut builder = Process::builder(program)
             .arg("--config")
             .arg(self.path(self.config_name))
             .env("OVERLAY_SERVER__IDENTITY", NODE)
