@@ -32,7 +32,7 @@ pub(crate) trait Authenticator: Send + Sync + fmt::Debug {
 }
 
 /// An attempt to log in with a name and a password; possession of the key is proved already.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Attempt {
     /// As the client sent it.
     pub username: String,

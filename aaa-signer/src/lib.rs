@@ -33,6 +33,8 @@ mod signer;
 mod source;
 mod via;
 
+#[doc(hidden)]
+pub use authenticate::userlist::foreign;
 pub use config::{
     Authorizer, Config, Delegator, Denied, Keys, KeysError, MAX_REQUEST_BYTES, RawConfig,
     ServerIdentity, Tenants,

@@ -1,13 +1,18 @@
 //! Stored passwords, and the pool of threads on which they are compared.
 
+mod blocks;
+
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use argon2::{Argon2, Params, PasswordHash, PasswordVerifier as _};
+use argon2::password_hash::{Output, Salt};
+use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
 use overlay_protocol::SecretText;
 use prometheus::IntCounter;
 use tokio::sync::Semaphore;
+
+use blocks::Blocks;
 
 /// Bcrypt looks at so many bytes and ignores the rest; a longer password is refused instead.
 pub(crate) const BCRYPT_BYTES: usize = 72;
@@ -105,7 +110,7 @@ impl Stored {
     }
 
     /// Compares; takes as long as the hash says, so not on a thread that others wait for.
-    fn compare(&self, password: &str) -> Compared {
+    fn compare(&self, password: &str, blocks: &Blocks) -> Compared {
         let fits = match self {
             Self::Bcrypt(hash) => {
                 let fits = bcrypt::verify(password, hash).unwrap_or(false);
@@ -114,11 +119,7 @@ impl Stored {
                 }
                 fits
             }
-            Self::Argon2id(hash) => PasswordHash::new(hash).is_ok_and(|hash| {
-                Argon2::default()
-                    .verify_password(password.as_bytes(), &hash)
-                    .is_ok()
-            }),
+            Self::Argon2id(hash) => argon2id(hash, password, blocks).unwrap_or(false),
             Self::Unusable => return Compared::Unusable,
         };
         if fits {
@@ -127,6 +128,32 @@ impl Stored {
             Compared::Differs
         }
     }
+}
+
+/// Whether a password fits a PHC text.
+fn argon2id(
+    hash: &str,
+    password: &str,
+    blocks: &Blocks,
+) -> Result<bool, argon2::password_hash::Error> {
+    let hash = PasswordHash::new(hash)?;
+    let (Some(salt), Some(expected)) = (hash.salt, hash.hash) else {
+        return Ok(false);
+    };
+    let params = Params::try_from(&hash)?;
+    let version = hash.version.map(Version::try_from).transpose()?;
+    let count = params.block_count();
+    let argon2 = Argon2::new(Algorithm::Argon2id, version.unwrap_or_default(), params);
+    let mut bytes = [0_u8; Salt::MAX_LENGTH];
+    let salt = salt.decode_b64(&mut bytes)?;
+    let found = Output::init_with(expected.len(), |out| {
+        blocks.lend(count, |blocks| {
+            argon2.hash_password_into_with_memory(password.as_bytes(), salt, out, blocks)
+        })?;
+        Ok(())
+    })?;
+    // Compared in constant time.
+    Ok(found == expected)
 }
 
 impl fmt::Debug for Stored {
@@ -150,6 +177,7 @@ pub(crate) struct Hasher {
     working: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
     done: IntCounter,
+    blocks: Blocks,
 }
 
 impl Hasher {
@@ -166,6 +194,7 @@ impl Hasher {
                 "overlay_aaa_password_hashes_total",
                 "Password hashes that were computed, whoever asked",
             )?,
+            blocks: Blocks::default(),
         })
     }
 
@@ -180,33 +209,52 @@ impl Hasher {
         self.done.clone()
     }
 
-    /// Compares `password` with what is stored; with nothing usable, the work is done all the same, with `otherwise`.
+    /// Does work of which a comparison is part, on a thread where it may take its time, when its turn comes.
     ///
     /// Once begun it is finished, and holds its place, even when nobody waits for the answer any more.
-    pub(crate) async fn compare(
+    pub(crate) async fn work<T: Send + 'static>(
         &self,
-        stored: Stored,
-        otherwise: Stored,
-        password: &SecretText,
-    ) -> Result<Compared, Crowded> {
+        work: impl FnOnce(&Comparer) -> T + Send + 'static,
+    ) -> Result<T, Crowded> {
         let place = Arc::clone(&self.admitted)
             .try_acquire_owned()
             .map_err(|_none| Crowded)?;
         let turn = Arc::clone(&self.working).acquire_owned().await;
-        let done = self.done.clone();
-        let password = password.clone();
+        let comparer = Comparer {
+            done: self.done.clone(),
+            blocks: self.blocks.clone(),
+        };
         let work = tokio::task::spawn_blocking(move || {
             let _held = (place, turn);
-            done.inc();
-            if stored.is_usable() {
-                stored.compare(password.expose())
-            } else {
-                otherwise.compare(password.expose());
-                Compared::Unusable
-            }
+            work(&comparer)
         });
         // Only a panic or the end of the process keeps it from answering.
         work.await.map_err(|_lost| Crowded)
+    }
+}
+
+/// Leave to compare, which takes long.
+#[derive(Debug)]
+pub(crate) struct Comparer {
+    done: IntCounter,
+    blocks: Blocks,
+}
+
+impl Comparer {
+    /// Compares `password` with what is stored; with nothing usable, the work is done all the same, with `otherwise`.
+    pub(crate) fn compare(
+        &self,
+        stored: &Stored,
+        otherwise: &Stored,
+        password: &SecretText,
+    ) -> Compared {
+        self.done.inc();
+        if stored.is_usable() {
+            stored.compare(password.expose(), &self.blocks)
+        } else {
+            otherwise.compare(password.expose(), &self.blocks);
+            Compared::Unusable
+        }
     }
 }
 
@@ -220,12 +268,21 @@ mod tests {
     fn good_hashes_are_told_from_bad_and_dear_ones() {
         for prefix in ["$2a$", "$2b$", "$2y$"] {
             let hash = SECRET_A.replacen("$2a$", prefix, 1);
-            assert_eq!(Stored::read(&hash).compare("secret"), Compared::Fits);
-            assert_eq!(Stored::read(&hash).compare("Secret"), Compared::Differs);
+            assert_eq!(
+                Stored::read(&hash).compare("secret", &Blocks::default()),
+                Compared::Fits
+            );
+            assert_eq!(
+                Stored::read(&hash).compare("Secret", &Blocks::default()),
+                Compared::Differs
+            );
         }
         assert!(Stored::nobody().is_usable());
         assert_eq!(Stored::check(NOBODY), Ok(Stored::nobody()));
-        assert_eq!(Stored::nobody().compare(""), Compared::Differs);
+        assert_eq!(
+            Stored::nobody().compare("", &Blocks::default()),
+            Compared::Differs
+        );
         for bad in [
             "",
             "*LOCKED*",
@@ -235,7 +292,10 @@ mod tests {
             "$argon2i$v=19$m=19456,t=2,p=1$b3ZlcmxheS1ub2JvZHktaGVyZQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
         ] {
             assert_eq!(Stored::check(bad), Err(StoredError::Kind), "{bad}");
-            assert_eq!(Stored::read(bad).compare(bad), Compared::Unusable);
+            assert_eq!(
+                Stored::read(bad).compare(bad, &Blocks::default()),
+                Compared::Unusable
+            );
         }
         let dear = SECRET_A.replacen("$05$", "$31$", 1);
         assert_eq!(Stored::check(&dear), Err(StoredError::Cost));
@@ -244,19 +304,48 @@ mod tests {
     }
 
     #[test]
+    fn argon2id_fits_one_password_whatever_was_compared_before_in_the_same_memory() {
+        let blocks = Blocks::default();
+        let hashes = [64, 1024, 256].map(|memory| {
+            let params = Params::new(memory, 2, 2, None).unwrap();
+            let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+            let salt = argon2::password_hash::SaltString::encode_b64(b"sixteen bytes...").unwrap();
+            let hash = argon2::PasswordHasher::hash_password(&argon2, b"secret", &salt).unwrap();
+            Stored::check(&hash.to_string()).unwrap()
+        });
+        for _ in 0..3 {
+            for stored in &hashes {
+                assert_eq!(stored.compare("secret", &blocks), Compared::Fits);
+                assert_eq!(stored.compare("Secret", &blocks), Compared::Differs);
+                assert_eq!(stored.compare("", &blocks), Compared::Differs);
+            }
+        }
+        let other = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$AAAA";
+        assert_eq!(
+            Stored::Argon2id(other.into()).compare("secret", &blocks),
+            Compared::Differs
+        );
+    }
+
+    #[test]
     fn what_bcrypt_would_cut_is_refused() {
         let letters = "x".repeat(72);
         let stored = Stored::read("$2a$05$.oF8q4/xCOeJpDM1Vg0ZCuFcCTUKGfHylG7XHNKw3MRXRuYsfPk72");
-        assert_eq!(stored.compare(&letters), Compared::Fits);
-        assert_eq!(stored.compare(&format!("{letters}x")), Compared::Cut);
+        assert_eq!(stored.compare(&letters, &Blocks::default()), Compared::Fits);
+        assert_eq!(
+            stored.compare(&format!("{letters}x"), &Blocks::default()),
+            Compared::Cut
+        );
     }
 
     #[tokio::test]
     async fn who_would_wait_too_long_is_told_so_and_the_work_is_counted() {
         let hasher = Hasher::new(NonZeroUsize::MIN, 1).unwrap();
         let stored = Stored::read(SECRET_A);
-        let password = SecretText::from("secret");
-        let compare = || hasher.compare(stored.clone(), Stored::nobody(), &password);
+        let compare = || {
+            let (stored, password) = (stored.clone(), SecretText::from("secret"));
+            hasher.work(move |comparer| comparer.compare(&stored, &Stored::nobody(), &password))
+        };
         let (one, two, three) = tokio::join!(compare(), compare(), compare());
         assert_eq!(one, Ok(Compared::Fits));
         assert_eq!(two, Ok(Compared::Fits));

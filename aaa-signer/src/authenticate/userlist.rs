@@ -1,11 +1,14 @@
 //! The user list: names, hashes and rights in a file, Choria's with additions of ours.
 
+pub mod foreign;
 mod list;
 mod record;
 mod source;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
+use std::fmt;
 use std::fs::File;
 use std::hash::RandomState;
 use std::io::{self, Read as _};
@@ -16,7 +19,7 @@ use futures_util::future::BoxFuture;
 use overlay_protocol::SecretText;
 use sha2::{Digest as _, Sha256};
 
-use super::password::{Compared, Hasher, Stored};
+use super::password::{Compared, Comparer, Crowded, Hasher, Stored};
 use super::totp::{self, Totp};
 use super::{Attempt, Authenticator, Person, Refusal};
 use crate::login::{Memory, Metrics, Reason};
@@ -25,7 +28,7 @@ pub(crate) use list::{Form, MAX_NAME_BYTES};
 pub(crate) use record::permissions;
 pub(crate) use source::{Look, Source, SourceError};
 
-use list::{Kept, User};
+use list::{Kept, User, UserList};
 
 /// Its name in configuration, records and labels.
 pub(crate) const NAME: &str = "userlist";
@@ -61,7 +64,11 @@ impl Userlist {
         let Ok(look) = tokio::task::spawn_blocking(move || source.look()).await else {
             return;
         };
-        match &look {
+        self.tell(&look);
+    }
+
+    fn tell(&self, look: &Look) {
+        match look {
             Look::Same => return,
             Look::New(users) => {
                 self.metrics.users(*users);
@@ -72,7 +79,7 @@ impl Userlist {
                 tracing::error!(error = %why, "users file cannot be used: the users read before stay");
             }
         }
-        self.metrics.users_file(&look);
+        self.metrics.users_file(look);
     }
 
     /// Why the file cannot be used now, when that is so; the users read before stay.
@@ -80,47 +87,33 @@ impl Userlist {
         self.source.fault()
     }
 
-    async fn look_up(&self, attempt: &Attempt) -> Looked {
-        self.refresh().await;
-        let list = self.source.list();
-        let decoy = list.decoy(&attempt.username, &self.decoys);
-        let user = list.get(&attempt.username).cloned();
-        let unread = |why: Refusal| (Stored::Unusable, Err(why));
-        let (stored, secret) = match &user {
-            None => (Stored::Unusable, Ok(None)),
-            Some(user) => match kept(&user.password, |text| {
-                list::password_of(text).map_err(|error| error.to_string())
+    /// Looks at the file, finds the name, and compares the password: one piece of work on one thread.
+    async fn look_up(&self, attempt: &Attempt) -> Result<Looked, Crowded> {
+        let (source, decoys, attempt) = (
+            Arc::clone(&self.source),
+            self.decoys.clone(),
+            attempt.clone(),
+        );
+        let (look, looked) = self
+            .hasher
+            .work(move |comparer| {
+                let look = source.look();
+                let looked = Looked::new(&source.list(), &decoys, &attempt, comparer);
+                (look, looked)
             })
-            .await
-            {
-                Err(refusal) => unread(refusal),
-                Ok(stored) => match second_factor(user).await {
-                    Err(refusal) => unread(refusal),
-                    Ok(totp) => (stored, Ok(totp)),
-                },
-            },
-        };
-        Looked {
-            user,
-            stored,
-            decoy,
-            secret,
-        }
+            .await?;
+        self.tell(&look);
+        Ok(looked)
     }
 
     async fn decide(&self, attempt: &Attempt) -> Result<Person, Refusal> {
         let Looked {
             user,
-            stored,
-            decoy,
             secret,
-        } = self.look_up(attempt).await;
-        let has_factor = matches!(secret, Ok(Some(_)));
-        let (password, code) = factors(attempt, has_factor);
-        // Whatever is wrong already, this is done once for everybody.
-        let compared = self
-            .hasher
-            .compare(stored, decoy, &password)
+            code,
+            compared,
+        } = self
+            .look_up(attempt)
             .await
             .map_err(|_crowded| Reason::Busy)?;
         let user = user.ok_or(Reason::UnknownUser)?;
@@ -173,24 +166,47 @@ impl Authenticator for Userlist {
 
     fn pretend<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let looked = self.look_up(attempt).await;
-            let has_factor = matches!(looked.secret, Ok(Some(_)));
-            let (password, _code) = factors(attempt, has_factor);
             // What comes of it is not asked.
-            let _compared = self
-                .hasher
-                .compare(looked.stored, looked.decoy, &password)
-                .await;
+            drop(self.look_up(attempt).await);
         })
     }
 }
 
-/// What is known of a name before its password is compared.
+/// What is known of a name once its password is compared.
 struct Looked {
     user: Option<Arc<User>>,
-    stored: Stored,
-    decoy: Stored,
     secret: Result<Option<Totp>, Refusal>,
+    code: Option<SecretText>,
+    compared: Compared,
+}
+
+impl Looked {
+    /// Reads the disk where the record names files, and takes as long as a hash.
+    fn new(list: &UserList, decoys: &RandomState, attempt: &Attempt, comparer: &Comparer) -> Self {
+        let decoy = list.decoy(&attempt.username, decoys);
+        let user = list.get(&attempt.username).cloned();
+        let unread = |why: Refusal| (Stored::Unusable, Err(why));
+        let (stored, secret) = match &user {
+            None => (Stored::Unusable, Ok(None)),
+            Some(user) => match kept(&user.password, list::password_of) {
+                Err(refusal) => unread(refusal),
+                Ok(stored) => match second_factor(user) {
+                    Err(refusal) => unread(refusal),
+                    Ok(totp) => (stored, Ok(totp)),
+                },
+            },
+        };
+        let has_factor = matches!(secret, Ok(Some(_)));
+        let (password, code) = factors(attempt, has_factor);
+        // Whatever is wrong already, this is done once for everybody.
+        let compared = comparer.compare(&stored, &decoy, &password);
+        Self {
+            user,
+            secret,
+            code,
+            compared,
+        }
+    }
 }
 
 /// The password and the second factor, which comes in a field of its own or as the last six digits of the password.
@@ -206,31 +222,30 @@ fn factors(attempt: &Attempt, has_factor: bool) -> (SecretText, Option<SecretTex
     }
 }
 
-async fn second_factor(user: &User) -> Result<Option<Totp>, Refusal> {
-    match &user.totp {
-        None => Ok(None),
-        Some(totp) => kept(totp, |text| {
-            list::totp_of(text).map_err(|error| error.to_string())
-        })
-        .await
-        .map(Some),
-    }
+fn second_factor(user: &User) -> Result<Option<Totp>, Refusal> {
+    let read = |totp| kept(totp, list::totp_of);
+    user.totp.as_ref().map(read).transpose()
 }
 
-async fn person(user: &User) -> Result<Person, Refusal> {
-    let agents = kept(&user.agents, |text| {
-        list::agents_of(text).map_err(|error| error.to_string())
-    })
-    .await?;
-    let opa_policy = match &user.policy {
-        None => None,
-        Some(policy) => Some(kept(policy, |text| Ok(text.to_owned())).await?),
-    };
+async fn person(user: &Arc<User>) -> Result<Person, Refusal> {
+    if !user.rights_are_in_files() {
+        return rights(user);
+    }
+    let user = Arc::clone(user);
+    tokio::task::spawn_blocking(move || rights(&user))
+        .await
+        .map_err(|lost| Refusal::new(Reason::UserFile, lost.to_string()))?
+}
+
+/// Reads the disk where the record names files.
+fn rights(user: &User) -> Result<Person, Refusal> {
+    let agents = kept(&user.agents, list::agents_of)?;
+    let policy = |policy| kept(policy, |text| Ok::<_, Infallible>(text.to_owned()));
     Ok(Person {
         name: user.name.clone(),
         callerid: format!("up={}", user.name),
         agents,
-        opa_policy,
+        opa_policy: user.policy.as_ref().map(policy).transpose()?,
         organisation: user.organisation.clone(),
         properties: user.properties.clone(),
         permissions: user.permissions,
@@ -241,21 +256,19 @@ async fn person(user: &User) -> Result<Person, Refusal> {
 }
 
 /// The thing itself, or what its file has now.
-async fn kept<T: Clone>(
+fn kept<T: Clone, E: fmt::Display>(
     kept: &Kept<T>,
-    read: impl FnOnce(&str) -> Result<T, String>,
+    read: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, Refusal> {
     let path = match kept {
         Kept::Here(thing) => return Ok(thing.clone()),
-        Kept::In(path) => path.clone(),
+        Kept::In(path) => path,
     };
-    let shown = path.display().to_string();
-    let refused = |why: String| Refusal::new(Reason::UserFile, format!("{shown}: {why}"));
-    let content = tokio::task::spawn_blocking(move || text_of(&path))
-        .await
-        .map_err(|lost| refused(lost.to_string()))?
-        .map_err(|error| refused(error.to_string()))?;
-    read(content.expose()).map_err(refused)
+    let refused = |why: &dyn fmt::Display| {
+        Refusal::new(Reason::UserFile, format!("{}: {why}", path.display()))
+    };
+    let content = text_of(path).map_err(|error| refused(&error))?;
+    read(content.expose()).map_err(|error| refused(&error))
 }
 
 fn text_of(path: &Path) -> io::Result<SecretText> {

@@ -71,6 +71,13 @@ pub(crate) struct User {
     pub(super) validity: Option<Duration>,
 }
 
+impl User {
+    /// Whether something that a token says stands in a file of its own.
+    pub(super) fn rights_are_in_files(&self) -> bool {
+        matches!(self.agents, Kept::In(_)) || matches!(self.policy, Some(Kept::In(_)))
+    }
+}
+
 /// A list, and what was odd about its file without being a fault.
 #[derive(Debug)]
 pub(crate) struct Read {
@@ -139,6 +146,11 @@ impl UserList {
     /// The user of exactly this name.
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<User>> {
         self.users.get(name)
+    }
+
+    /// All users with their names, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Arc<User>)> {
+        self.users.iter()
     }
 
     /// How many users there are.

@@ -21,6 +21,7 @@ pub(super) const REFERENCE: &str = r#"
 # longest_delay = "5m"
 # forget = "15m"
 # Passwords that are compared at a time (0: one for each processor) and that may wait for it; who comes then hears "busy".
+# For argon2id the memory of as many hashes is kept for the next ones: 19 MiB each, as `overlay user` makes them.
 # hash_threads = 0
 # queue = 64
 "#;
