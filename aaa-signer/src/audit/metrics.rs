@@ -166,6 +166,7 @@ impl Metrics {
                 .errors
                 .with_label_values(&[place.as_str()])
                 .inc_by(0);
+            metrics.original_error(place).inc_by(0);
         }
         Ok(metrics)
     }

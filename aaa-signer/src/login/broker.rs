@@ -21,6 +21,7 @@ use overlay_runtime::{CancellationToken, Tasks};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::metrics::REPLY_SUBJECT;
 use super::{From, LoginAnswer, LoginService, LogoutAnswer};
 use crate::via::Via;
 
@@ -131,7 +132,7 @@ impl Responder {
         while let Some(Some(request)) = shutdown.run_until_cancelled(endpoint.next()).await {
             let Some(from) = from(&request.message) else {
                 // The subject of the answer is whoever's asks, and we may publish more than they.
-                self.login.inner.metrics.dropped("reply_subject");
+                self.login.inner.metrics.dropped(REPLY_SUBJECT);
                 continue;
             };
             match Arc::clone(&self.places).try_acquire_owned() {

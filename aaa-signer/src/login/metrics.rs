@@ -11,6 +11,9 @@ use super::Reason;
 use crate::authenticate::userlist::Look;
 use crate::via::Via;
 
+/// The answer was to go where answers to strangers may not go.
+pub(super) const REPLY_SUBJECT: &str = "reply_subject";
+
 /// Counters of logins; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -58,6 +61,7 @@ impl Metrics {
             "Questions over the broker that got no answer, by why",
             &["reason"],
         )?;
+        replies.with_label_values(&[REPLY_SUBJECT]);
         let gauge = |name: &str, help: &str| {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone()))?;
@@ -74,6 +78,9 @@ impl Metrics {
             "Readings of the users file after a change, by outcome",
             &["outcome"],
         )?;
+        for outcome in ["new", "mended", "broken"] {
+            users_file_reads.with_label_values(&[outcome]);
+        }
         let issuer_expires = gauge(
             "overlay_aaa_login_issuer_expires_seconds",
             "Unix time at which the chain issuer expires, and with it all that it issued",

@@ -9,6 +9,7 @@ mod caller;
 mod cell;
 mod http;
 mod login;
+mod metrics;
 mod providers;
 mod rpc;
 mod vectors;
