@@ -7,6 +7,7 @@ use overlay_protocol::audit::{Decision, Record};
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::envelope::v2::Request;
 use overlay_protocol::id::md5_hex;
+use overlay_protocol::signing::HttpSignRequest;
 use overlay_testkit::mint::{self, Organisation};
 use overlay_testkit::{eventually, free_port};
 use overlay_tokens::claims::ClientPermissions;
@@ -14,7 +15,7 @@ use overlay_tokens::issue::ClientToken;
 use overlay_tokens::request::{RequestPolicy, verify_request};
 
 use crate::caller::{Answer, Caller, Message, SUBJECT, inputs, request};
-use crate::cell::{Cell, OFTEN, SOON};
+use crate::cell::{Cell, OFTEN, SOON, post};
 
 const BOB: &str = "up=bob";
 
@@ -122,9 +123,9 @@ async fn rpc_case_43_and_aaa_case_41_whatever_is_asked_is_answered_with_a_text()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn aaa_case_27_forged_and_foreign_tokens_are_denied_on_the_wire_and_marked_in_the_record() {
+async fn aaa_case_27_and_63_forged_and_foreign_tokens_are_denied_on_the_wire_counted_and_marked() {
     let cell = Cell::start();
-    let _service = cell.signer("aaa-1.example.net");
+    let service = cell.signer("aaa-1.example.net");
     let bob = cell.parts.user(BOB, &["rpcutil.ping"]);
     let mut caller = Caller::new(cell.client(&bob).await, &bob, BOB).await;
     let forged = Organisation::new()
@@ -149,6 +150,14 @@ async fn aaa_case_27_forged_and_foreign_tokens_are_denied_on_the_wire_and_marked
         .filter_map(|record| Some((record.data.action?, record.data.token.as_ref()?.verified)))
         .collect();
     assert_eq!(proved, [(Decision::Deny, false), (Decision::Deny, true)]);
+    for (name, expected) in [("invalid_token", 1.0), ("denied", 2.0), ("allowed", 0.0)] {
+        let series = format!("choria_aaa_signer_{name}{{signer=\"basicjwt\",site=\"test\"}}");
+        let counted = service.metric(&series);
+        assert!(
+            (counted - expected).abs() < f64::EPSILON,
+            "{name}: {counted}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -309,7 +318,8 @@ async fn keys_are_read_again_whole_or_the_ones_before_stay() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn aaa_case_61_nothing_is_signed_without_a_record_and_signing_goes_on_afterwards() {
     let mut cell = Cell::start();
-    let service = cell.signer("aaa-1.example.net");
+    let more = format!("[audit]\nlimit = \"1s\"\n{}", cell.parts.signer(""));
+    let service = cell.service("aaa-1.example.net", &more);
     let bob = cell.parts.user(BOB, &["*"]);
     {
         let mut caller = Caller::new(cell.client(&bob).await, &bob, BOB).await;
@@ -320,7 +330,23 @@ async fn aaa_case_61_nothing_is_signed_without_a_record_and_signing_goes_on_afte
                 .is_denied()
         );
     }
-    cell.broker.restart();
+    // HTTP needs no broker, but its record does.
+    cell.broker.stop();
+    let asked = request(BOB, "rpcutil", "ping").encode();
+    let body = HttpSignRequest::new(
+        bob.token.as_str().into(),
+        &asked,
+        hex::encode(bob.key.sign(&asked)),
+    );
+    let body = serde_json::to_vec(&body).unwrap();
+    let (status, answer) = post(service.http, "/choria/v1/sign", &body).unwrap();
+    assert_eq!(
+        (status, answer.as_slice()),
+        (200, &b"{\"error\":\"Request denied\"}\n"[..])
+    );
+    let refused = service.metric("overlay_aaa_requests_total{outcome=\"audit\",via=\"http\"}");
+    assert!((refused - 1.0).abs() < f64::EPSILON, "{refused}");
+    cell.broker.start_again();
     // The client that asked is gone with the broker; a new one is served as soon as both connections are back.
     eventually(SOON, OFTEN, || async {
         let client = cell

@@ -100,7 +100,7 @@ fn alice() -> Value {
 async fn somebody_is_who_the_record_says() {
     let desk = Desk::new(&json!([{
         "username": "bob", "password": BOB, "organization": "acme", "acls": ["rpcutil.*"],
-        "opa_policy": "inline", "opa_policy_file": "nowhere.rego",
+        "opa_policy": "inline",
         "properties": {"group": "admins"}, "broker_permissions": {"audit_viewer": true},
         "tenant": "blue", "validity": "90m"
     }]));
@@ -108,7 +108,7 @@ async fn somebody_is_who_the_record_says() {
     assert_eq!(person.callerid, "up=bob");
     assert_eq!(person.agents, ["rpcutil.*"]);
     assert_eq!(person.organisation.as_deref(), Some("acme"));
-    assert_eq!(person.opa_policy.as_deref(), Some("inline"), "aaa case 10");
+    assert_eq!(person.opa_policy.as_deref(), Some("inline"));
     assert_eq!(person.properties["group"], "admins");
     assert!(person.permissions.unwrap().audit_viewer);
     assert_eq!(person.tenant.as_deref(), Some("blue"));
@@ -179,6 +179,19 @@ async fn aaa_case_9_a_policy_file_is_read_at_every_login() {
     }
     desk.write("bob.rego", &"x".repeat(300 * 1024));
     assert_eq!(desk.log_in("bob", "secret").await, Err(Reason::UserFile));
+}
+
+#[tokio::test]
+async fn aaa_case_10_a_policy_in_the_record_counts_and_its_file_is_not_read() {
+    let mut user = bob();
+    user["opa_policy"] = "package here".into();
+    user["opa_policy_file"] = "bob.rego".into();
+    let desk = Desk::new(&json!([user]));
+    for _ in 0..2 {
+        let person = desk.log_in("bob", "secret").await.unwrap();
+        assert_eq!(person.opa_policy.as_deref(), Some("package here"));
+        desk.write("bob.rego", "package there");
+    }
 }
 
 #[tokio::test]
