@@ -10,9 +10,11 @@ mod filter;
 mod key_transport;
 mod policy;
 mod provisioning;
+mod records;
 mod replication;
 mod tokens;
 mod transport;
+mod users;
 
 pub use audit::audit;
 pub use callout::callout_request;
@@ -22,9 +24,11 @@ pub use filter::filter;
 pub use key_transport::key_transport;
 pub use policy::policy;
 pub use provisioning::provisioning;
+pub use records::records;
 pub use replication::replication;
 pub use tokens::tokens;
 pub use transport::transport;
+pub use users::users;
 
 use std::sync::LazyLock;
 
@@ -36,7 +40,7 @@ use overlay_tokens::{Key, UnixTime};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("audit", audit),
     ("callout_request", callout_request),
     ("ddl", ddl),
@@ -45,9 +49,11 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("key_transport", key_transport),
     ("policy", policy),
     ("provisioning", provisioning),
+    ("records", records),
     ("replication", replication),
     ("tokens", tokens),
     ("transport", transport),
+    ("users", users),
 ];
 
 /// The instant of the vectors from which the corpora were made.
