@@ -42,8 +42,9 @@ pub(crate) struct Seen {
     pub(crate) spent: Vec<f64>,
     /// Of this process.
     pub(crate) driver: f64,
-    /// Memory of the first process watched, at the end and at most, in MiB.
-    pub(crate) resident: f64,
+    /// Memory of the first process watched at the begin of what counts, in its middle and at its end, in MiB.
+    pub(crate) resident: [f64; 3],
+    /// The most that it ever was.
     pub(crate) peak: f64,
 }
 
@@ -108,11 +109,14 @@ pub(crate) async fn run<C: Caller>(callers: Vec<C>, span: Span, watched: &[u32])
     let (before, own_before) = (spent()?, cpu_seconds(std::process::id())?);
     let began = Instant::now();
     phase.store(MEASURING, Ordering::Relaxed);
-    tokio::time::sleep(span.measured).await;
+    let service = watched.first().copied().unwrap_or(std::process::id());
+    let at_begin = resident_mib(service)?;
+    tokio::time::sleep(span.measured / 2).await;
+    let in_middle = resident_mib(service)?;
+    tokio::time::sleep(span.measured.saturating_sub(began.elapsed())).await;
     phase.store(ENDING, Ordering::Relaxed);
     let seconds = began.elapsed().as_secs_f64();
     let (after, own_after) = (spent()?, cpu_seconds(std::process::id())?);
-    let service = watched.first().copied().unwrap_or(std::process::id());
     let mut all = Seen {
         seconds,
         spent: after
@@ -121,7 +125,7 @@ pub(crate) async fn run<C: Caller>(callers: Vec<C>, span: Span, watched: &[u32])
             .map(|(after, before)| after - before)
             .collect(),
         driver: own_after - own_before,
-        resident: resident_mib(service)?,
+        resident: [at_begin, in_middle, resident_mib(service)?],
         peak: peak_mib(service)?,
         ..Seen::default()
     };

@@ -9,12 +9,15 @@ use clap::Args;
 use futures_util::StreamExt;
 use overlay_protocol::envelope::v2::{Request, Transport};
 use overlay_protocol::id::Ksuid;
+use overlay_tokens::claims::ClientPermissions;
+use overlay_tokens::issue::ClientToken;
 use overlay_tokens::{Key, file};
 use tokio::time::Instant;
 
 use super::cell::{Cell, Variant, programs};
 use super::process::{Running, cpu_seconds, resident_mib};
 use super::report::{Report, say};
+use super::sign::POLICY;
 
 /// Flags of `bench node`.
 #[derive(Debug, Clone, Args)]
@@ -28,6 +31,9 @@ pub(crate) struct Options {
     /// Seconds of idleness to measure
     #[arg(long, default_value_t = 60)]
     idle: u64,
+    /// Policies in Rego that tokens of the callers bring, for the node to judge by; 0: it asks no policy
+    #[arg(long, default_value_t = 0)]
+    policies: usize,
 }
 
 /// Measures.
@@ -44,6 +50,9 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     let directory = cell.node()?;
     let mut command = Command::new(programs()?.join("overlay-server"));
     command.arg("--config").arg(directory.join("server.toml"));
+    if options.policies > 0 {
+        command.env("OVERLAY_SERVER__AUTHORIZATION__MODE", "caller_token");
+    }
     let node = Running::start(&mut command, &cell.directory.join("node.log"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -66,11 +75,15 @@ async fn measure(
     options: &Options,
     report: &mut Report,
 ) -> Result<()> {
-    let caller = Caller::connect(cell, identity).await?;
+    let caller = Caller::connect(cell, identity, options.policies).await?;
     caller
         .ask_until_answered(Duration::from_secs(20))
         .await
         .context("wait for the node")?;
+    if options.policies > 1 {
+        // Each is read and compiled once.
+        caller.ask_many(options.policies, 1).await?;
+    }
 
     say(&format!("idle for {} s", options.idle));
     let before = cpu_seconds(node.pid())?;
@@ -102,14 +115,15 @@ async fn measure(
 struct Caller {
     client: async_nats::Client,
     key: Arc<Key>,
-    token: String,
+    /// For requests, in turns.
+    tokens: Vec<String>,
     callerid: String,
     subject: String,
     inbox: String,
 }
 
 impl Caller {
-    async fn connect(cell: &Cell, identity: &str) -> Result<Self> {
+    async fn connect(cell: &Cell, identity: &str, policies: usize) -> Result<Self> {
         let operator = cell.directory.join("operator");
         let key = Arc::new(
             file::read_seed(&operator.join("client.seed")).context("read the operator's seed")?,
@@ -142,10 +156,14 @@ impl Caller {
         .await
         .context("log the operator in")?;
         let subject = format!("choria.node.{identity}");
+        let tokens = match policies {
+            0 => vec![token],
+            count => with_policies(cell, &callerid, &key, count)?,
+        };
         Ok(Self {
             client,
             key,
-            token,
+            tokens,
             callerid,
             subject,
             inbox: format!("choria.reply.{uid}"),
@@ -172,8 +190,9 @@ impl Caller {
             time_ns: nanoseconds,
             filter: None,
         };
-        let secure =
-            overlay_tokens::request::sign_request(request.encode(), &self.key, &self.token);
+        let token = self.tokens.get(number % self.tokens.len().max(1));
+        let token = token.context("there is a token")?;
+        let secure = overlay_tokens::request::sign_request(request.encode(), &self.key, token);
         let mut transport = Transport::new(secure.encode());
         transport.reply = Some(format!("{}.{id}", self.inbox));
         transport.sender = Some("bench".to_owned());
@@ -227,6 +246,23 @@ impl Caller {
         }
         Ok(())
     }
+}
+
+/// Tokens of the operator, each with another policy of 18 lines that allows.
+fn with_policies(cell: &Cell, callerid: &str, key: &Key, count: usize) -> Result<Vec<String>> {
+    let organisation = cell.organisation()?;
+    let token = |number| ClientToken {
+        public_key: Some(key.public()),
+        opa_policy: Some(format!("# {number}\n{POLICY}")),
+        user_properties: [("group".to_owned(), "admins".to_owned())].into(),
+        permissions: Some(ClientPermissions {
+            fleet_management: true,
+            ..ClientPermissions::default()
+        }),
+        ..ClientToken::new(callerid)
+    };
+    let issue = |number| organisation.client(token(number)).token;
+    Ok((0..count).map(issue).collect())
 }
 
 #[expect(

@@ -22,7 +22,7 @@ use super::report::{Report, at, median, say};
 
 pub(super) use self::http::{Poster, Reach};
 pub(super) use self::request::hex;
-pub(super) use self::world::{Audit, Policy, Service, Setup, World};
+pub(super) use self::world::{Audit, POLICY, Policy, Service, Setup, World};
 
 use self::http::HttpCaller;
 use self::request::Person;
@@ -219,9 +219,12 @@ fn summarise(report: &mut Report, name: &str, clients: usize, runs: &[Seen]) {
     let lost: usize = runs.iter().map(|seen| seen.lost).sum();
     say(&format!(
         "{name}: {rate:.0}/s, p50 {p50:.2} p99 {p99:.2} p99.9 {p999:.2} ms, CPU s per 1000: service {service:.3}, nats-server {:.3}, \
-         driver {:.3}; peak {peak:.1} MiB, lost {lost}",
+         driver {:.3}; memory {:.1}, {:.1}, {:.1}, peak {peak:.1} MiB; lost {lost}",
         middle(&|seen| seen.per_thousand(1)),
         middle(&|seen| seen.driver * 1000.0 / seen.took_ms.len().max(1) as f64),
+        middle(&|seen| seen.resident[0]),
+        middle(&|seen| seen.resident[1]),
+        middle(&|seen| seen.resident[2]),
     ));
     if let Some(error) = runs.iter().find_map(|seen| seen.first_error.as_ref()) {
         say(&format!("  first error: {error}"));

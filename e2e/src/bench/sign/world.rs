@@ -23,7 +23,7 @@ use crate::bench::process::Running;
 const START: Duration = Duration::from_secs(30);
 
 /// Decides by two bodies and a set, of which the first allows; in the syntax of both versions.
-const POLICY: &str = r#"package io.choria.aaasvc
+pub(crate) const POLICY: &str = r#"package io.choria.aaasvc
 
 import rego.v1
 
