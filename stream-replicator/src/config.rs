@@ -87,6 +87,8 @@ pub struct StreamConfig {
     pub candidate: Option<String>,
     /// Who else writes into the target stream.
     pub writers: Writers,
+    /// Which order copies have.
+    pub order: Order,
     /// How much is under way to the target.
     pub window: Window,
     /// What becomes of messages that the target refuses for good.
@@ -239,6 +241,17 @@ pub enum Writers {
     Many,
 }
 
+/// Which order copies have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Order {
+    /// That of the source.
+    #[default]
+    Strict,
+    /// That of the source among messages of one key; those of others may pass. What the key is: of a subject, the whole one
+    /// is that in the target.
+    Key(Inspect),
+}
+
 /// How much is under way to the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
@@ -305,6 +318,18 @@ pub struct Beat {
     pub interval: Duration,
     /// Headers, in the order in which they are sent.
     pub headers: Vec<(String, String)>,
+}
+
+impl std::fmt::Display for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Strict => f.write_str("strict"),
+            Self::Key(Inspect::Token(None)) => f.write_str("key: subject"),
+            Self::Key(Inspect::Token(Some(token))) => write!(f, "key: subject token {token}"),
+            Self::Key(Inspect::Header(name)) => write!(f, "key: header {name}"),
+            Self::Key(Inspect::Field(path)) => write!(f, "key: field {path}"),
+        }
+    }
 }
 
 impl FileConfig for Config {

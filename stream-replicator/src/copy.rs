@@ -4,7 +4,10 @@
 //! is in `service/`.
 
 pub(crate) mod answer;
+pub(crate) mod flight;
 pub(crate) mod header;
 pub(crate) mod incoming;
+pub(crate) mod key;
+pub(crate) mod lanes;
 pub(crate) mod position;
 pub(crate) mod window;

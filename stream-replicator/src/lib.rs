@@ -23,8 +23,8 @@ mod tls;
 mod track;
 
 pub use config::{
-    Advisory, Beat, Config, Control, Endpoint, Heartbeats, Inspect, Login, Poison, PoisonAction,
-    RawConfig, Reaction, Sampling, Side, Start, StreamConfig, Tls, Window, Writers,
+    Advisory, Beat, Config, Control, Endpoint, Heartbeats, Inspect, Login, Order, Poison,
+    PoisonAction, RawConfig, Reaction, Sampling, Side, Start, StreamConfig, Tls, Window, Writers,
 };
 pub use error::StartError;
 pub use mapping::{Mapping, MappingError};

@@ -198,6 +198,18 @@ impl Worker {
         self.ours.rewinds.inc();
     }
 
+    /// So many keys have messages under way, and so many of them are held up.
+    pub(crate) fn keys(&self, open: usize, held: usize) {
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.ours.keys_open.set(number(open));
+        self.ours.keys_held.set(number(held));
+    }
+
+    /// Messages of others were found in the target.
+    pub(crate) fn foreign(&self) {
+        self.ours.foreign.inc();
+    }
+
     /// The target has a message under an id of ours that we did not send.
     pub(crate) fn conflict(&self) {
         self.ours.conflicts.inc();

@@ -29,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) target_sequence: u64,
     /// Messages under way to the target.
     pub(crate) under_way: usize,
+    /// Keys that have messages under way, and those of them that are held up; only with an order by keys.
+    pub(crate) keys: Option<(usize, usize)>,
     /// The last fault, for people, with its time.
     pub(crate) fault: Option<(SystemTime, String)>,
     /// Why what is known of values is not kept, while it is not.

@@ -7,6 +7,7 @@ mod ceiling;
 mod copying;
 mod failover;
 mod judge;
+mod keyed;
 mod kills;
 mod outage;
 mod program;
@@ -132,6 +133,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
             program::load()
         ));
         copying::run(options, &mut report).await?;
+        keyed::run(options, &mut report).await?;
         sampling::run(options, &mut report).await?;
         failover::first_copy(options, &mut report).await?;
         failover::run(options, &mut report).await?;

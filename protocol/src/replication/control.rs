@@ -210,6 +210,15 @@ pub struct WorkerStatus {
     pub target_sequence: u64,
     /// Messages under way to the target.
     pub under_way: u64,
+    /// Which order copies have: `strict`, or `key:` and what makes the key.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub order: String,
+    /// Keys that have messages under way, in the order of keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<u64>,
+    /// Those of them that a refused or unanswered message holds up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys_held: Option<u64>,
     /// How often it was started anew after a fault.
     pub restarts: u64,
     /// Its last fault.

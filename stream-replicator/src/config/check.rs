@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod heartbeats;
+mod order;
 mod stream;
 
 use std::collections::BTreeSet;

@@ -78,6 +78,8 @@ pub(super) struct RawStream {
     pub(super) max_age: Option<Period>,
     pub(super) candidate: Option<String>,
     pub(super) writers: RawWriters,
+    pub(super) order: RawOrder,
+    pub(super) key: Option<RawKey>,
     pub(super) on_gap: RawReaction,
     pub(super) on_recreated: RawReaction,
     pub(super) max_hops: Option<usize>,
@@ -94,6 +96,23 @@ pub(super) enum RawWriters {
     Auto,
     One,
     Many,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawOrder {
+    #[default]
+    Strict,
+    Key,
+}
+
+/// What makes a key: one of the three; none of them: the whole subject.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawKey {
+    pub(super) field: Option<String>,
+    pub(super) header: Option<String>,
+    pub(super) token: Option<i64>,
 }
 
 #[derive(Debug, Default, Clone, Copy, Deserialize)]

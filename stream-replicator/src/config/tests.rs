@@ -35,7 +35,8 @@ fn valid(name: &str) -> Config {
 
 /// The reference with every key that is commented out written in; keys that exclude each other stay out.
 fn written_out(reference: &str) -> String {
-    const EXCLUDED: [&str; 9] = [
+    const EXCLUDED: [&str; 10] = [
+        "key",
         "credentials_file",
         "jwt_file",
         "nkey_file",
@@ -78,8 +79,18 @@ fn the_reference_is_a_configuration_and_shows_the_defaults() {
         assert_eq!(stream.start, default.start);
         assert_eq!(stream.name, "lon");
         assert_eq!(
-            (stream.writers, stream.on_gap, stream.on_recreated),
-            (default.writers, default.on_gap, default.on_recreated)
+            (
+                stream.writers,
+                &stream.order,
+                stream.on_gap,
+                stream.on_recreated
+            ),
+            (
+                default.writers,
+                &default.order,
+                default.on_gap,
+                default.on_recreated
+            )
         );
         assert_eq!(stream.max_hops, default.max_hops);
         assert_eq!(
@@ -270,4 +281,23 @@ fn a_state_directory_below_a_file_is_refused() {
                 .problem()
                 .starts_with("could not create state directory: ")
     }));
+}
+
+#[test]
+fn the_order_of_keys_says_what_the_key_is() {
+    let orders: Vec<String> = valid("keyed")
+        .streams
+        .iter()
+        .map(|stream| stream.order.to_string())
+        .collect();
+    assert_eq!(
+        orders,
+        [
+            "key: subject",
+            "key: subject token 3",
+            "key: header Sender",
+            "key: field data.sender"
+        ]
+    );
+    assert_eq!(valid("minimal").streams[0].order.to_string(), "strict");
 }

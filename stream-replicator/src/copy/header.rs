@@ -10,6 +10,10 @@ use overlay_protocol::replication::{SOURCE_HEADER, SourceMark};
 pub(crate) const MSG_ID: &str = "Nats-Msg-Id";
 pub(crate) const EXPECTED_LAST_MSG_ID: &str = "Nats-Expected-Last-Msg-Id";
 pub(crate) const EXPECTED_LAST_SEQUENCE: &str = "Nats-Expected-Last-Sequence";
+pub(crate) const EXPECTED_LAST_SUBJECT_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
+/// Filter whose last sequence is expected, instead of that of the message's own subject.
+pub(crate) const EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT: &str =
+    "Nats-Expected-Last-Subject-Sequence-Subject";
 
 const TTL: &str = "Nats-TTL";
 const ROLLUP: &str = "Nats-Rollup";

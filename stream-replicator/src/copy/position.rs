@@ -20,6 +20,10 @@ pub(crate) struct Bookmark {
     pub(crate) target_created: i64,
     /// Last sequence of the target that was known.
     pub(crate) target_sequence: u64,
+    /// Whether the target may have messages beyond the sequence, and not all of them: only messages of one key keep their
+    /// order.
+    #[serde(default)]
+    pub(crate) has_gaps: bool,
     /// Who wrote it, for people.
     pub(crate) replica: String,
     /// When, in seconds of the Unix epoch, for people.
@@ -133,6 +137,7 @@ mod tests {
             target_stream: "COPY".to_owned(),
             target_created: 2,
             target_sequence: 15,
+            has_gaps: false,
             replica: "r".to_owned(),
             time: 9,
         }

@@ -15,6 +15,7 @@
 //! ```
 
 mod fault;
+mod recovery;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -24,9 +25,13 @@ use std::time::Instant;
 
 use super::answer::{Poison, Refusal};
 
-use fault::{Fault, pause};
+use fault::Fault;
 
+pub(crate) use fault::pause;
 pub(crate) use types::{Chain, Done, Expect, Limits, Send, Sharing, Stop, Tail, Token, Want};
+
+/// Good answers after which a second message is under way among others' again.
+const CALM: usize = 32;
 
 /// Messages under way, in order.
 #[derive(Debug)]
@@ -57,9 +62,17 @@ pub(crate) struct Window<T> {
     target: u64,
     /// Last source sequence that was sent at all.
     reached: u64,
+    /// Sequence of the last message among the subjects of the copies, where that is asked for.
+    own: Option<u64>,
+    /// Whether the subjects of the copies are told apart from others'.
+    has_own: bool,
+    sharing: Sharing,
     /// How many may be under way at once: less when others write.
     cap: usize,
-    shared: bool,
+    /// Good answers since the last message of others, while one is under way at a time.
+    calm: usize,
+    /// How often others' messages were found.
+    foreign: u64,
     /// So many further messages ask for an answer each, to find out which one is refused.
     careful: usize,
     /// Faults since the last answer that was good.
@@ -100,7 +113,6 @@ impl<T> Window<T> {
         handled: u64,
         target: u64,
     ) -> Self {
-        let shared = sharing == Sharing::Shared;
         Self {
             limits,
             chain,
@@ -118,12 +130,28 @@ impl<T> Window<T> {
             handled,
             target,
             reached: handled,
-            cap: if shared { 1 } else { limits.messages },
-            shared,
+            own: None,
+            has_own: false,
+            sharing,
+            cap: match sharing {
+                Sharing::Shared => 1,
+                Sharing::Alone | Sharing::Exclusive => limits.messages,
+            },
+            calm: 0,
+            foreign: 0,
             careful: 0,
             faults: 0,
             fault: None,
             conflicts: 0,
+        }
+    }
+
+    /// The same where no other writer has the subjects of the copies.
+    #[must_use]
+    pub(crate) fn with_own_subjects(self) -> Self {
+        Self {
+            has_own: true,
+            ..self
         }
     }
 
@@ -166,9 +194,14 @@ impl<T> Window<T> {
         self.state == State::Flow
     }
 
-    /// Whether others write into the target.
+    /// Whether others write into the target, and may.
     pub(crate) fn is_shared(&self) -> bool {
-        self.shared
+        self.sharing == Sharing::Shared
+    }
+
+    /// How often others' messages were found in the target.
+    pub(crate) fn foreign(&self) -> u64 {
+        self.foreign
     }
 
     /// Faults since the last good answer.
@@ -235,9 +268,12 @@ impl<T> Window<T> {
             }
             self.asked.push_back(index);
         }
-        let alone = self.shared && self.cap == 1;
+        // What others write does not matter, only what was written among our own.
+        let among_others = self.sharing == Sharing::Shared && self.sent == 0;
         let expect = match (self.chain, self.lands) {
-            _ if alone => Expect::Nothing,
+            _ if among_others => self
+                .own
+                .map_or(Expect::LastSequence(self.target), Expect::LastOwn),
             (Chain::Sequences, Some(lands)) => {
                 Expect::LastSequence(lands + u64::try_from(self.sent).unwrap_or(u64::MAX) - 1)
             }
@@ -289,10 +325,11 @@ impl<T> Window<T> {
         if self.faults > 0 && self.fault.is_none() {
             self.faults = 0;
         }
-        self.finish(place + 1, done);
-        if self.shared && self.chain == Chain::Ids && self.state == State::Flow {
-            self.cap = (self.cap + 1).min(self.limits.messages);
+        if self.has_own {
+            self.own = Some(sequence);
         }
+        self.finish(place + 1, done);
+        self.widen();
     }
 
     /// An answer says that the target does not have a message.
@@ -319,214 +356,6 @@ impl<T> Window<T> {
         }
     }
 
-    /// The connection to the target is gone: answers to what is under way come no more.
-    pub(crate) fn link_lost(&mut self) {
-        if self.state != State::Stopped {
-            self.fault.get_or_insert(Fault::Silence);
-            self.begin_epoch();
-            self.state = State::Offline;
-        }
-    }
-
-    /// The connection is back.
-    pub(crate) fn link_back(&mut self) {
-        if self.state == State::Offline {
-            self.state = State::Tail;
-        }
-    }
-
-    /// The target's end could not be read.
-    pub(crate) fn tail_failed(&mut self, now: Instant) {
-        if self.state == State::Tail {
-            self.faults = self.faults.saturating_add(1);
-            self.state = State::Pause(now + pause(self.faults));
-        }
-    }
-
-    /// The target's end was read.
-    pub(crate) fn tail(&mut self, tail: Tail, now: Instant, mut done: impl FnMut(Done<T>)) {
-        if self.state != State::Tail {
-            return;
-        }
-        self.begin_epoch();
-        if tail.same && tail.last < self.target {
-            self.stop(Stop::Lost(tail.ours.map(|(source, _)| source)));
-            return;
-        }
-        if let Some((source, _)) = tail.ours {
-            if source > self.reached {
-                self.stop(Stop::Overtaken(source));
-                return;
-            }
-            let before = self.first;
-            if let Some(all) = &tail.all {
-                for entry in &mut self.entries {
-                    entry.stored |= all.binary_search(&entry.sequence).is_ok();
-                }
-                self.finish(0, &mut done);
-            } else {
-                let stored = usize::try_from(self.held(source)).unwrap_or(usize::MAX);
-                self.finish(stored, &mut done);
-            }
-            if self.first > before {
-                self.faults = 0;
-            }
-        }
-        if tail.foreign {
-            self.shared = true;
-        }
-        if self.shared {
-            // Whatever others wrote since came in between: the more often, the less is risked.
-            self.cap = match self.chain {
-                Chain::Sequences => 1,
-                Chain::Ids if tail.foreign => (self.cap / 2).max(1),
-                Chain::Ids => self.cap,
-            };
-        }
-        self.target = tail.last;
-        self.expect = Expect::LastSequence(tail.last);
-        self.lands = Some(tail.last + 1).filter(|_| !self.shared);
-        match self.fault.take() {
-            Some(Fault::Poison(index, poison)) => {
-                if let Some(entry) = self.entry_mut(index) {
-                    entry.refusals += 1;
-                    let tries = entry.refusals;
-                    let is_front = index == self.first;
-                    let certain = poison.is_certain() || tries >= self.limits.tries;
-                    if is_front && certain {
-                        self.fault = Some(Fault::Poison(index, poison));
-                    }
-                }
-            }
-            Some(Fault::InProcess(index)) => {
-                if let Some(entry) = self.entry_mut(index) {
-                    entry.refusals += 1;
-                    // A leader that was keeps identifiers of what it never stored: the sequence guards the copy.
-                    if entry.refusals > 1 {
-                        entry.variant = entry.variant.wrapping_add(1);
-                    }
-                }
-            }
-            Some(
-                Fault::Order
-                | Fault::Silence
-                | Fault::Busy(_)
-                | Fault::Duplicate(..)
-                | Fault::Stop(_),
-            )
-            | None => {}
-        }
-        self.careful = if self.faults > 0 {
-            self.entries.len()
-        } else {
-            0
-        };
-        self.state = State::Flow;
-        if self.fault.is_some() {
-            self.state = State::Settle(now);
-        }
-    }
-
-    /// Says whether the message that was looked at is ours: then it was copied before.
-    pub(crate) fn looked(&mut self, ours: bool, now: Instant, done: impl FnMut(Done<T>)) {
-        let Some(Fault::Duplicate(index, _)) = self.fault else {
-            return;
-        };
-        self.fault = None;
-        let is_front = index == self.first;
-        if ours {
-            // Only at the front nothing before it is open.
-            if is_front {
-                self.finish(1, done);
-            }
-        } else if let Some(entry) = self.entry_mut(index) {
-            entry.variant = entry.variant.wrapping_add(1);
-            self.conflicts += 1;
-        }
-        self.begin_epoch();
-        self.state = State::Pause(now + pause(self.faults));
-    }
-
-    /// The poison at the front was dealt with.
-    pub(crate) fn buried(&mut self, mut done: impl FnMut(Done<T>)) {
-        if let Some(Fault::Poison(index, _)) = self.fault
-            && index == self.first
-            && let Some(entry) = self.entries.pop_front()
-        {
-            self.fault = None;
-            // Waits that it cost are not the next one's.
-            self.faults = 0;
-            self.first += 1;
-            self.bytes -= entry.bytes;
-            self.handled = self.handled.max(entry.covers);
-            done(Done {
-                item: entry.item,
-                copied: false,
-            });
-            self.state = State::Tail;
-        }
-    }
-
-    /// What is to be done now.
-    pub(crate) fn want(&mut self, now: Instant) -> Want {
-        match self.state {
-            State::Flow => {
-                let Some(heard) = self.heard.filter(|_| !self.asked.is_empty()) else {
-                    return Want::Nothing;
-                };
-                let due = heard + self.limits.silence;
-                if now < due {
-                    return Want::Wait(due);
-                }
-                self.fail(Fault::Silence, now);
-                self.state = State::Settle(now);
-                self.want(now)
-            }
-            State::Settle(until) => {
-                if !self.asked.is_empty() && now < until {
-                    return Want::Answers(until);
-                }
-                match &self.fault {
-                    Some(Fault::Duplicate(_, sequence)) => Want::Look(*sequence),
-                    Some(Fault::Stop(stop)) => {
-                        let stop = stop.clone();
-                        self.stop(stop.clone());
-                        Want::Stop(stop)
-                    }
-                    Some(Fault::Poison(index, poison))
-                        if *index == self.first && self.sent == 0 =>
-                    {
-                        Want::Dead(poison.clone())
-                    }
-                    Some(
-                        Fault::Order
-                        | Fault::Silence
-                        | Fault::Busy(_)
-                        | Fault::InProcess(_)
-                        | Fault::Poison(..),
-                    )
-                    | None => {
-                        self.state = State::Pause(now + pause(self.faults));
-                        self.want(now)
-                    }
-                }
-            }
-            State::Pause(until) => {
-                if now < until {
-                    return Want::Wait(until);
-                }
-                self.state = State::Tail;
-                Want::Tail(self.target)
-            }
-            State::Tail => Want::Tail(self.target),
-            State::Offline => Want::Link,
-            State::Stopped => match &self.fault {
-                Some(Fault::Stop(stop)) => Want::Stop(stop.clone()),
-                Some(_) | None => Want::Nothing,
-            },
-        }
-    }
-
     /// Gives everything up that is not done.
     pub(crate) fn abandon(&mut self) -> impl Iterator<Item = T> {
         self.state = State::Stopped;
@@ -534,6 +363,18 @@ impl<T> Window<T> {
         std::mem::take(&mut self.entries)
             .into_iter()
             .map(|entry| entry.item)
+    }
+
+    /// Lets more be under way again after others were found, unless it costs the order.
+    fn widen(&mut self) {
+        let is_bound = self.chain == Chain::Sequences && self.is_shared();
+        if self.cap >= self.limits.messages || self.state != State::Flow || is_bound {
+            return;
+        }
+        self.calm += 1;
+        if self.cap > 1 || self.calm >= CALM {
+            self.cap += 1;
+        }
     }
 
     /// Takes note of an answer: the place of its message among the entries.

@@ -32,7 +32,7 @@ impl Path {
     }
 
     /// The field as text, if it is there; `null` is the empty one.
-    pub(super) fn text<'a>(&self, body: &'a [u8]) -> Option<Cow<'a, str>> {
+    pub(crate) fn text<'a>(&self, body: &'a [u8]) -> Option<Cow<'a, str>> {
         match self {
             Self::Plain(parts) => raw::find(body, parts).map(Found::text),
             Self::Full(path) => in_document(body, path).map(|value| Cow::Owned(text(&value))),

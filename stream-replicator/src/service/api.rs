@@ -156,6 +156,12 @@ impl StreamInfo {
             .unwrap_or("limits")
     }
 
+    /// A span of time in its configuration; none is none.
+    pub(super) fn nanoseconds(&self, name: &str) -> Duration {
+        let nanos = self.config.get(name).and_then(Value::as_u64);
+        Duration::from_nanos(nanos.unwrap_or_default())
+    }
+
     pub(super) fn flag(&self, name: &str) -> bool {
         self.config.get(name).and_then(Value::as_bool) == Some(true)
     }
@@ -285,6 +291,17 @@ pub(super) async fn last_message(
     subjects: &str,
 ) -> Result<Option<Stored>, ApiError> {
     get(jetstream, stream, &json!({ "last_by_subj": subjects })).await
+}
+
+/// The first message of a subject from a sequence on.
+pub(super) async fn next_message(
+    jetstream: &jetstream::Context,
+    stream: &str,
+    subject: &str,
+    from: u64,
+) -> Result<Option<Stored>, ApiError> {
+    let question = json!({ "seq": from, "next_by_subj": subject });
+    get(jetstream, stream, &question).await
 }
 
 async fn get(

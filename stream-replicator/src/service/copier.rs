@@ -8,6 +8,7 @@
 
 mod follow;
 mod intake;
+mod keyed;
 mod ledger;
 
 use std::pin::Pin;
@@ -16,8 +17,10 @@ use std::time::{Duration, Instant, SystemTime};
 use async_nats::{Message, Subject};
 use overlay_runtime::CancellationToken;
 
-use crate::config::Writers;
+use crate::config::{Order, Writers};
 use crate::copy::header::{Stamp, unix_ms};
+use crate::copy::key::Keys;
+use crate::copy::lanes::Guard;
 use crate::copy::window::{Chain, Done, Sharing, Tail, Want};
 use crate::status::Phase;
 use crate::track::Ticket;
@@ -30,7 +33,7 @@ use super::reader::{From, Mode, Read, Reader};
 use super::sampling::Watermark;
 use super::target;
 use super::worker::{Site, lost};
-use super::writer::{Begin, Event, Item, Writer};
+use super::writer::{Begin, Event, Item, Keyed, Writer};
 
 use ledger::{Chored, Ledger};
 
@@ -64,6 +67,7 @@ pub(super) struct Course {
     pub(super) from: From,
     pub(super) mode: Mode,
     pub(super) store: Option<Store>,
+    pub(super) keyed: Option<Keyed>,
 }
 
 /// What belongs to a message until it is dealt with.
@@ -88,6 +92,8 @@ pub(super) struct Copier<'a> {
     ledger: Ledger,
     target_created: i64,
     chain: Chain,
+    /// What makes the keys, and what guards them, where only messages of one key keep their order.
+    keys: Option<(Keys, Guard)>,
     /// Subjects of the copies.
     subjects: Vec<String>,
     source_created: i64,
@@ -103,7 +109,7 @@ pub(super) struct Copier<'a> {
     acks: Vec<Subject>,
     poison_in_row: usize,
     conflicts: u64,
-    told_shared: bool,
+    foreign: u64,
     /// How often the reader was opened in vain.
     retry: u32,
     ticks: u32,
@@ -157,9 +163,17 @@ impl<'a> Copier<'a> {
             },
             sharing: match config.writers {
                 Writers::Many => Sharing::Shared,
-                Writers::One | Writers::Auto => Sharing::Alone,
+                Writers::Auto => Sharing::Alone,
+                Writers::One => Sharing::Exclusive,
             },
+            own: target::own(&config, &course.target),
+            keyed: course.keyed,
             allowed: target::allowed(&course.target),
+        };
+        let chain = begin.chain;
+        let keys = match (&config.order, course.keyed) {
+            (Order::Key(key), Some(keyed)) => Some((Keys::new(key)?, keyed.guard)),
+            (Order::Key(_) | Order::Strict, _) => None,
         };
         let mut writer = Writer::open(&site.target, &config, course.stamp.clone(), begin).await?;
         let now = now();
@@ -167,17 +181,22 @@ impl<'a> Copier<'a> {
             last,
             ours: None,
             all: None,
+            own: None,
             foreign: false,
             same: true,
         };
-        writer.window.tail(end, now, |_done| {});
+        // What it has beyond what is handled is yet to be read where keys go ahead of each other.
+        if keys.is_none() {
+            writer.window.tail(end, now, |_done| {});
+        }
         Ok(Self {
             stamp: course.stamp,
             reading: Reading::Open(Box::new(reader)),
             mode: course.mode,
             writer,
             ledger: Ledger::new(course.store, handled, now),
-            chain: begin.chain,
+            chain,
+            keys,
             subjects: position::own_subjects(&config, &course.source, &course.target),
             target_created: course.target.created_ms(),
             source_created: course.source.created_ms(),
@@ -189,7 +208,7 @@ impl<'a> Copier<'a> {
             acks: Vec::new(),
             poison_in_row: 0,
             conflicts: 0,
-            told_shared: false,
+            foreign: 0,
             retry: 0,
             ticks: 0,
             reconnected: now,
@@ -209,7 +228,7 @@ impl<'a> Copier<'a> {
             self.finish().await;
         }
         self.show();
-        let mark = self.bookmark(self.writer.window.handled());
+        let mark = self.bookmark(self.writer.window.handled(), self.writer.window.is_empty());
         self.site.remember(mark);
         for item in self.writer.window.abandon() {
             if let (Some(sampling), Some(ticket)) = (&mut self.site.sampling, item.keep.ticket) {
@@ -239,7 +258,12 @@ impl<'a> Copier<'a> {
             let until = match self.writer.window.want(now) {
                 Want::Nothing | Want::Link => None,
                 Want::Answers(until) | Want::Wait(until) => Some(until),
-                want @ (Want::Tail(_) | Want::Look(_) | Want::Dead(_) | Want::Stop(_)) => {
+                want @ (Want::Tail(_)
+                | Want::Look(_)
+                | Want::Asks
+                | Want::Over
+                | Want::Dead(_)
+                | Want::Stop(_)) => {
                     let followed = shutdown.run_until_cancelled(self.follow(want)).await;
                     match followed {
                         None => return End::Shutdown,
@@ -397,9 +421,15 @@ impl<'a> Copier<'a> {
                     sampling.dropped(ticket);
                 }
             }
-            self.ledger
-                .dealt_with(item.keep.sequence, time_of(item.time_ms));
+            if self.keys.is_none() {
+                self.ledger
+                    .dealt_with(item.keep.sequence, time_of(item.time_ms));
+            }
             self.acks.extend(item.keep.ack);
+        }
+        if let Some(at) = self.writer.window.handled_at() {
+            self.ledger
+                .dealt_with(self.writer.window.handled(), time_of(at));
         }
         let conflicts = self.writer.window.conflicts();
         while self.conflicts < conflicts {

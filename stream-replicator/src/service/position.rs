@@ -1,5 +1,7 @@
 //! Finds where the copying stands: in the target, in the bookmark, in the durable consumer.
 
+pub(super) mod keyed;
+
 use std::ops::RangeInclusive;
 
 use overlay_protocol::replication::SourceMark;
@@ -222,10 +224,15 @@ pub(super) async fn tail(
     stamp: &Stamp,
     created_ms: i64,
     (since, chain): (u64, Chain),
-    subjects: &[String],
+    (subjects, own): (&[String], Option<&str>),
     held: impl Fn(u64) -> u64,
 ) -> Result<(Tail, i64), ApiError> {
     let name = config.target.stream.as_str();
+    // Before all else: what comes later makes the sequence wrong, and is refused or seen.
+    let of_own = match own {
+        Some(own) => Some(api::last_message(&target.jetstream, name, own).await?),
+        None => None,
+    };
     let info = api::stream_info(&target.jetstream, name).await?;
     let last = info.state.last_seq;
     let created = info.created_ms();
@@ -234,6 +241,9 @@ pub(super) async fn tail(
         last,
         ours: None,
         all: None,
+        own: of_own
+            .as_ref()
+            .map(|message| message.as_ref().map_or(0, |message| message.sequence)),
         foreign: false,
         same,
     };
@@ -265,7 +275,12 @@ pub(super) async fn tail(
         tail.all = Some(all);
         return Ok((tail, created));
     }
+    let at_end = at_end.or_else(|| match Whose::of(of_own.flatten().as_ref()?, stamp) {
+        Whose::Ours(own) if of_this(&own) && own.target > since => Some(own),
+        Whose::Ours(_) | Whose::Others => None,
+    });
     if let Some(own) = at_end {
+        tail.ours = Some((own.source, own.target));
         tail.foreign = last - since > held(own.source);
         return Ok((tail, created));
     }

@@ -75,6 +75,26 @@ pub(super) fn allowed(info: &StreamInfo) -> Allowed {
     }
 }
 
+/// Whether the stream changes the subjects of what it takes.
+pub(super) fn transforms(info: &StreamInfo) -> bool {
+    info.config
+        .get("subject_transform")
+        .is_some_and(Value::is_object)
+}
+
+/// Filter that tells the copies' subjects apart from those of others in the target; nothing where none does for certain.
+pub(super) fn own(config: &StreamConfig, info: &StreamInfo) -> Option<String> {
+    let mapping = &config.mapping;
+    if mapping.remove.is_some() || transforms(info) {
+        return None;
+    }
+    match (&mapping.prefix, config.filters.as_slice()) {
+        (Some(_), _) => Some(mapping.apply(">").into_owned()),
+        (None, [filter]) => Some(filter.clone()),
+        (None, _) => None,
+    }
+}
+
 async fn create(
     link: &Link,
     config: &StreamConfig,

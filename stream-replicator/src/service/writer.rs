@@ -10,7 +10,12 @@ use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 
 use crate::config::StreamConfig;
 use crate::copy::answer::{Answer, Poison, Refusal};
-use crate::copy::header::{Allowed, EXPECTED_LAST_MSG_ID, EXPECTED_LAST_SEQUENCE, Stamp};
+use crate::copy::flight::Flight;
+use crate::copy::header::{
+    Allowed, EXPECTED_LAST_MSG_ID, EXPECTED_LAST_SEQUENCE, EXPECTED_LAST_SUBJECT_SEQUENCE,
+    EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT, Stamp,
+};
+use crate::copy::lanes::{Guard, Lanes};
 use crate::copy::window::{Chain, Done, Expect, Limits, Sharing, Token, Window};
 
 use super::connect::Link;
@@ -47,7 +52,7 @@ pub(super) struct Item<K> {
 /// The connection to the target, and what is under way on it.
 #[derive(Debug)]
 pub(super) struct Writer<K> {
-    pub(super) window: Window<Item<K>>,
+    pub(super) window: Flight<Item<K>>,
     link: Link,
     stamp: Stamp,
     allowed: Allowed,
@@ -58,6 +63,8 @@ pub(super) struct Writer<K> {
     /// Whether the connection takes nothing at the moment.
     blocked: bool,
     names: Names,
+    /// The subjects of the copies, where a filter of the target tells them apart from others'.
+    own: Option<HeaderValue>,
 }
 
 /// What a writer waits for.
@@ -73,16 +80,32 @@ pub(super) enum Event {
 struct Names {
     last_id: HeaderName,
     last_sequence: HeaderName,
+    last_of_subject: HeaderName,
+    subject: HeaderName,
 }
 
 /// Where a new writer goes on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Begin {
     pub(super) handled: u64,
     pub(super) target: u64,
     pub(super) chain: Chain,
     pub(super) sharing: Sharing,
     pub(super) allowed: Allowed,
+    /// Filter of the copies' subjects, which nobody else writes.
+    pub(super) own: Option<String>,
+    /// Where only messages of one key keep their order.
+    pub(super) keyed: Option<Keyed>,
+}
+
+/// Where a new writer goes on that keeps the order of keys alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keyed {
+    pub(super) guard: Guard,
+    /// Whatever the target has beyond what is handled is behind this sequence of it.
+    pub(super) base: u64,
+    /// A source sequence that the target is known to have; 0 for none.
+    pub(super) seen: u64,
 }
 
 impl<K> Writer<K> {
@@ -108,14 +131,23 @@ impl<K> Writer<K> {
             .subscribe(format!("{inbox}.*"))
             .await
             .map_err(|error| error.to_string())?;
+        let window = match begin.keyed {
+            Some(Keyed { guard, base, seen }) => {
+                Flight::Keyed(Lanes::new(limits, guard, (begin.handled, seen), base))
+            }
+            None => {
+                let (chain, sharing) = (begin.chain, begin.sharing);
+                let window = Window::new(limits, chain, sharing, begin.handled, begin.target);
+                Flight::Strict(if begin.own.is_some() {
+                    window.with_own_subjects()
+                } else {
+                    window
+                })
+            }
+        };
         Ok(Self {
-            window: Window::new(
-                limits,
-                begin.chain,
-                begin.sharing,
-                begin.handled,
-                begin.target,
-            ),
+            window,
+            own: begin.own.map(HeaderValue::from),
             link: link.clone(),
             stamp,
             allowed: begin.allowed,
@@ -127,8 +159,15 @@ impl<K> Writer<K> {
             names: Names {
                 last_id: EXPECTED_LAST_MSG_ID.into_header_name(),
                 last_sequence: EXPECTED_LAST_SEQUENCE.into_header_name(),
+                last_of_subject: EXPECTED_LAST_SUBJECT_SEQUENCE.into_header_name(),
+                subject: EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT.into_header_name(),
             },
         })
+    }
+
+    /// Filter of the copies' subjects, which nobody else writes.
+    pub(super) fn own_subjects(&self) -> Option<&str> {
+        self.own.as_ref().map(HeaderValue::as_str)
     }
 
     /// Sends what may be sent, as far as the connection takes it.
@@ -139,7 +178,7 @@ impl<K> Writer<K> {
                 Some(Ok(())) => {}
                 Some(Err(_)) => return,
                 None => {
-                    self.blocked = self.window.flows();
+                    self.blocked = self.window.sends();
                     return;
                 }
             }
@@ -170,6 +209,17 @@ impl<K> Writer<K> {
                         self.names.last_sequence.clone(),
                         HeaderValue::from(sequence),
                     );
+                }
+                Expect::LastOwn(sequence) => {
+                    let of = self.names.last_of_subject.clone();
+                    headers.insert(of, HeaderValue::from(sequence));
+                    if let Some(own) = &self.own {
+                        headers.insert(self.names.subject.clone(), own.clone());
+                    }
+                }
+                Expect::LastOfSubject(sequence) => {
+                    let of = self.names.last_of_subject.clone();
+                    headers.insert(of, HeaderValue::from(sequence));
                 }
                 Expect::Nothing => {}
             }

@@ -2,12 +2,14 @@
 
 pub(crate) mod behaviour;
 mod cases;
+mod keyed;
 mod kinds;
 mod pair;
 pub(crate) mod positions;
 mod resume;
 mod shared;
 pub(crate) mod vectors;
+mod writers;
 
 use std::time::Duration;
 

@@ -84,6 +84,7 @@ fn whole(replies: &[StatusReply]) -> String {
         "Behind",
         "At",
         "Under way",
+        "Order",
         "Restarts",
     ]);
     let mut notes = String::new();
@@ -108,6 +109,7 @@ fn whole(replies: &[StatusReply]) -> String {
                 span(worker.lag_seconds),
                 worker.handled.to_string(),
                 worker.under_way.to_string(),
+                order(worker),
                 worker.restarts.to_string(),
             ]);
             for note in told(worker) {
@@ -128,6 +130,18 @@ fn standing(worker: &WorkerStatus) -> String {
         format!("{}, leads", worker.phase)
     } else {
         worker.phase.to_string()
+    }
+}
+
+/// The order of copies, with the keys that are held up.
+fn order(worker: &WorkerStatus) -> String {
+    let order = text::visible(&worker.order);
+    match worker.keys {
+        Some(keys) => format!(
+            "{order} ({keys} open, {} held)",
+            worker.keys_held.unwrap_or_default()
+        ),
+        None => order,
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) async fn finished(
     }
 }
 
-fn figures(held: Held, spent: Spent) -> Figures {
+pub(super) fn figures(held: Held, spent: Spent) -> Figures {
     let messages = held.messages as f64;
     vec![
         ("rate", (messages - 1.0) / held.seconds, "messages/s"),

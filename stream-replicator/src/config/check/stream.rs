@@ -15,6 +15,7 @@ use super::super::{
     Advisory, Inspect, Poison, PoisonAction, Reaction, Sampling, Side, Start, StreamConfig, Window,
     Writers,
 };
+use super::order::order;
 use super::{endpoint, name_problem, span, within};
 use crate::mapping::Mapping;
 
@@ -45,6 +46,7 @@ pub(super) fn check(
 ) -> Option<StreamConfig> {
     let before = faults.len();
     let at = |member: &str| format!("streams[{number}].{member}");
+    let order = order(&at, &raw, faults);
     let stream = raw.stream.unwrap_or_default();
     if stream.is_empty() {
         let fault = Fault::new(at("stream"), "stream not specified");
@@ -189,6 +191,7 @@ pub(super) fn check(
             RawWriters::One => Writers::One,
             RawWriters::Many => Writers::Many,
         },
+        order,
         window,
         poison,
         on_gap: reaction(raw.on_gap),
@@ -340,7 +343,7 @@ fn sampling(
 }
 
 /// -1 is the whole subject, as in the original.
-fn token_of(at: &str, token: i64, faults: &mut Vec<Fault>) -> Option<Inspect> {
+pub(super) fn token_of(at: &str, token: i64, faults: &mut Vec<Fault>) -> Option<Inspect> {
     if token == -1 {
         return Some(Inspect::Token(None));
     }

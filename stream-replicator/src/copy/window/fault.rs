@@ -39,7 +39,7 @@ impl Fault {
 }
 
 /// How long to wait after so many faults in a row: the first is followed up at once.
-pub(super) fn pause(faults: u32) -> Duration {
+pub(crate) fn pause(faults: u32) -> Duration {
     const FIRST: Duration = Duration::from_millis(50);
     const LONGEST: Duration = Duration::from_secs(5);
     match faults {

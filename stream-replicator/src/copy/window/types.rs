@@ -26,8 +26,10 @@ pub(crate) struct Limits {
 pub(crate) enum Sharing {
     /// This worker alone, as far as anybody knows.
     Alone,
-    /// Others too, and it was known before.
+    /// Others too.
     Shared,
+    /// This worker alone, by decree: what others write is an error of theirs, and changes no rule.
+    Exclusive,
 }
 
 /// How a message says what it must follow.
@@ -44,8 +46,8 @@ pub(crate) enum Chain {
 /// Names a message that was sent in its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token {
-    pub(super) epoch: u32,
-    pub(super) index: u64,
+    pub(in crate::copy) epoch: u32,
+    pub(in crate::copy) index: u64,
 }
 
 /// What a message must follow.
@@ -55,7 +57,11 @@ pub(crate) enum Expect {
     LastSequence(u64),
     /// The copy of this source sequence, whose identifier has this variant.
     LastId(u64, u8),
-    /// Nothing: others write as well, and this is the only one under way.
+    /// The last sequence among the subjects of the copies, whatever others wrote since.
+    LastOwn(u64),
+    /// The last sequence of its own subject.
+    LastOfSubject(u64),
+    /// Nothing.
     Nothing,
 }
 
@@ -82,6 +88,10 @@ pub(crate) enum Want {
     Tail(u64),
     /// Somebody has a message of our identifier at this sequence of the target: is it ours?
     Look(u64),
+    /// The target is to be asked about single messages.
+    Asks,
+    /// What is done is to be told.
+    Over,
     /// Something to be done is due then.
     Wait(Instant),
     /// The message at the front is poison.
@@ -112,6 +122,8 @@ pub(crate) struct Tail {
     pub(crate) ours: Option<(u64, u64)>,
     /// All source sequences of ours behind it, in order, where they were looked for one by one.
     pub(crate) all: Option<Vec<u64>>,
+    /// Sequence of the last message among the subjects of the copies, where others write and it was asked for; 0 for none.
+    pub(crate) own: Option<u64>,
     /// Whether others' messages are behind the sequence that was asked for.
     pub(crate) foreign: bool,
     /// Whether it is the stream that it was before: not made anew.

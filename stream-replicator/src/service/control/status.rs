@@ -32,13 +32,20 @@ pub(super) fn of(post: &Post, now: SystemTime) -> WorkerStatus {
         waiting: report.waiting,
         lag_seconds: lag(&report, now),
         target_sequence: report.target_sequence,
-        under_way: u64::try_from(report.under_way).unwrap_or(u64::MAX),
+        under_way: number(report.under_way),
+        order: post.config.order.to_string(),
+        keys: report.keys.map(|(open, _)| number(open)),
+        keys_held: report.keys.map(|(_, held)| number(held)),
         restarts: post.restarts(),
         fault: report.fault.as_ref().map(|(at, message)| LastFault {
             at: millis(*at) / 1000,
             message: message.clone(),
         }),
     }
+}
+
+fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// How far behind a worker is at `now`.

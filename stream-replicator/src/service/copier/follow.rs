@@ -11,6 +11,7 @@ use crate::service::deadletters::{self, Dead};
 use crate::service::position;
 use crate::service::questions::Question;
 use crate::service::sampling::Sampling;
+use crate::service::worker::Site;
 
 /// Single messages of the target are waited for no longer.
 const ASK: Duration = Duration::from_secs(5);
@@ -18,6 +19,21 @@ const ASK: Duration = Duration::from_secs(5);
 const RECONNECT: Duration = Duration::from_secs(15);
 /// Wait before something is tried again that another party must mend.
 const LATER: Duration = Duration::from_secs(2);
+
+/// Others were found in the target: that is told once, or always where nobody else may write.
+fn tell_foreign(site: &mut Site, is_first: bool, may: bool) {
+    let stream = site.config.target.stream.clone();
+    if !may {
+        site.trouble(format!(
+            "somebody else writes into the target stream {stream:?}, which is this worker's alone (writers = \"one\")"
+        ));
+    } else if is_first {
+        tracing::warn!(
+            stream,
+            "others write into the target: fewer messages are under way at once"
+        );
+    }
+}
 
 impl Copier<'_> {
     pub(super) async fn follow(&mut self, want: Want) -> Option<End> {
@@ -28,7 +44,17 @@ impl Copier<'_> {
             self.site.trouble(trouble);
         }
         match want {
-            Want::Tail(since) => return self.read_tail(since).await,
+            Want::Tail(since) => {
+                return match self.keys.as_ref().map(|(_, guard)| *guard) {
+                    Some(guard) => self.read_beyond(since, guard).await,
+                    None => self.read_tail(since).await,
+                };
+            }
+            Want::Asks => self.ask().await,
+            Want::Over => {
+                let finished = &mut self.finished;
+                self.writer.window.tell(|done| finished.push(done));
+            }
             Want::Look(sequence) => self.look(sequence).await,
             Want::Dead(poison) => return self.bury(&poison).await,
             Want::Stop(stop) => {
@@ -57,7 +83,10 @@ impl Copier<'_> {
             &self.stamp,
             self.target_created,
             (since, self.chain),
-            &self.subjects,
+            (
+                &self.subjects,
+                self.writer.own_subjects().filter(|_| window.is_shared()),
+            ),
             |source| window.held(source),
         );
         match read.await {
@@ -68,32 +97,41 @@ impl Copier<'_> {
                     .window
                     .tail(tail, now(), |done| finished.push(done));
                 self.target_created = created;
-                if self.writer.window.is_shared() && !self.told_shared {
-                    self.told_shared = true;
-                    tracing::warn!(
-                        stream = site.config.target.stream,
-                        "others write into the target: fewer messages are under way at once"
-                    );
+                let foreign = self.writer.window.foreign();
+                let is_first = self.foreign == 0;
+                if foreign > self.foreign {
+                    self.foreign = foreign;
+                    site.metrics.foreign();
+                    tell_foreign(site, is_first, self.writer.window.is_shared());
                 }
             }
-            Err(error) if error.is_stream_missing() => {
-                let words = format!("target stream {:?} is gone", site.config.target.stream);
-                return Some(End::Again(words));
-            }
-            Err(error) => {
-                site.trouble(format!("the target's end: {error}"));
-                self.writer.window.tail_failed(now());
-                // A connection that lost its other end shows in no other way for long.
-                let silent = matches!(error, ApiError::Silent(_)) && site.target.is_up();
-                if silent && self.reconnected.elapsed() > RECONNECT {
-                    self.reconnected = now();
-                    if let Err(error) = site.target.client.force_reconnect().await {
-                        tracing::debug!(%error, "no reconnect");
-                    }
-                }
-            }
+            Err(error) => return self.tail_unread(error).await,
         }
         None
+    }
+
+    /// The target's end could not be read.
+    pub(super) async fn tail_unread(&mut self, error: ApiError) -> Option<End> {
+        if error.is_stream_missing() {
+            let words = format!("target stream {:?} is gone", self.site.config.target.stream);
+            return Some(End::Again(words));
+        }
+        self.writer.window.tail_failed(now());
+        self.unanswered(&error).await;
+        None
+    }
+
+    /// The target did not answer a question.
+    pub(super) async fn unanswered(&mut self, error: &ApiError) {
+        self.site.trouble(format!("the target's end: {error}"));
+        // A connection that lost its other end shows in no other way for long.
+        let silent = matches!(error, ApiError::Silent(_)) && self.site.target.is_up();
+        if silent && self.reconnected.elapsed() > RECONNECT {
+            self.reconnected = now();
+            if let Err(error) = self.site.target.client.force_reconnect().await {
+                tracing::debug!(%error, "no reconnect");
+            }
+        }
     }
 
     async fn look(&mut self, sequence: u64) {
@@ -117,7 +155,7 @@ impl Copier<'_> {
     /// Deals with the message at the front, which the target never takes.
     async fn bury(&mut self, poison: &Poison) -> Option<End> {
         let site = &mut *self.site;
-        let (sequence, item) = self.writer.window.front()?;
+        let (sequence, item) = self.writer.window.poisoned()?;
         let words = format!(
             "message {sequence} ({:?}): {poison}",
             item.keep.subject.as_str()
@@ -145,7 +183,9 @@ impl Copier<'_> {
             let kept = deadletters::keep(&site.source, &site.config, self.replicas, &dead).await;
             if let Err(error) = kept {
                 site.trouble(format!("{words}; it cannot be kept aside: {error}"));
-                tokio::time::sleep(LATER).await;
+                if !self.writer.window.bury_later(now() + LATER) {
+                    tokio::time::sleep(LATER).await;
+                }
                 return None;
             }
         }

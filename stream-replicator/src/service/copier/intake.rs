@@ -11,6 +11,7 @@ use super::{Copier, End, Keep, Reading};
 use crate::copy::answer::Poison;
 use crate::copy::header::Route;
 use crate::copy::incoming::Delivery;
+use crate::copy::lanes::Lane;
 use crate::sample::Why;
 use crate::service::reader::{Mode, Read};
 use crate::service::sampling::Incoming;
@@ -157,6 +158,15 @@ impl Copier<'_> {
             why,
         };
         self.trace(&message, delivery, bytes, verdict);
+        let lane = match &self.keys {
+            Some((keys, _)) => keys.lane(
+                (&message.subject, &subject),
+                message.headers.as_ref(),
+                &message.payload,
+                delivery.time_ms(),
+            ),
+            None => Lane::default(),
+        };
         let poison = (!is_publishable(&subject)).then(|| Poison::Subject(subject.to_string()));
         let item = Item {
             subject,
@@ -173,7 +183,9 @@ impl Copier<'_> {
                 ticket,
             },
         };
-        self.writer.window.push(sequence, bytes + OWN_HEADERS, item);
+        self.writer
+            .window
+            .push(sequence, bytes + OWN_HEADERS, lane, item);
     }
 
     fn pass(

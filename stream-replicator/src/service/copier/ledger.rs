@@ -101,13 +101,14 @@ impl Copier<'_> {
         let is_late = ledger.timed_at.elapsed() >= TIME;
         if (due || is_late) && !ledger.is_busy() {
             let moves = ledger.moved_at.elapsed() >= DURABLE && handled > ledger.moved;
-            self.begin_chore(handled, moves);
+            self.begin_chore(handled, moves, false);
         }
     }
 
-    fn begin_chore(&mut self, handled: u64, moves: bool) {
+    /// `is_last`: nothing is sent any more.
+    fn begin_chore(&mut self, handled: u64, moves: bool, is_last: bool) {
         let now = now();
-        let mark = self.bookmark(handled);
+        let mark = self.bookmark(handled, is_last);
         let moves = moves && self.mode == Mode::Free && self.site.keeps_durable();
         let (link, config) = (self.site.source.clone(), self.site.config.clone());
         let ledger = &mut self.ledger;
@@ -119,7 +120,7 @@ impl Copier<'_> {
         if asks {
             ledger.timed_at = now;
         }
-        let saves = handled > ledger.saved;
+        let saves = handled > ledger.saved || is_last;
         let mut store = ledger.store.take();
         let work = async move {
             let saved = match &mut store {
@@ -178,7 +179,8 @@ impl Copier<'_> {
         None
     }
 
-    pub(super) fn bookmark(&self, handled: u64) -> Bookmark {
+    pub(super) fn bookmark(&self, handled: u64, is_last: bool) -> Bookmark {
+        let window = &self.writer.window;
         Bookmark {
             source_created: self.source_created,
             sequence: handled,
@@ -190,7 +192,8 @@ impl Copier<'_> {
             incarnation: self.stamp.incarnation(),
             target_stream: self.site.config.target.stream.clone(),
             target_created: self.target_created,
-            target_sequence: self.writer.window.target(),
+            target_sequence: window.floor(),
+            has_gaps: window.is_keyed() && !(is_last && window.is_empty()),
             replica: self.site.replica(),
             time: unix_ms(self.site.clock.now()) / 1000,
         }
@@ -204,7 +207,7 @@ impl Copier<'_> {
             let until = match self.writer.window.want(now()) {
                 Want::Nothing | Want::Link => None,
                 Want::Answers(until) | Want::Wait(until) => Some(until),
-                want @ (Want::Tail(_) | Want::Look(_)) => {
+                want @ (Want::Tail(_) | Want::Look(_) | Want::Asks | Want::Over) => {
                     let followed = tokio::time::timeout_at(deadline, self.follow(want));
                     if !matches!(followed.await, Ok(None)) {
                         break;
@@ -230,6 +233,8 @@ impl Copier<'_> {
             }
             self.settle().await;
         }
+        let finished = &mut self.finished;
+        self.writer.window.tell(|done| finished.push(done));
         self.settle().await;
         if self.ledger.is_busy() {
             let Ok(chored) = tokio::time::timeout_at(deadline, self.ledger.chored()).await else {
@@ -241,8 +246,8 @@ impl Copier<'_> {
         }
         let handled = self.writer.window.handled();
         let moves = handled > self.ledger.moved;
-        if self.site.leads() && (handled > self.ledger.saved || moves) {
-            self.begin_chore(handled, moves);
+        if self.site.leads() && (handled > self.ledger.saved || moves || self.keys.is_some()) {
+            self.begin_chore(handled, moves, true);
             if let Ok(chored) = tokio::time::timeout_at(deadline, self.ledger.chored()).await {
                 let _end = self.chored(chored);
             }
@@ -255,6 +260,10 @@ impl Copier<'_> {
         let under_way = window.len();
         let waiting = self.pending + u64::try_from(under_way).unwrap_or(u64::MAX);
         let (handled, target) = (window.handled(), window.target());
+        let keys = window.keys();
+        if let Some((open, held)) = keys {
+            self.site.metrics.keys(open, held);
+        }
         let flows = window.flows() && matches!(self.reading, Reading::Open(_));
         // What is not there yet tells how far behind the copy is; what was there last may be long ago for want of more.
         let oldest = window.front().map(|(_, item)| time_of(item.time_ms));
@@ -277,6 +286,7 @@ impl Copier<'_> {
             report.waiting = waiting;
             report.target_sequence = target;
             report.under_way = under_way;
+            report.keys = keys;
         });
         if flows {
             self.site.untroubled();

@@ -10,7 +10,8 @@ use super::super::connect::Links;
 use super::super::places::Places;
 use super::*;
 use crate::config::{
-    Endpoint, Login, Poison, PoisonAction, Reaction, Side, Start as From, Tls, Window, Writers,
+    Endpoint, Login, Order, Poison, PoisonAction, Reaction, Side, Start as From, Tls, Window,
+    Writers,
 };
 use crate::mapping::Mapping;
 
@@ -47,6 +48,7 @@ fn stream_config(url: &str, candidate: Option<&str>) -> StreamConfig {
         advisory: None,
         candidate: candidate.map(str::to_owned),
         writers: Writers::Auto,
+        order: Order::Strict,
         window: Window {
             messages: NonZeroUsize::MIN.get(),
             bytes: 1024,

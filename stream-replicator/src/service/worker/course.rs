@@ -1,10 +1,13 @@
 //! Finds where a worker goes on.
 
+mod keyed;
+
 use std::sync::Arc;
 
 use super::Site;
 use crate::config::{Reaction, Start};
 use crate::copy::header::{Stamp, unix_ms};
+use crate::copy::lanes::SPAN;
 use crate::copy::position::{Bookmark, Choice, Durable, Known, Last, choose};
 use crate::service::api::{self, ApiError, StreamInfo};
 use crate::service::bookmark::{self, Store};
@@ -12,6 +15,7 @@ use crate::service::copier::{Course, End};
 use crate::service::position::{self, Judged, Own};
 use crate::service::reader::{From, Mode};
 use crate::service::target::{self, TargetError};
+use crate::service::writer::Keyed;
 
 /// So often in a row a source that does not answer is asked again before the rest must do.
 const SILENCES: u32 = 2;
@@ -22,6 +26,8 @@ struct Evidence {
     bookmark: Option<Bookmark>,
     /// Whether the source does not have what was written down of it.
     went_back: bool,
+    /// Behind this, messages may be missing before the last copy, by a bookmark that the source does not bear out.
+    open: Option<u64>,
     durable: Option<Durable>,
     /// Whether anybody who would know was asked, so that nothing known means nothing done.
     is_asked: bool,
@@ -71,10 +77,13 @@ impl Site {
                 from,
                 mode,
                 store: None,
+                keyed: None,
             });
         }
         let stamp = Stamp::new(&self.name, &config.name, name, source.created);
         let mut evidence = self.evidence(&source, &target, &stamp, mode).await?;
+        let guard = self.guard(&target);
+        self.may_begin(guard, &evidence, (&source, &target))?;
         let Decision {
             from,
             incarnation,
@@ -82,22 +91,40 @@ impl Site {
         } = self
             .decide(&source, &target, &stamp, &evidence, start)
             .await?;
+        let keyed = guard.map(|guard| Keyed {
+            guard,
+            base: evidence.base(&source, &target, &config.target.stream),
+            seen: evidence.seen(),
+        });
+        let (replica, time) = (self.replica(), unix_ms(self.clock.now()) / 1000);
+        let mark = |sequence| Bookmark {
+            source_created: source.created_ms(),
+            sequence,
+            sequence_time: None,
+            incarnation,
+            target_stream: config.target.stream.clone(),
+            target_created: target.created_ms(),
+            target_sequence: keyed.map_or(target.state.last_seq, |keyed| keyed.base),
+            has_gaps: keyed.is_some(),
+            replica: replica.clone(),
+            time,
+        };
         if let (true, From::Behind(sequence)) = (rewinds, from) {
             // Else whoever begins next would go by what was written down ahead of it, and leave out all in between.
-            let mark = Bookmark {
-                source_created: source.created_ms(),
-                sequence,
-                sequence_time: None,
-                incarnation,
-                target_stream: config.target.stream.clone(),
-                target_created: target.created_ms(),
-                target_sequence: target.state.last_seq,
-                replica: self.replica(),
-                time: unix_ms(self.clock.now()) / 1000,
-            };
+            let mark = mark(sequence);
             self.write_back(&mut evidence, &mark, mode).await?;
         }
         let from = self.begin_durable(&evidence, from, mode).await;
+        if keyed.is_some() && !rewinds && !evidence.has_gaps(&source) {
+            let sequence = match from {
+                From::Behind(sequence) => sequence,
+                // A queue's own consumer says what is new.
+                From::Start(..) if mode != Mode::Free => 0,
+                From::Start(..) => return Err(keyed::missing("its durable consumer")),
+            };
+            let mark = mark(sequence);
+            keyed::begin(&mut evidence, &mark).await?;
+        }
         self.silences = 0;
         Ok(Course {
             stamp: stamp.of(incarnation),
@@ -106,6 +133,7 @@ impl Site {
             from,
             mode,
             store: evidence.store,
+            keyed,
         })
     }
 
@@ -148,6 +176,7 @@ impl Site {
         // What this process remembers may be newer than what was written down.
         let mut bookmark: Option<Bookmark> = None;
         let mut went_back = false;
+        let mut open = None;
         for mark in [written, self.memory.clone()].into_iter().flatten() {
             if mark.source_created == created {
                 let name = &config.source.stream;
@@ -156,6 +185,7 @@ impl Site {
                     .map_err(at_source)?;
                 if !bears_out {
                     went_back = true;
+                    open = open.or(mark.has_gaps.then_some(mark.sequence));
                     continue;
                 }
             }
@@ -192,6 +222,7 @@ impl Site {
             store,
             bookmark,
             went_back,
+            open,
             // It may be of what the source has lost.
             durable: durable.filter(|_| !went_back),
             is_asked,
@@ -256,6 +287,11 @@ impl Site {
                 .and_then(|(own, _)| own.incarnation()),
         ];
         let life = life.into_iter().flatten().max().unwrap_or(created);
+        // Behind this, messages may be missing before the last copy.
+        let open = marked
+            .filter(|mark| mark.has_gaps)
+            .map(|mark| mark.sequence)
+            .or(evidence.open);
         // Identifiers of the life before may still be known to the target.
         let next = unix_ms(self.clock.now()).max(life + 1);
         if let Some((_, Judged::Diverged)) = own {
@@ -263,6 +299,8 @@ impl Site {
                 position::common(&self.source, source, &self.target, target, &config, stamp)
                     .await
                     .map_err(|error| End::Again(error.to_string()))?;
+            // Behind that some may be missing: rather too much is copied than too little.
+            let common = common.min(open.unwrap_or(u64::MAX));
             let words = format!(
                 "the source stream went back to an earlier state: it is copied behind {common} again"
             );
@@ -273,8 +311,10 @@ impl Site {
                 rewinds: true,
             });
         }
+        let farthest = own.map(|(own, _)| own.source());
+        // Where some went ahead, the last one does not speak for all before it.
         let last = own.map(|(own, judged)| Last {
-            sequence: own.source(),
+            sequence: own.source().min(open.unwrap_or(u64::MAX)),
             is_of_this: judged == Judged::Same,
         });
         let choice = choose(&Known {
@@ -287,12 +327,18 @@ impl Site {
             bookmark: bookmark.as_ref(),
             durable: *durable,
         });
+        let choice = match (choice, farthest) {
+            (Choice::Lost(_), Some(farthest)) if open.is_some() => {
+                Choice::Lost(farthest.saturating_sub(SPAN))
+            }
+            (choice, _) => choice,
+        };
         tracing::info!(
             stream = config.source.stream,
             worker = config.name,
             ?choice,
             bookmark = bookmark.as_ref().map(|mark| mark.sequence),
-            target = last.map(|last| last.sequence),
+            target = farthest,
             durable = durable.map(|durable| durable.floor),
             "position found"
         );
@@ -304,6 +350,7 @@ impl Site {
                 Choice::Behind(sequence) | Choice::Lost(sequence) => sequence,
                 Choice::Anew | Choice::Start => 0,
             };
+            let sequence = sequence.min(open.unwrap_or(u64::MAX));
             self.made_anew(format!(
                 "the source stream went back to an earlier state: it is copied behind {sequence} again"
             ))?;

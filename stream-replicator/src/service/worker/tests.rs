@@ -45,6 +45,7 @@ pub(in crate::service) fn config(source: &Broker, target: &Broker) -> StreamConf
         advisory: None,
         candidate: None,
         writers: Writers::Auto,
+        order: Order::Strict,
         window: Window {
             messages: 4096,
             bytes: 8 << 20,

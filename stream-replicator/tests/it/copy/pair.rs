@@ -254,7 +254,7 @@ impl Pair {
     /// Starts a replicator with a file of our form: source and target are written before `text`.
     pub(super) fn run_toml(&self, text: &str) -> Process {
         let head = format!(
-            "name = \"SITE\"\n[source]\nservers = [\"{}\"]\n[target]\nservers = [\"{}\"]\n",
+            "name = \"SITE\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[source]\nservers = [\"{}\"]\n[target]\nservers = [\"{}\"]\n",
             self.source.broker.url(),
             self.target.broker.url(),
         );
