@@ -305,6 +305,14 @@ impl<T> Flight<T> {
         }
     }
 
+    /// The message that was to be given up is none of that kind: it is tried again, later.
+    pub(crate) fn spared(&mut self, now: Instant) {
+        match self {
+            Self::Strict(window) => window.spared(now),
+            Self::Keyed(lanes) => lanes.spared(now),
+        }
+    }
+
     /// The message that was to be given up cannot be before then; whether others go on meanwhile.
     pub(crate) fn bury_later(&mut self, then: Instant) -> bool {
         match self {

@@ -362,6 +362,13 @@ impl<T> Lanes<T> {
         self.tell(done);
     }
 
+    /// The message that was to be given up is none of that kind: it is tried again, later.
+    pub(crate) fn spared(&mut self, now: Instant) {
+        if let Some((index, _)) = self.dead.pop_front() {
+            self.put_off(index, now);
+        }
+    }
+
     /// The message that was to be given up cannot be, before then.
     pub(crate) fn bury_later(&mut self, then: Instant) {
         self.dead_from = Some(then);

@@ -75,6 +75,34 @@ pub(super) fn allowed(info: &StreamInfo) -> Allowed {
     }
 }
 
+/// Whether the target stream is there and none of its subjects is this one; not when it cannot be asked.
+pub(super) async fn refuses(link: &Link, config: &StreamConfig, subject: &str) -> bool {
+    let name = config.target.stream.as_str();
+    let Ok(info) = api::stream_info(&link.jetstream, name).await else {
+        return false;
+    };
+    let subjects = info.config.get("subjects").and_then(Value::as_array);
+    !subjects
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .any(|pattern| covers(pattern, subject))
+}
+
+/// Whether a pattern of the broker's matches a subject.
+fn covers(pattern: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in pattern.split('.') {
+        match (wanted, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            (_, Some(_) | None) => return false,
+        }
+    }
+    tokens.next().is_none()
+}
+
 /// Whether the stream changes the subjects of what it takes.
 pub(super) fn transforms(info: &StreamInfo) -> bool {
     info.config
@@ -276,5 +304,28 @@ mod tests {
                 "name": "T", "subjects": ["copy.a.>"], "retention": "limits", "max_age": 5, "metadata": { "mine": "1" },
             })
         );
+    }
+
+    #[test]
+    fn a_pattern_covers_what_the_broker_takes_for_it() {
+        for (pattern, subject) in [
+            ("a.b", "a.b"),
+            ("a.*", "a.b"),
+            ("a.>", "a.b.c"),
+            (">", "a"),
+            ("*.b.>", "a.b.c"),
+        ] {
+            assert!(covers(pattern, subject), "{pattern} {subject}");
+        }
+        for (pattern, subject) in [
+            ("a.b", "a.c"),
+            ("a.b", "a"),
+            ("a", "a.b"),
+            ("a.*", "a.b.c"),
+            ("a.>", "a"),
+            ("a.*", "a"),
+        ] {
+            assert!(!covers(pattern, subject), "{pattern} {subject}");
+        }
     }
 }

@@ -204,7 +204,7 @@ impl<T> Lanes<T> {
             Doubt::Silence => {
                 entry.tries += 1;
                 if entry.tries >= limit {
-                    self.give_up(index, Poison::NotTaken);
+                    self.give_up(index, Poison::Unanswered);
                 } else {
                     self.put_off(index, now);
                 }

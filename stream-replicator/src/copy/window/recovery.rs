@@ -156,6 +156,17 @@ impl<T> Window<T> {
         }
     }
 
+    /// The poison at the front is none: it is tried again, after a pause.
+    pub(crate) fn spared(&mut self, now: Instant) {
+        if matches!(self.fault, Some(Fault::Poison(index, _)) if index == self.first) {
+            self.fault = Some(Fault::Busy(
+                "nobody takes messages at the target".to_owned(),
+            ));
+            self.faults = self.faults.saturating_add(1);
+            self.state = State::Pause(now + pause(self.faults));
+        }
+    }
+
     /// What is to be done now.
     pub(crate) fn want(&mut self, now: Instant) -> Want {
         match self.state {

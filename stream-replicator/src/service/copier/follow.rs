@@ -11,6 +11,7 @@ use crate::service::deadletters::{self, Dead};
 use crate::service::position;
 use crate::service::questions::Question;
 use crate::service::sampling::Sampling;
+use crate::service::target;
 use crate::service::worker::Site;
 
 /// Single messages of the target are waited for no longer.
@@ -156,6 +157,13 @@ impl Copier<'_> {
     async fn bury(&mut self, poison: &Poison) -> Option<End> {
         let site = &mut *self.site;
         let (sequence, item) = self.writer.window.poisoned()?;
+        // While a stream of several replicas has no leader, nobody takes what it takes at other times.
+        if *poison == Poison::NotTaken
+            && !target::refuses(&site.target, &site.config, &item.subject).await
+        {
+            self.writer.window.spared(now());
+            return None;
+        }
         let words = format!(
             "message {sequence} ({:?}): {poison}",
             item.keep.subject.as_str()
