@@ -426,6 +426,11 @@ impl Reader {
                 self.requests.retain(|request| Some(request.id) != id);
                 None
             }
+            // all of the request came, which the count of deliveries tells as well
+            409 if words.contains("Batch Completed") => {
+                self.requests.retain(|request| Some(request.id) != id);
+                None
+            }
             other => Some(Read::Broken(format!("the source says {other} {words}"))),
         }
     }

@@ -29,6 +29,25 @@ async fn sr_case_09_a_thousand_messages_arrive_in_order_and_name_their_source() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_fulfilled_does_not_end_the_reader() {
+    let pair = Pair::with_test().await;
+    // More than are asked for ahead, so that requests end; in steps that a broker takes in.
+    for step in 0..5 {
+        let (from, to) = (step * 4_000, (step + 1) * 4_000);
+        pair.source.fill("TEST", from, to).await;
+        pair.source.holds("TEST", to).await;
+    }
+    let mut replicator = pair.replicate(&["target_subject_prefix: copy.x"]);
+    pair.target.holds("COPY", 20_000).await;
+    let consumers = pair.source.consumers("TEST").await;
+    let readers = consumers
+        .iter()
+        .filter(|consumer| consumer["name"].as_str().unwrap().starts_with("sr-"));
+    assert_eq!(readers.count(), 1);
+    assert!(replicator.stop(STOP_LIMIT).success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sr_case_10_prefix_and_removed_text_make_the_target_subject() {
     let pair = Pair::start().await;
     pair.source.make("NODES", &["NODE_DATA.>"], json!({})).await;
