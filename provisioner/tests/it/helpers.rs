@@ -30,7 +30,7 @@ async fn provision_case_31_a_node_is_shut_down_when_the_helper_says_so_and_defer
 async fn provision_case_32_faults_of_the_helper_are_the_nodes_and_nobody_else_s() {
     let cell = Cell::start().await;
     let more = format!(
-        "[helper]\nmode = \"process\"\ncommand = [{:?}, \"once\"]\ntimeout = \"3s\"\n{ONCE}",
+        "[helper]\nmode = \"process\"\ncommand = [{:?}, \"once\"]\ntimeout = \"10s\"\n{ONCE}",
         cell.helper()
     );
     let provisioner = cell.provisioner(&more);
@@ -70,7 +70,7 @@ async fn provision_case_32_faults_of_the_helper_are_the_nodes_and_nobody_else_s(
 async fn a_persistent_helper_that_dies_or_hangs_costs_no_other_node() {
     let cell = Cell::start().await;
     let more = format!(
-        "[helper]\nmode = \"persistent\"\ncommand = [{:?}]\ntimeout = \"3s\"\nprocesses = 2\n{ONCE}",
+        "[helper]\nmode = \"persistent\"\ncommand = [{:?}]\ntimeout = \"10s\"\nprocesses = 2\n{ONCE}",
         cell.helper()
     );
     let provisioner = cell.provisioner(&more);
