@@ -44,8 +44,6 @@ pub(crate) enum Poison {
     Subject(String),
     /// The target stream is there and does not take its subject.
     NotTaken,
-    /// The target answers others, and never this one.
-    Unanswered,
     /// The broker's own words and number.
     Refused(u64, String),
 }
@@ -134,7 +132,6 @@ impl Poison {
             Self::TooLarge => "too_large",
             Self::Subject(_) => "subject",
             Self::NotTaken => "not_taken",
-            Self::Unanswered => "unanswered",
             Self::Refused(..) => "refused",
         }
     }
@@ -143,7 +140,7 @@ impl Poison {
     pub(crate) fn is_certain(&self) -> bool {
         match self {
             Self::TooLarge | Self::Subject(_) => true,
-            Self::NotTaken | Self::Unanswered | Self::Refused(..) => false,
+            Self::NotTaken | Self::Refused(..) => false,
         }
     }
 }
@@ -154,7 +151,6 @@ impl std::fmt::Display for Poison {
             Self::TooLarge => f.write_str("larger than the target's limit"),
             Self::Subject(subject) => write!(f, "{subject:?} is no subject to publish to"),
             Self::NotTaken => f.write_str("the target stream does not take its subject"),
-            Self::Unanswered => f.write_str("the target never answers it"),
             Self::Refused(code, words) => write!(f, "{words} ({code})"),
         }
     }

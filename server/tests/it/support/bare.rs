@@ -358,7 +358,12 @@ impl Events {
         (event.kind.type_name().to_owned(), event.component)
     }
 
+    /// The next event but signs of life, which come at times of their own.
     pub(crate) async fn expect(&mut self, kind: &str, component: &str) {
-        assert_eq!(self.next().await, (kind.to_owned(), component.to_owned()));
+        let mut event = self.next().await;
+        while event.0 == "alive" && kind != "alive" {
+            event = self.next().await;
+        }
+        assert_eq!(event, (kind.to_owned(), component.to_owned()));
     }
 }

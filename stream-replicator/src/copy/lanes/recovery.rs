@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::types::{Ask, Doubt, Found, Guard, Stage, State, Twin};
 use super::{Done, Lanes};
-use crate::copy::answer::Poison;
 use crate::copy::window::{Stop, Tail, Want, pause};
 
 /// Messages that are asked about at once.
@@ -202,12 +201,9 @@ impl<T> Lanes<T> {
                 self.put_off(index, now);
             }
             Doubt::Silence => {
+                // Whose fault it is nobody says: it holds up its own key, and is told.
                 entry.tries += 1;
-                if entry.tries >= limit {
-                    self.give_up(index, Poison::Unanswered);
-                } else {
-                    self.put_off(index, now);
-                }
+                self.put_off(index, now);
             }
             Doubt::Poison(poison) => {
                 entry.tries += 1;
