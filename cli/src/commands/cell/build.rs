@@ -90,6 +90,24 @@ impl Signing<'_> {
         }
         Ok(())
     }
+
+    /// Adds key and token of a service unless there are any.
+    pub(super) fn service(
+        &mut self,
+        files: &mut Files<'_>,
+        facts: &templates::Facts<'_>,
+        identity: &str,
+        (seed, path): (&str, &str),
+    ) -> anyhow::Result<()> {
+        let (settings, layout) = (facts.settings, facts.layout);
+        let own = keys::seed(files, seed)?.public();
+        self.token(
+            files,
+            path,
+            |issuer, now| tokens::service(settings, identity, own, issuer, now),
+            || tokens::service_command(settings, layout, path, identity, own),
+        )
+    }
 }
 
 /// What the user brought along.

@@ -179,15 +179,10 @@ pub(super) fn files(
         || tokens::replicator_source_command(settings, layout, &streams, own),
     )?;
     for index in 0..settings.run.replicators {
-        let own = keys::seed(files, &of_replicator(index, REPLICATOR_SEED))?.public();
+        let seed = of_replicator(index, REPLICATOR_SEED);
         let path = of_replicator(index, REPLICATOR_JWT);
         let identity = settings.replicator_identity(index);
-        signing.token(
-            files,
-            &path,
-            |issuer, now| tokens::service(settings, &identity, own, issuer, now),
-            || tokens::service_command(settings, layout, &path, &identity, own),
-        )?;
+        signing.service(files, facts, &identity, (&seed, &path))?;
     }
     Ok(())
 }

@@ -49,14 +49,9 @@ pub(super) fn files(
         || tokens::login_issuer_command(settings, layout, login),
     )?;
     for index in 0..settings.run.aaa_signers {
-        let own = keys::seed(files, &of_signer(index, AAA_SEED))?.public();
-        let (path, identity) = (of_signer(index, AAA_JWT), settings.signer_identity(index));
-        signing.token(
-            files,
-            &path,
-            |issuer, now| tokens::service(settings, &identity, own, issuer, now),
-            || tokens::service_command(settings, layout, &path, &identity, own),
-        )?;
+        let (seed, path) = (of_signer(index, AAA_SEED), of_signer(index, AAA_JWT));
+        let identity = settings.signer_identity(index);
+        signing.service(files, facts, &identity, (&seed, &path))?;
     }
     Ok(())
 }
