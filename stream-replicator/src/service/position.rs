@@ -5,7 +5,6 @@ pub(super) mod keyed;
 use std::ops::RangeInclusive;
 
 use overlay_protocol::replication::SourceMark;
-use serde_json::Value;
 
 use crate::config::StreamConfig;
 use crate::copy::header::{Stamp, unix_ms};
@@ -212,6 +211,11 @@ impl Own {
         self.source
     }
 
+    /// Whether it was copied from the source stream as it is now.
+    fn is_of(&self, stamp: &Stamp) -> bool {
+        self.incarnation == Some(stamp.incarnation())
+    }
+
     pub(super) fn incarnation(&self) -> Option<i64> {
         self.incarnation
     }
@@ -247,13 +251,12 @@ pub(super) async fn tail(
         foreign: false,
         same,
     };
-    let of_this = |own: &Own| own.incarnation == Some(stamp.incarnation());
     if last == since {
         return Ok((tail, created));
     }
     let at_end = match api::message(&target.jetstream, name, last).await? {
         Some(message) => match Whose::of(&message, stamp) {
-            Whose::Ours(own) => Some(own).filter(of_this),
+            Whose::Ours(own) => Some(own).filter(|own| own.is_of(stamp)),
             Whose::Others => None,
         },
         None => None,
@@ -265,7 +268,7 @@ pub(super) async fn tail(
     if chain == Chain::Sequences {
         let mut all = Vec::new();
         let show = |message: &Seen<'_>| match Whose::seen(message, stamp) {
-            Whose::Ours(own) if of_this(&own) => all.push(own.source),
+            Whose::Ours(own) if own.is_of(stamp) => all.push(own.source),
             Whose::Ours(_) => {}
             Whose::Others => tail.foreign = true,
         };
@@ -276,7 +279,7 @@ pub(super) async fn tail(
         return Ok((tail, created));
     }
     let at_end = at_end.or_else(|| match Whose::of(of_own.flatten().as_ref()?, stamp) {
-        Whose::Ours(own) if of_this(&own) && own.target > since => Some(own),
+        Whose::Ours(own) if own.is_of(stamp) && own.target > since => Some(own),
         Whose::Ours(_) | Whose::Others => None,
     });
     if let Some(own) = at_end {
@@ -291,7 +294,9 @@ pub(super) async fn tail(
     } else {
         best.filter(|own| own.target > since)
     };
-    tail.ours = own.filter(of_this).map(|own| (own.source, own.target));
+    tail.ours = own
+        .filter(|own| own.is_of(stamp))
+        .map(|own| (own.source, own.target));
     Ok((tail, created))
 }
 
@@ -351,7 +356,7 @@ async fn last_by_subject(
 pub(super) fn own_subjects(
     config: &StreamConfig,
     source: &StreamInfo,
-    target: &StreamInfo,
+    target_info: &StreamInfo,
 ) -> Vec<String> {
     let subjects = if config.filters.is_empty() {
         target::stored_subjects(&source.config).unwrap_or_default()
@@ -360,11 +365,7 @@ pub(super) fn own_subjects(
     };
     let has_wildcard = |subject: &String| subject.contains(['*', '>']);
     let is_unclear = config.mapping.remove.is_some() && subjects.iter().any(has_wildcard);
-    let is_changed = target
-        .config
-        .get("subject_transform")
-        .is_some_and(Value::is_object);
-    if is_unclear || is_changed {
+    if is_unclear || target::transforms(target_info) {
         return Vec::new();
     }
     subjects

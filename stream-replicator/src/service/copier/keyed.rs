@@ -1,14 +1,10 @@
 //! Finds out what the target has, where only messages of one key keep their order.
 
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::future::join_all;
 
 use super::{Copier, End, now};
 use crate::copy::lanes::Guard;
 use crate::service::position;
-
-/// Questions that are under way at once.
-const AT_ONCE: usize = 256;
 
 impl Copier<'_> {
     pub(super) async fn read_beyond(&mut self, since: u64, guard: Guard) -> Option<End> {
@@ -48,12 +44,8 @@ impl Copier<'_> {
             let found = position::keyed::find(&site.target, name, stamp, &subject, about).await;
             (index, found)
         });
-        let answers: Vec<_> = stream::iter(answers)
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
         let mut fault = None;
-        for (index, found) in answers {
+        for (index, found) in join_all(answers).await {
             match found {
                 Ok(found) => {
                     let finished = &mut self.finished;

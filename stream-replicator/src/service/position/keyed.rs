@@ -1,6 +1,6 @@
 //! What the target has of messages that keep only the order of their keys.
 
-use super::{Own, Whose};
+use super::Whose;
 use crate::config::StreamConfig;
 use crate::copy::header::Stamp;
 use crate::copy::lanes::{Found, Guard, Twin};
@@ -33,7 +33,7 @@ pub(in crate::service) async fn beyond(
             let mut all = Vec::new();
             let show = |message: &Seen<'_>| {
                 if let Whose::Ours(own) = Whose::seen(message, stamp)
-                    && is_of_this(&own, stamp)
+                    && own.is_of(stamp)
                     && own.source > handled
                 {
                     all.push(own.source);
@@ -82,7 +82,7 @@ pub(in crate::service) async fn find(
     };
     found.last = last.sequence;
     if let Whose::Ours(own) = Whose::of(&last, stamp)
-        && is_of_this(&own, stamp)
+        && own.is_of(stamp)
     {
         found.source = Some(own.source);
         return Ok(found);
@@ -96,7 +96,7 @@ pub(in crate::service) async fn find(
         };
         at = next.sequence;
         if let Whose::Ours(own) = Whose::of(&next, stamp)
-            && is_of_this(&own, stamp)
+            && own.is_of(stamp)
         {
             found.source = found.source.max(Some(own.source));
         }
@@ -104,8 +104,4 @@ pub(in crate::service) async fn find(
     found.last = at;
     found.is_all = false;
     Ok(found)
-}
-
-fn is_of_this(own: &Own, stamp: &Stamp) -> bool {
-    own.incarnation == Some(stamp.incarnation())
 }
