@@ -7,25 +7,25 @@ use overlay_testkit::Broker;
 use overlay_tokens::broker_jwt::{
     AccountKey, Permissions, UserJwt, decode_request, encode_response, encode_user,
 };
+use tokio::sync::watch;
 
 use crate::cell::{Parts, SOON};
 use crate::login::{client, fleet};
 use crate::raw::Connect;
 
 /// Answers every request at once, outside of the queue group, with a user who may do everything, signed by `account`.
-async fn rival(
-    parts: &Parts,
-    port: u16,
-    account: AccountKey,
-) -> (Client, tokio::task::JoinHandle<u32>) {
+async fn rival(parts: &Parts, port: u16, account: AccountKey) -> (Client, watch::Receiver<u32>) {
     let rival = parts.callout(port).await;
     let mut requests = rival.subscribe("$SYS.REQ.USER.AUTH").await.unwrap();
     rival.flush().await.unwrap();
     let asked_of = parts.keys.account.public().to_owned();
     let answering = rival.clone();
-    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
-    let answers = tokio::spawn(async move {
-        let mut answered = 0;
+    let (answered, answers) = watch::channel(0);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it ends with the rival's connection"
+    )]
+    tokio::spawn(async move {
         while let Some(request) = futures_util::StreamExt::next(&mut requests).await {
             let now = overlay_testkit::mint::now();
             let Ok(asked) = decode_request(&request.payload, &asked_of, now) else {
@@ -50,13 +50,14 @@ async fn rival(
                 now,
             )
             .unwrap();
-            answering
+            let told = answering
                 .publish(request.reply.unwrap(), answer.into())
-                .await
-                .unwrap();
-            answered += 1;
+                .await;
+            if told.is_err() {
+                break;
+            }
+            answered.send_modify(|answered| *answered += 1);
         }
-        answered
     });
     (rival, answers)
 }
@@ -71,7 +72,7 @@ async fn a_rival_with_another_key_lets_nobody_in_and_gives_nobody_more() {
         .config(parts.keys.config_unsealed())
         .start();
     let service = parts.service(&[broker.port()], "");
-    let (rival, answers) = rival(&parts, broker.port(), AccountKey::generate().unwrap()).await;
+    let (rival, mut answers) = rival(&parts, broker.port(), AccountKey::generate().unwrap()).await;
     let good = client(&parts.organisation, fleet());
     let stranger = client(&overlay_testkit::mint::Organisation::new(), fleet());
     let login = |connect: &Connect| {
@@ -93,12 +94,11 @@ async fn a_rival_with_another_key_lets_nobody_in_and_gives_nobody_more() {
             assert!(!more.await.unwrap_or(false));
         }
     }
+    tokio::time::timeout(SOON, answers.wait_for(|answered| *answered >= 60))
+        .await
+        .expect("the rival answers each of the 60 requests")
+        .unwrap();
     rival.drain().await.unwrap();
-    let answered = tokio::time::timeout(SOON, answers).await.unwrap().unwrap();
-    assert!(
-        answered >= 60,
-        "{answered} of 60 requests answered by the rival"
-    );
     // Whoever was kept out by it is counted, as an answer that the broker did not take.
     let told = "overlay_broker_auth_answers_not_taken_total";
     service.wait_for_metric(told, 20.0 - inside).await;
