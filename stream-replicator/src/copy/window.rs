@@ -87,7 +87,10 @@ struct Entry<T> {
     /// Source sequences up to this one need nothing further once this entry is done.
     covers: u64,
     bytes: usize,
+    /// Refusals that make it poison, and nothing else.
     refusals: usize,
+    /// Whether its identifier was found on its way before.
+    held: bool,
     variant: u8,
     /// Whether the target has it, though not yet what is before it.
     stored: bool,
@@ -232,6 +235,7 @@ impl<T> Window<T> {
             covers: sequence,
             bytes,
             refusals: 0,
+            held: false,
             variant: 0,
             stored: false,
             item,

@@ -192,22 +192,19 @@ impl<T> Lanes<T> {
                 self.put_off(index, now);
             }
             Doubt::InProcess => {
-                entry.tries += 1;
                 // A leader that was keeps identifiers of what it never stored: only where the sequence guards the copy
                 // another one may be taken.
-                if entry.tries > 1 && is_guarded {
+                if entry.held && is_guarded {
                     entry.variant = entry.variant.wrapping_add(1);
                 }
+                entry.held = true;
                 self.put_off(index, now);
             }
-            Doubt::Silence => {
-                // Whose fault it is nobody says: it holds up its own key, and is told.
-                entry.tries += 1;
-                self.put_off(index, now);
-            }
+            // Whose fault it is nobody says: it holds up its own key, and is told.
+            Doubt::Silence => self.put_off(index, now),
             Doubt::Poison(poison) => {
-                entry.tries += 1;
-                if entry.tries >= limit {
+                entry.refusals += 1;
+                if entry.refusals >= limit {
                     self.give_up(index, poison);
                 } else {
                     self.put_off(index, now);

@@ -69,9 +69,11 @@ pub(super) struct Entry<T> {
     pub(super) floor: u64,
     /// Last known sequence of the target when it was sent.
     pub(super) sent_at: u64,
-    /// Refusals that make it poison.
-    pub(super) tries: usize,
-    /// Refusals of any kind.
+    /// Refusals that make it poison, and nothing else.
+    pub(super) refusals: usize,
+    /// Whether its identifier was found on its way before.
+    pub(super) held: bool,
+    /// How often it did not arrive, for whatever reason.
     pub(super) faults: u32,
     pub(super) attempt: u32,
     pub(super) variant: u8,

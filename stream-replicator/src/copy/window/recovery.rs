@@ -89,11 +89,11 @@ impl<T> Window<T> {
             }
             Some(Fault::InProcess(index)) => {
                 if let Some(entry) = self.entry_mut(index) {
-                    entry.refusals += 1;
                     // A leader that was keeps identifiers of what it never stored: the sequence guards the copy.
-                    if entry.refusals > 1 {
+                    if entry.held {
                         entry.variant = entry.variant.wrapping_add(1);
                     }
+                    entry.held = true;
                 }
             }
             Some(

@@ -93,6 +93,41 @@ fn poison_is_given_up_by_name_and_what_is_behind_it_goes_on() {
 }
 
 #[test]
+fn what_is_still_on_its_way_makes_no_poison_of_a_message() {
+    let mut world = World::with(Chain::Sequences, Sharing::Alone, false, Vec::new());
+    let window = &mut world.worker.window;
+    window.push(1, 100, 1);
+    let mut answer = |refusal: Refusal| {
+        let token = window.next_send(world.now).unwrap().token;
+        window.refused(token, refusal, world.now);
+        loop {
+            match window.want(world.now) {
+                Want::Wait(until) => world.now = until,
+                Want::Tail(_) => {
+                    let tail = world.stream.tail(0, Chain::Sequences, false);
+                    window.tail(tail, world.now, |_done| panic!("nothing is done"));
+                    return window.want(world.now);
+                }
+                other @ (Want::Nothing
+                | Want::Answers(_)
+                | Want::Look(_)
+                | Want::Asks
+                | Want::Over
+                | Want::Dead(_)
+                | Want::Link
+                | Want::Stop(_)) => panic!("{other:?}"),
+            }
+        }
+    };
+    for _try in 0..4 {
+        assert_eq!(answer(Refusal::InProcess), Want::Nothing);
+    }
+    // The model's limit is two.
+    assert_eq!(answer(Refusal::Nobody), Want::Nothing);
+    assert_eq!(answer(Refusal::Nobody), Want::Dead(Poison::NotTaken));
+}
+
+#[test]
 fn a_target_that_lost_what_it_had_ends_the_window() {
     let mut world = World::new(Sharing::Alone, false, Vec::new());
     for _turn in 0..4 {

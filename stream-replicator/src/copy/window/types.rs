@@ -17,7 +17,7 @@ pub(crate) struct Limits {
     pub(crate) silence: Duration,
     /// How long answers are waited for once something went wrong.
     pub(crate) settle: Duration,
-    /// Refusals after which a message counts as poison.
+    /// Refusals that speak of the message after which it counts as poison.
     pub(crate) tries: usize,
 }
 
