@@ -137,7 +137,9 @@ pub(crate) async fn restart(count: usize) {
         .reconnect(Duration::from_millis(200))
         .start()
         .await;
-    let provisioner = cell.provisioner(&format!("{QUICK}[limits]\nworkers = 4\n"));
+    // What was under way when the broker ended is given up by its time.
+    let calls = "[calls]\nfirst_contact = \"3s\"\nanswer = \"3s\"\n";
+    let provisioner = cell.provisioner(&format!("{QUICK}[limits]\nworkers = 4\n{calls}"));
     fleet.announce().await;
     eventually(SOON, OFTEN, || async {
         fleet.names_where(|seen| seen.restarts > 0).len() * 8 >= count
