@@ -42,6 +42,8 @@ enum At {
     Ready(Found, u64),
     /// Not before then.
     Delayed(Found, UnixTime),
+    /// The same, but for the reason that somebody else has it.
+    Aside(Found, UnixTime),
 }
 
 impl Queue {
@@ -74,12 +76,33 @@ impl Queue {
 
     /// Lets a node wait until a time, wherever it was.
     pub fn delay(&mut self, identity: Identity, found: Found, until: UnixTime) -> Offered {
+        self.keep_until(identity, until, At::Delayed(found, until))
+    }
+
+    /// Lets a node that somebody else has wait until a time, or until [`hurry`](Self::hurry).
+    pub fn set_aside(&mut self, identity: Identity, found: Found, until: UnixTime) -> Offered {
+        self.keep_until(identity, until, At::Aside(found, until))
+    }
+
+    /// Lets nodes that were set aside take their turn now: whoever had them may be gone.
+    pub fn hurry(&mut self) {
+        let nodes = &self.nodes;
+        let is_aside = |identity: &Identity| matches!(nodes.get(identity), Some(At::Aside(..)));
+        let aside = self
+            .delayed
+            .extract_if(.., |(_, identity)| is_aside(identity));
+        for (_, identity) in aside.collect::<Vec<_>>() {
+            self.wake_one(identity);
+        }
+    }
+
+    fn keep_until(&mut self, identity: Identity, until: UnixTime, at: At) -> Offered {
         let was_known = self.remove(&identity);
         if self.len() >= self.capacity {
             return Offered::Full;
         }
         self.delayed.insert((until, identity.clone()));
-        self.nodes.insert(identity, At::Delayed(found, until));
+        self.nodes.insert(identity, at);
         if was_known {
             Offered::Known
         } else {
@@ -122,7 +145,7 @@ impl Queue {
     /// Takes a node out, and tells whether it was here.
     pub fn remove(&mut self, identity: &Identity) -> bool {
         match self.nodes.remove(identity) {
-            Some(At::Delayed(_, due)) => {
+            Some(At::Delayed(_, due) | At::Aside(_, due)) => {
                 self.delayed.remove(&(due, identity.clone()));
                 true
             }
@@ -183,9 +206,15 @@ impl Queue {
             && *due <= now
             && let Some((_, identity)) = self.delayed.pop_first()
         {
-            if let Some(At::Delayed(found, _)) = self.nodes.get(&identity).copied() {
-                self.ready(identity, found);
-            }
+            self.wake_one(identity);
+        }
+    }
+
+    fn wake_one(&mut self, identity: Identity) {
+        if let Some(At::Delayed(found, _) | At::Aside(found, _)) =
+            self.nodes.get(&identity).copied()
+        {
+            self.ready(identity, found);
         }
     }
 
@@ -283,10 +312,26 @@ mod tests {
         assert!(queue.fresh.len() <= 64, "places that were left are dropped");
     }
 
+    #[test]
+    fn nodes_that_were_set_aside_are_hurried_and_those_that_have_to_wait_are_not() {
+        let mut queue = Queue::new(10);
+        let due = after(NOW, Duration::from_secs(20));
+        queue.delay(node("waits"), Found::Retry, due);
+        queue.set_aside(node("held"), Found::Event, due);
+        queue.set_aside(node("waits-too"), Found::Event, due);
+        queue.delay(node("waits-too"), Found::Retry, due);
+        assert_eq!(queue.take(NOW), None);
+        queue.hurry();
+        assert_eq!(queue.take(NOW), Some((node("held"), Found::Event)));
+        assert_eq!((queue.take(NOW), queue.delayed()), (None, 2));
+    }
+
     #[derive(Debug, Clone)]
     enum Step {
         Offer(u8, Found),
         Delay(u8, u64),
+        SetAside(u8, u64),
+        Hurry,
         Take,
         Remove(u8),
         Wait(u64),
@@ -298,6 +343,8 @@ mod tests {
         prop_oneof![
             3 => (name.clone(), found).prop_map(|(n, found)| Step::Offer(n, found)),
             2 => (name.clone(), 0_u64..20).prop_map(|(n, wait)| Step::Delay(n, wait)),
+            2 => (name.clone(), 0_u64..20).prop_map(|(n, wait)| Step::SetAside(n, wait)),
+            1 => Just(Step::Hurry),
             3 => Just(Step::Take),
             1 => name.prop_map(Step::Remove),
             1 => (0_u64..10).prop_map(Step::Wait),
@@ -310,6 +357,7 @@ mod tests {
         fn holds_what_a_map_would_hold(steps in prop::collection::vec(step(), 1..300)) {
             let mut queue = Queue::new(6);
             let mut model: BTreeMap<u8, Option<UnixTime>> = BTreeMap::new();
+            let mut aside = BTreeSet::new();
             let mut now = NOW;
             for step in steps {
                 match step {
@@ -324,9 +372,18 @@ mod tests {
                         };
                         prop_assert_eq!(queue.offer(node(n), found, now), expected);
                     }
-                    Step::Delay(n, wait) => {
+                    Step::Hurry => {
+                        queue.hurry();
+                        for n in std::mem::take(&mut aside) {
+                            if let Some(due) = model.get_mut(&n) {
+                                *due = None;
+                            }
+                        }
+                    }
+                    Step::Delay(n, wait) | Step::SetAside(n, wait) => {
                         let until = after(now, Duration::from_secs(wait));
                         let known = model.remove(&n).is_some();
+                        let is_aside = matches!(step, Step::SetAside(..));
                         let expected = match (model.len() >= 6, known) {
                             (true, _) => Offered::Full,
                             (false, true) => Offered::Known,
@@ -335,7 +392,14 @@ mod tests {
                         if expected != Offered::Full {
                             model.insert(n, Some(until));
                         }
-                        prop_assert_eq!(queue.delay(node(n), Found::Retry, until), expected);
+                        let offered = if is_aside {
+                            aside.insert(n);
+                            queue.set_aside(node(n), Found::Retry, until)
+                        } else {
+                            aside.remove(&n);
+                            queue.delay(node(n), Found::Retry, until)
+                        };
+                        prop_assert_eq!(offered, expected);
                     }
                     Step::Take => match queue.take(now) {
                         Some((identity, _)) => {

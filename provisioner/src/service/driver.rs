@@ -351,6 +351,16 @@ impl Driver {
         }
     }
 
+    /// Another instance has the node: it is to be tried again after a pause, or when an instance left.
+    fn set_aside(&mut self, identity: Identity, found: Found, pause: Duration) {
+        if self.is_active {
+            let time = after(self.now(), pause);
+            if self.queue.set_aside(identity, found, time) == Offered::Full {
+                self.parts.metrics.dropped(Dropped::Full).inc();
+            }
+        }
+    }
+
     fn put_off_for(&mut self, identity: Identity, found: Found, pause: Duration) {
         if self.is_active {
             let time = after(self.now(), pause);

@@ -29,7 +29,7 @@ const INSTANCE_PREFIX: &str = "instance.";
 #[derive(Debug)]
 pub(super) struct Mirror {
     nodes: Mutex<BTreeMap<String, Stored>>,
-    instances: Mutex<BTreeMap<String, Seen>>,
+    instances: Mutex<Instances>,
     /// This instance.
     own: String,
     pause: watch::Sender<Option<control::Pause>>,
@@ -38,11 +38,21 @@ pub(super) struct Mirror {
     changes: mpsc::Sender<Change>,
 }
 
+/// The instances of which something was heard.
+#[derive(Debug, Default)]
+struct Instances {
+    seen: BTreeMap<String, Seen>,
+    /// Whether one let go of its nodes since this was asked last.
+    is_left: bool,
+}
+
 /// An instance, with the time at which its word came.
 #[derive(Debug)]
 struct Seen {
     status: control::InstanceStatus,
     at: Instant,
+    /// Whether its silence was told.
+    is_missed: bool,
 }
 
 /// A record as it stands in its bucket.
@@ -144,7 +154,7 @@ impl Mirror {
     pub(super) fn instances(&self) -> Vec<control::InstanceStatus> {
         let instances = self.seen();
         let is_alive = |seen: &&Seen| seen.at.elapsed() <= INSTANCE_AGE;
-        let alive = instances.values().filter(is_alive);
+        let alive = instances.seen.values().filter(is_alive);
         alive.map(|seen| seen.status.clone()).collect()
     }
 
@@ -153,15 +163,36 @@ impl Mirror {
     /// One that was never heard of is gone only when its claim is as old: it may have begun a moment ago.
     pub(super) fn is_gone(&self, instance: &str, lease: Duration, claimed: Duration) -> bool {
         let instances = self.seen();
-        // The own word came back a moment ago: those of others would have come as well.
-        let hears = instances
-            .get(&self.own)
-            .is_some_and(|own| own.at.elapsed() < lease / 2);
         let silent = instances
+            .seen
             .get(instance)
             .map_or(claimed, |seen| seen.at.elapsed())
             > lease;
-        hears && silent && instance != self.own
+        self.hears(&instances, lease) && silent && instance != self.own
+    }
+
+    /// Whether another instance let go of its nodes since this was asked last: it began to stop, it ended, or nothing was
+    /// heard of it for `lease`.
+    ///
+    /// What it had read of the announcements and not begun, nobody else reads again.
+    pub(super) fn take_leaving(&self, lease: Duration) -> bool {
+        let mut instances = self.seen();
+        if self.hears(&instances, lease) {
+            let mut is_missed = false;
+            for (_, seen) in instances.seen.iter_mut().filter(|(id, _)| **id != self.own) {
+                if seen.at.elapsed() > lease {
+                    is_missed |= !std::mem::replace(&mut seen.is_missed, true);
+                }
+            }
+            instances.is_left |= is_missed;
+        }
+        std::mem::take(&mut instances.is_left)
+    }
+
+    /// Whether the own word came back a moment ago: those of others would have come as well.
+    fn hears(&self, instances: &Instances, lease: Duration) -> bool {
+        let own = instances.seen.get(&self.own);
+        own.is_some_and(|own| own.at.elapsed() < lease / 2)
     }
 
     /// What operators said about pausing.
@@ -305,18 +336,33 @@ impl Mirror {
             let pause = payload.map(|json| control::decode(json, &limits).unwrap_or_default());
             self.pause.send_replace(pause);
         } else if let Some(instance) = key.strip_prefix(INSTANCE_PREFIX) {
-            let mut instances = self.seen();
-            match payload.and_then(|json| control::decode(json, &limits).ok()) {
-                Some(status) => {
-                    let at = Instant::now();
-                    instances.insert(instance.to_owned(), Seen { status, at });
-                    instances.retain(|_, seen| seen.at.elapsed() <= FORGOTTEN);
-                }
-                None => {
-                    instances.remove(instance);
-                }
-            }
+            let status = payload.and_then(|json| control::decode(json, &limits).ok());
+            self.take_instance(instance, status);
         }
+    }
+
+    fn take_instance(&self, instance: &str, status: Option<control::InstanceStatus>) {
+        let mut instances = self.seen();
+        let is_draining =
+            |status: &control::InstanceStatus| status.mode == control::InstanceMode::Draining;
+        let lets_go = match status {
+            Some(status) => {
+                let drains = is_draining(&status);
+                let (at, is_missed) = (Instant::now(), false);
+                let seen = Seen {
+                    status,
+                    at,
+                    is_missed,
+                };
+                let before = instances.seen.insert(instance.to_owned(), seen);
+                instances
+                    .seen
+                    .retain(|_, seen| seen.at.elapsed() <= FORGOTTEN);
+                drains && !before.is_some_and(|before| is_draining(&before.status))
+            }
+            None => instances.seen.remove(instance).is_some(),
+        };
+        instances.is_left |= lets_go && instance != self.own;
     }
 
     fn is_loaded(&self, store: Store) -> bool {
@@ -334,7 +380,7 @@ impl Mirror {
         });
     }
 
-    fn seen(&self) -> MutexGuard<'_, BTreeMap<String, Seen>> {
+    fn seen(&self) -> MutexGuard<'_, Instances> {
         self.instances
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

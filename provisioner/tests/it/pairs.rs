@@ -5,7 +5,8 @@ use std::time::Duration;
 use overlay_testkit::emulated::{Behaviour, Step};
 use overlay_testkit::eventually;
 
-use crate::cell::{Cell, OFTEN, SOON, all_enrolled_once, leaving};
+use crate::cell::{Cell, OFTEN, Provisioner, SOON, all_enrolled_once, leaving};
+use crate::leader::bucket;
 
 /// A claim outlives its instance only so long.
 pub(crate) const QUICK: &str = "[streams.claims]\nlease = \"5s\"\nkeep = \"5s\"\n[scan]\ninterval = \"2s\"\n[retry]\nfirst = \"200ms\"\n";
@@ -120,6 +121,61 @@ async fn the_other_instance_takes_over_within_the_lease() {
         started.elapsed()
     );
     assert!(fleet.names_where(|seen| seen.restarts != 1).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_instance_had_read_and_not_begun_is_done_by_the_other_without_waiting_for_a_scan()
+ {
+    left_behind("", |first| first.process.kill()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_instance_that_stops_had_read_and_not_begun_is_done_by_the_other_at_once() {
+    left_behind("", |first| first.process.terminate()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_leader_had_read_and_not_begun_is_done_by_the_next_one() {
+    left_behind("[leader]\nenabled = true\n", |first| {
+        first.process.kill();
+    })
+    .await;
+}
+
+/// One of two instances ends with most of what it read not begun. Neither scans again of itself.
+async fn left_behind(more: &str, end: impl FnOnce(&mut Provisioner)) {
+    let cell = Cell::start().await;
+    let _bucket = bucket(&cell).await;
+    let config = format!(
+        "[streams.claims]\nlease = \"5s\"\nkeep = \"5s\"\n[scan]\ninterval = \"1h\"\n[limits]\nworkers = 2\nfirst_contact = 4\n{more}"
+    );
+    let mut first = cell.provisioner(&config);
+    eventually(SOON, OFTEN, || async { first.is_active() }).await;
+    let second = cell.provisioner(&config);
+    let fleet = cell
+        .nodes()
+        .count(60)
+        .behaviour(leaving().latency(Duration::from_millis(100)))
+        .start()
+        .await;
+    let scans = second.metric("overlay_provisioner_scans_total");
+    fleet.announce().await;
+    // It is told of the nodes that wait every now and then.
+    first
+        .wait_for("overlay_provisioner_nodes{place=\"waiting\"}", 10.0)
+        .await;
+    end(&mut first);
+    eventually(SOON * 2, OFTEN, || async {
+        let left = fleet.names_where(|seen| seen.restarts == 0);
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}\n{}", second.process.stderr()))
+        }
+    })
+    .await;
+    assert!(fleet.names_where(|seen| seen.restarts != 1).is_empty());
+    assert!(second.metric("overlay_provisioner_scans_total") > scans);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,7 +173,7 @@ impl Driver {
         self.parts.metrics.claim(ClaimOutcome::Held).inc();
         tracing::debug!(identity = %node.identity, "another instance has it, or had it a moment ago");
         if let Some(node) = self.forget(id) {
-            self.put_off_for(node.identity, node.found, lease + Duration::from_secs(1));
+            self.set_aside(node.identity, node.found, lease + Duration::from_secs(1));
         }
     }
 

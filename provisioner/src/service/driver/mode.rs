@@ -13,6 +13,11 @@ impl Driver {
     pub(super) async fn tick(&mut self, sources: &Sources) {
         self.refresh_mode(sources).await;
         let now = Instant::now();
+        if self.parts.mirror.take_leaving(self.streams.lease) {
+            // Who left had nodes that nobody knows of now, and others of which it is known only that they were its.
+            self.queue.hurry();
+            self.next_scan = now;
+        }
         if self.is_active && now >= self.next_scan {
             self.scan().await;
         }
