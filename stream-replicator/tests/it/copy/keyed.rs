@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use overlay_testkit::{Process, eventually};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use super::pair::{Pair, STOP_LIMIT, Stored};
 use super::writers::Noise;
@@ -74,7 +75,7 @@ impl Plan {
 
     /// Everything is there once, and in the order of its key.
     async fn judge(&self, pair: &Pair, last: u64, missing: &[u64]) {
-        let copies = copies(pair).await;
+        let copies = copies_from(pair, 1).await;
         let mut sequences: Vec<u64> = copies.iter().map(Stored::source_sequence).collect();
         sequences.sort_unstable();
         let due: Vec<u64> = (1..=last)
@@ -94,8 +95,9 @@ impl Plan {
     }
 }
 
-async fn copies(pair: &Pair) -> Vec<Stored> {
-    let stored = pair.target.stored("COPY").await;
+/// Those of the copies from a sequence of the target on.
+async fn copies_from(pair: &Pair, from: u64) -> Vec<Stored> {
+    let stored = pair.target.stored_below("COPY", "copy.TEST.>", from).await;
     let ours = stored
         .into_iter()
         .filter(|message| !message.values("Choria-SR-Source").is_empty());
@@ -103,9 +105,15 @@ async fn copies(pair: &Pair) -> Vec<Stored> {
 }
 
 async fn copied(pair: &Pair, count: usize) {
+    let seen = Mutex::new((1, 0));
     eventually(LIMIT, PERIOD, || async {
-        let copied = copies(pair).await.len();
-        if copied >= count {
+        let (next, copied) = &mut *seen.lock().await;
+        let more = copies_from(pair, *next).await;
+        *copied += more.len();
+        if let Some(last) = more.last() {
+            *next = last.sequence + 1;
+        }
+        if *copied >= count {
             Ok(())
         } else {
             Err(format!("{copied} of {count} copied"))

@@ -1,12 +1,14 @@
 //! A source and a target, with what tests ask of them.
 
 use std::fs;
+use std::future::ready;
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use overlay_testkit::{Broker, Process, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -160,19 +162,37 @@ impl Side {
             state["first_seq"].as_u64().unwrap_or(1),
             state["last_seq"].as_u64().unwrap_or(0),
         );
+        let subject = format!("STREAM.MSG.GET.{stream}");
+        stream::iter(first..=last)
+            .map(|sequence| {
+                let subject = &subject;
+                async move { self.ask(subject, &json!({ "seq": sequence })).await }
+            })
+            .buffered(16)
+            .filter_map(|got| ready(got["error"].is_null().then(|| stored(&got["message"]))))
+            .collect()
+            .await
+    }
+
+    /// The messages of a stream below `subjects`, from a sequence on; others cost nothing.
+    pub(super) async fn stored_below(
+        &self,
+        stream: &str,
+        subjects: &str,
+        mut from: u64,
+    ) -> Vec<Stored> {
+        let subject = format!("STREAM.MSG.GET.{stream}");
         let mut found = Vec::new();
-        for sequence in first..=last {
-            let got = self
-                .ask(
-                    &format!("STREAM.MSG.GET.{stream}"),
-                    &json!({ "seq": sequence }),
-                )
-                .await;
-            if got["error"].is_null() {
-                found.push(stored(&got["message"]));
+        loop {
+            let asked = json!({ "seq": from, "next_by_subj": subjects });
+            let got = self.ask(&subject, &asked).await;
+            if !got["error"].is_null() {
+                return found;
             }
+            let message = stored(&got["message"]);
+            from = message.sequence + 1;
+            found.push(message);
         }
-        found
     }
 
     /// Number of messages in a stream; none without it.
@@ -289,7 +309,8 @@ impl Pair {
     }
 }
 
-fn stored(message: &Value) -> Stored {
+/// A message as a broker shows it.
+pub(super) fn stored(message: &Value) -> Stored {
     let decoded = |member: &str| {
         let text = message[member].as_str().unwrap_or_default();
         STANDARD.decode(text).unwrap()

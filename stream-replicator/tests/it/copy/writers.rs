@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use overlay_testkit::eventually;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::LIMIT;
-use super::pair::{Pair, STOP_LIMIT};
+use super::pair::{Pair, STOP_LIMIT, Stored, stored};
+use super::{LIMIT, PERIOD};
 
 /// The target forgets identifiers so soon that they guard nothing.
 fn forgetful() -> serde_json::Value {
@@ -42,13 +43,23 @@ fn stream(writers: &str) -> String {
 }
 
 /// Source sequences of the copies, in the target's order.
-pub(super) async fn ours(pair: &Pair) -> Vec<u64> {
-    let stored = pair.target.stored("COPY").await;
-    stored
-        .iter()
-        .filter(|message| message.subject.starts_with("copy."))
-        .map(|message| message.source_sequence())
-        .collect()
+async fn ours(pair: &Pair) -> Vec<u64> {
+    let stored = pair.target.stored_below("COPY", "copy.>", 1).await;
+    stored.iter().map(Stored::source_sequence).collect()
+}
+
+/// Waits until the source's message `sequence` is in the target.
+async fn has_copied(pair: &Pair, sequence: u64) {
+    eventually(LIMIT, PERIOD, || async {
+        let last = json!({ "last_by_subj": "copy.>" });
+        let got = pair.target.ask("STREAM.MSG.GET.COPY", &last).await;
+        let last = got["message"].is_object().then(|| stored(&got["message"]));
+        match last.map(|last| last.source_sequence()) {
+            Some(last) if last >= sequence => Ok(()),
+            last => Err(format!("{last:?} of {sequence}")),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,27 +73,13 @@ async fn among_many_writers_each_message_comes_once_and_in_order_whatever_is_kil
         pair.source.fill("TEST", 1, 1501).await;
         let mut replicator = pair.run_toml(&stream(writers));
         for reached in [200, 500, 900] {
-            overlay_testkit::eventually(LIMIT, super::PERIOD, || async {
-                let copied = ours(&pair).await.len();
-                if copied >= reached {
-                    Ok(())
-                } else {
-                    Err(format!("{copied} copied"))
-                }
-            })
-            .await;
+            has_copied(&pair, reached).await;
             replicator.kill();
             // What identifiers were known is forgotten.
             tokio::time::sleep(Duration::from_millis(300)).await;
             replicator = pair.run_toml(&stream(writers));
         }
-        overlay_testkit::eventually(LIMIT, super::PERIOD, || async {
-            match ours(&pair).await.last() {
-                Some(1500) => Ok(()),
-                last => Err(format!("{last:?}")),
-            }
-        })
-        .await;
+        has_copied(&pair, 1500).await;
         noise.stop().await;
         assert!(replicator.stop(STOP_LIMIT).success());
         assert_eq!(
