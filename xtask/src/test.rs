@@ -54,7 +54,7 @@ const STEPS: &[Step] = &[
         tests(&[
             "test",
             "--workspace",
-            "--all-targets",
+            "--tests",
             "--locked",
             "--no-fail-fast",
         ])
