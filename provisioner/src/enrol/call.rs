@@ -345,7 +345,7 @@ impl Enrolment {
         let limit = self.policy.calls.member;
         self.done(Action::Restart);
         self.whole = None;
-        // Thousands may wait here: only what the last record needs is kept.
+        // Thousands may wait here: only what the last record needs is kept. Further answers are nobody's any more.
         let facts = std::mem::take(&mut self.facts);
         self.facts = Facts {
             former_key: facts.former_key,
@@ -355,7 +355,7 @@ impl Enrolment {
             ..Facts::default()
         };
         self.calls.shrink_to_fit();
-        self.answered.shrink_to_fit();
+        self.answered = Vec::new();
         self.stage = Stage::Member(after(now, limit));
         out.push(Command::AwaitMember { limit });
     }

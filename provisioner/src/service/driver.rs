@@ -289,20 +289,18 @@ impl Driver {
         self.watch_deadline(id, now);
     }
 
-    /// Sets a timer when the enrolment has another deadline than before.
+    /// Sees to it that there is a timer not later than the enrolment's deadline.
     fn watch_deadline(&mut self, id: NodeId, now: UnixTime) {
         let Some(node) = self.nodes.get_mut(&id) else {
             return;
         };
-        let deadline = node
-            .enrolment
-            .as_ref()
-            .and_then(|machine| machine.deadline());
-        if deadline != node.deadline {
-            node.deadline = deadline;
-            if let Some(deadline) = deadline {
-                self.timers
-                    .add(Instant::now() + until(now, deadline), Due::Node(id));
+        let enrolment = node.enrolment.as_ref();
+        node.deadline = enrolment.and_then(|machine| machine.deadline());
+        if let Some(deadline) = node.deadline {
+            let at = Instant::now() + until(now, deadline);
+            if node.timer.is_none_or(|timer| at < timer) {
+                node.timer = Some(at);
+                self.timers.add(at, Due::Node(id));
             }
         }
     }
@@ -418,22 +416,28 @@ impl Driver {
 
     async fn take_due(&mut self) {
         let now = Instant::now();
-        while let Some(due) = self.timers.take(now) {
+        while let Some((at, due)) = self.timers.take(now) {
             match due {
                 Due::Ask(id) => self.take_silence(&id).await,
-                Due::Node(id) => self.take_tick(id),
+                Due::Node(id) => self.take_tick(id, at),
                 Due::Write(id) => self.write_again(&id).await,
             }
         }
     }
 
-    fn take_tick(&mut self, id: NodeId) {
+    /// Time to tell the time, or to set the next timer: the deadline was moved, or the clock was.
+    fn take_tick(&mut self, id: NodeId, at: Instant) {
         let now = self.now();
-        if let Some(node) = self.nodes.get_mut(&id)
-            && node.deadline.is_some_and(|deadline| deadline <= now)
-        {
-            node.deadline = None;
-            self.inputs.push_back((id, Input::Tick));
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        if node.timer != Some(at) {
+            return;
+        }
+        node.timer = None;
+        match node.deadline {
+            Some(deadline) if deadline <= now => self.inputs.push_back((id, Input::Tick)),
+            Some(_) | None => self.watch_deadline(id, now),
         }
     }
 

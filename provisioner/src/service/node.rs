@@ -44,8 +44,10 @@ pub(super) struct Node {
     /// Questions whose answers belong to it.
     pub(super) asks: Vec<Ksuid>,
     pub(super) probe: Option<Probe>,
-    /// The deadline for which there is a timer.
+    /// When its enrolment wants to know the time.
     pub(super) deadline: Option<UnixTime>,
+    /// The timer that counts: not later than the deadline, as far as the clocks agree.
+    pub(super) timer: Option<Instant>,
     pub(super) called: Option<Action>,
     /// Whether it was seen in the fleet before it was awaited there.
     pub(super) seen: bool,
@@ -149,6 +151,7 @@ impl Node {
             asks: Vec::new(),
             probe: None,
             deadline: None,
+            timer: None,
             called: None,
             seen: false,
         }

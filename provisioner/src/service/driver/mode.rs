@@ -4,6 +4,7 @@ use overlay_protocol::provisioning::control;
 use overlay_runtime::nats::election::Leadership;
 use tokio::time::Instant;
 
+use super::super::node::Due;
 use super::{Driver, Sources};
 use crate::enrol::Input;
 use crate::metrics::Place;
@@ -27,7 +28,17 @@ impl Driver {
         if self.is_active && now >= self.next_stale {
             self.look_for_stale().await;
         }
+        self.tidy_timers();
         self.count_places();
+    }
+
+    /// Answers come long before the times by which they are due, and thousands of those would be kept.
+    fn tidy_timers(&mut self) {
+        let (asks, nodes) = (&self.asks, &self.nodes);
+        self.timers.tidy(|at, due| match due {
+            Due::Ask(id) | Due::Write(id) => asks.contains_key(id),
+            Due::Node(id) => nodes.get(id).is_some_and(|node| node.timer == Some(at)),
+        });
     }
 
     /// Works, or lets be, as operators and the election say.
