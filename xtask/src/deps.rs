@@ -73,6 +73,17 @@ const TABLE: &[(&str, &[&str])] = &[
             "overlay-testkit",
         ],
     ),
+    (
+        "overlay-fuzz",
+        &[
+            "overlay-protocol",
+            "overlay-tokens",
+            "overlay-policy",
+            "overlay-runtime",
+            "overlay-aaa-signer",
+            "overlay-stream-replicator",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -1,32 +1,26 @@
-//! The `fuzz` workspace on the stable compiler: its checks, and the replay of its corpora.
-
-use std::process::Command;
+//! The replay of the fuzz corpora on the stable compiler.
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{check, root, say, shown, target_dir};
+use crate::run::{cargo, say, shown};
 use crate::test::Counts;
 
-/// Runs a command of cargo in the `fuzz` workspace, which the checks of the main one do not reach.
-///
-/// # Errors
-///
-/// When it fails.
-pub(crate) fn checked(args: &[&str]) -> Result<Counts> {
-    check(&mut cargo(args))?;
-    Ok(Counts {
-        passed: 1,
-        failed: 0,
-    })
-}
-
-/// Runs the replay program of the `fuzz` workspace, with `mutate` more inputs a target.
+/// Runs the replay program, with `mutate` more inputs a target.
 ///
 /// # Errors
 ///
 /// When an input makes a target fail, or when there was none.
 pub(crate) fn run(mutate: u64) -> Result<Counts> {
-    let mut command = cargo(&["run", "--quiet", "--locked", "--bin", "replay", "--"]);
+    let mut command = cargo(&[
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        "overlay-fuzz",
+        "--bin",
+        "replay",
+        "--",
+    ]);
     if mutate > 0 {
         command.args(["--mutate", &mutate.to_string()]);
     }
@@ -55,14 +49,4 @@ pub(crate) fn run(mutate: u64) -> Result<Counts> {
         passed: inputs,
         failed: 0,
     })
-}
-
-/// A cargo command in the `fuzz` workspace, which shares what the main one builds.
-fn cargo(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command
-        .args(args)
-        .current_dir(root().join("fuzz"))
-        .env("CARGO_TARGET_DIR", target_dir());
-    command
 }

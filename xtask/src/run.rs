@@ -39,6 +39,15 @@ pub(crate) fn in_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true")
 }
 
+/// Whether the caller has set this variable.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the environment is read here, at the edge"
+)]
+pub(crate) fn is_given(variable: &str) -> bool {
+    std::env::var_os(variable).is_some()
+}
+
 /// A cargo command in the workspace's root.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));

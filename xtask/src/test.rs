@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{cargo, check, in_ci, say, shown, target_dir, took};
+use crate::run::{cargo, check, in_ci, is_given, say, shown, target_dir, took};
 use crate::{deps, docs, fuzz, overlays, skips, tools, vectors};
 
 /// What a step counted.
@@ -23,22 +23,11 @@ type Step = (&'static str, fn() -> Result<Counts>);
 const STEPS: &[Step] = &[
     ("fetch", || checked(&["fetch", "--locked"])),
     ("format", || checked(&["fmt", "--all", "--check"])),
-    ("fuzz format", || fuzz::checked(&["fmt", "--check"])),
     ("deps", || deps::run().map(|()| PASSED)),
     ("clippy", || {
         checked(&[
             "clippy",
             "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ])
-    }),
-    ("fuzz clippy", || {
-        fuzz::checked(&[
-            "clippy",
             "--all-targets",
             "--locked",
             "--",
@@ -161,6 +150,11 @@ fn tests(args: &[&str]) -> Result<Counts> {
         .env("OVERLAY_SKIPS", skips::file())
         .env("OVERLAY_VECTORS_REPORT", vectors::report_file())
         .stdout(Stdio::piped());
+    if !is_given("RUST_TEST_THREADS") {
+        // Tests wait for brokers and processes more than they compute.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        command.env("RUST_TEST_THREADS", (cores + 1).to_string());
+    }
     if let Some(path) = tools::given() {
         // Tests run in their crates' directories: a relative path would lead nowhere.
         command.env("OVERLAY_NATS_SERVER", path);
