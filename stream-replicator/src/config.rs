@@ -264,7 +264,7 @@ pub struct Window {
 /// What becomes of messages that the target refuses for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Poison {
-    /// Refusals after which a message counts as poison.
+    /// Refusals, or silences while others are answered, after which a message counts as poison.
     pub tries: usize,
     /// What is done then.
     pub action: PoisonAction,

@@ -10,4 +10,5 @@ pub(crate) mod incoming;
 pub(crate) mod key;
 pub(crate) mod lanes;
 pub(crate) mod position;
+mod silence;
 pub(crate) mod window;

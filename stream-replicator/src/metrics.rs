@@ -302,6 +302,11 @@ impl Worker {
         self.ours.active.set(active.into());
     }
 
+    /// Whether the target leaves a message without an answer.
+    pub(super) fn unanswered(&self, is_any: bool) {
+        self.ours.unanswered.set(is_any.into());
+    }
+
     /// Whether an operator paused it.
     pub(super) fn paused(&self, paused: bool) {
         self.ours.paused.set(paused.into());

@@ -35,6 +35,8 @@ pub(crate) struct Report {
     pub(crate) fault: Option<(SystemTime, String)>,
     /// Why what is known of values is not kept, while it is not.
     pub(crate) unwritten: Option<String>,
+    /// Which message the target leaves without an answer though it answers otherwise, while it does.
+    pub(crate) unanswered: Option<String>,
 }
 
 /// Where a worker is.
@@ -112,6 +114,18 @@ impl Status {
             report.unwritten = why;
             self.phase.send_modify(|_same| {});
         }
+    }
+
+    /// Sets which message the target leaves without an answer; nothing when it answers. Says whether it is another than
+    /// before. Who follows the phase hears of it.
+    pub(crate) fn set_unanswered(&self, which: Option<String>) -> bool {
+        let mut report = self.lock();
+        let is_new = report.unanswered != which;
+        if is_new {
+            report.unanswered = which;
+            self.phase.send_modify(|_same| {});
+        }
+        is_new
     }
 
     /// Follows the phase.

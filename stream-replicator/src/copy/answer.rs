@@ -44,6 +44,8 @@ pub(crate) enum Poison {
     Subject(String),
     /// The target stream is there and does not take its subject.
     NotTaken,
+    /// It alone is never answered.
+    Unanswered,
     /// The broker's own words and number.
     Refused(u64, String),
 }
@@ -132,6 +134,7 @@ impl Poison {
             Self::TooLarge => "too_large",
             Self::Subject(_) => "subject",
             Self::NotTaken => "not_taken",
+            Self::Unanswered => "unanswered",
             Self::Refused(..) => "refused",
         }
     }
@@ -140,7 +143,7 @@ impl Poison {
     pub(crate) fn is_certain(&self) -> bool {
         match self {
             Self::TooLarge | Self::Subject(_) => true,
-            Self::NotTaken | Self::Refused(..) => false,
+            Self::NotTaken | Self::Unanswered | Self::Refused(..) => false,
         }
     }
 }
@@ -151,6 +154,9 @@ impl std::fmt::Display for Poison {
             Self::TooLarge => f.write_str("larger than the target's limit"),
             Self::Subject(subject) => write!(f, "{subject:?} is no subject to publish to"),
             Self::NotTaken => f.write_str("the target stream does not take its subject"),
+            Self::Unanswered => f.write_str(
+                "the target never answers it, and what is sent after it at once: may it be published there?",
+            ),
             Self::Refused(code, words) => write!(f, "{words} ({code})"),
         }
     }

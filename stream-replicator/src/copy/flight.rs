@@ -8,6 +8,10 @@ use super::window::{Done, Send, Tail, Token, Want, Window};
 
 /// Messages under way.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a worker has one, and it stays where it is"
+)]
 pub(crate) enum Flight<T> {
     /// In the order of the source.
     Strict(Window<T>),
@@ -76,6 +80,14 @@ impl<T> Flight<T> {
         match self {
             Self::Strict(window) => window.front(),
             Self::Keyed(lanes) => lanes.poisoned(),
+        }
+    }
+
+    /// The first message that the target left without an answer for long, though it is there.
+    pub(crate) fn unanswered(&self) -> Option<(u64, &T)> {
+        match self {
+            Self::Strict(window) => window.unanswered(),
+            Self::Keyed(lanes) => lanes.unanswered(),
         }
     }
 

@@ -19,6 +19,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
 use super::answer::{Poison, Refusal};
+use super::silence::Silence;
 use super::window::{Done, Expect, Limits, Send, Stop, Token, pause};
 
 pub(crate) use types::{Ask, Found, Guard, Lane, Twin};
@@ -56,6 +57,11 @@ pub(crate) struct Lanes<T> {
     /// What is under way, in the order of sending; some of it was answered.
     flying: VecDeque<(Instant, u64, u32)>,
     under_way: usize,
+    /// How many were sent, and which of them is the last one that is known to be stored.
+    turns: u64,
+    stored: u64,
+    /// What the target left without an answer for long.
+    silent: BTreeSet<u64>,
     places: HashMap<u64, Place>,
     /// Source sequences that the target has, of what was not pushed yet.
     ahead: BTreeSet<u64>,
@@ -103,6 +109,9 @@ impl<T> Lanes<T> {
             dead_from: None,
             flying: VecDeque::new(),
             under_way: 0,
+            turns: 0,
+            stored: 0,
+            silent: BTreeSet::new(),
             places: HashMap::new(),
             ahead: BTreeSet::new(),
             over: Vec::new(),
@@ -168,6 +177,12 @@ impl<T> Lanes<T> {
         Some((entry.sequence, entry.item.as_ref()?))
     }
 
+    /// The first message that the target left without an answer for long.
+    pub(crate) fn unanswered(&self) -> Option<(u64, &T)> {
+        let entry = self.entry(*self.silent.first()?)?;
+        Some((entry.sequence, entry.item.as_ref()?))
+    }
+
     /// Keys that have messages here, and those of them that a refused or unanswered message holds up.
     pub(crate) fn keys(&self) -> (usize, usize) {
         let held = self.later.len() + self.asks.len() + self.dead.len();
@@ -226,6 +241,8 @@ impl<T> Lanes<T> {
             sent_at: 0,
             refusals: 0,
             held: false,
+            silence: Silence::default(),
+            turn: 0,
             faults: 0,
             attempt: 0,
             variant: 0,
@@ -261,11 +278,12 @@ impl<T> Lanes<T> {
         }
         let lowest = self.entries.front()?.sequence;
         let index = *self.ready.first()?;
-        let target = self.target;
+        let (target, turn) = (self.target, self.turns + 1);
         let entry = self.entry_mut(index)?;
         if entry.sequence - lowest > SPAN {
             return None;
         }
+        entry.turn = turn;
         entry.attempt = entry.attempt.wrapping_add(1);
         entry.stage = Stage::Flying;
         entry.sent_at = target;
@@ -275,6 +293,7 @@ impl<T> Lanes<T> {
             entry.attempt,
             entry.lane.place,
         );
+        self.turns = turn;
         self.ready.remove(&index);
         self.under_way += 1;
         self.flying.push_back((now, index, attempt));
@@ -311,6 +330,7 @@ impl<T> Lanes<T> {
             return;
         };
         let (source, place, sent_at) = (entry.sequence, entry.lane.place, entry.sent_at);
+        let turn = entry.turn;
         if duplicate {
             self.ask(token.index, Doubt::Duplicate(sequence));
         } else if sequence <= sent_at {
@@ -318,6 +338,7 @@ impl<T> Lanes<T> {
             self.end(Stop::Lost(None));
         } else {
             self.target = self.target.max(sequence);
+            self.stored = self.stored.max(turn);
             self.faults = 0;
             self.fault = None;
             self.note(place, sequence, Some(source));
@@ -397,7 +418,10 @@ impl<T> Lanes<T> {
             return None;
         }
         self.under_way -= 1;
-        self.entry_mut(token.index)
+        self.silent.remove(&token.index);
+        let entry = self.entry_mut(token.index)?;
+        entry.silence = Silence::default();
+        Some(entry)
     }
 
     fn poison(&mut self, index: u64, poison: Poison) {
@@ -498,6 +522,8 @@ impl<T> Lanes<T> {
         let entry = self.entry_mut(index)?;
         let item = entry.item.take()?;
         entry.stage = Stage::Done;
+        self.silent.remove(&index);
+        let entry = self.entry(index)?;
         let (key, bytes) = (entry.lane.key, entry.bytes);
         self.bytes -= bytes;
         self.open -= 1;

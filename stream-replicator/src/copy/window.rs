@@ -24,6 +24,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::answer::{Poison, Refusal};
+use super::silence::Silence;
 
 use fault::Fault;
 
@@ -49,6 +50,8 @@ pub(crate) struct Window<T> {
     epoch: u32,
     /// Indexes whose answers are due.
     asked: VecDeque<u64>,
+    /// Index of the last one in this epoch that the stream answered.
+    spoken: Option<u64>,
     /// Messages and bytes sent since the last one that asks.
     silent: (usize, usize),
     /// When an answer came, or the first one became due.
@@ -91,6 +94,7 @@ struct Entry<T> {
     refusals: usize,
     /// Whether its identifier was found on its way before.
     held: bool,
+    silence: Silence,
     variant: u8,
     /// Whether the target has it, though not yet what is before it.
     stored: bool,
@@ -126,6 +130,7 @@ impl<T> Window<T> {
             bytes: 0,
             epoch: 0,
             asked: VecDeque::new(),
+            spoken: None,
             silent: (0, 0),
             heard: None,
             expect: Expect::Nothing,
@@ -175,6 +180,14 @@ impl<T> Window<T> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The message at the front, if the target left it without an answer for long.
+    pub(crate) fn unanswered(&self) -> Option<(u64, &T)> {
+        let front = self.entries.front();
+        front
+            .filter(|front| front.silence.is_long(&self.limits))
+            .map(|front| (front.sequence, &front.item))
     }
 
     /// The message at the front.
@@ -236,6 +249,7 @@ impl<T> Window<T> {
             bytes,
             refusals: 0,
             held: false,
+            silence: Silence::default(),
             variant: 0,
             stored: false,
             item,
@@ -252,10 +266,11 @@ impl<T> Window<T> {
 
     /// The next message to be sent, if one may be.
     pub(crate) fn next_send(&mut self, now: Instant) -> Option<Send<'_, T>> {
-        if self.state != State::Flow || self.sent >= self.cap {
+        let width = self.width();
+        if self.state != State::Flow || self.sent >= width {
             return None;
         }
-        let is_last = self.sent + 1 == self.entries.len() || self.sent + 1 == self.cap;
+        let is_last = self.sent + 1 == self.entries.len() || self.sent + 1 == width;
         let entry = self.entries.get(self.sent)?;
         let index = self.first + u64::try_from(self.sent).unwrap_or(u64::MAX);
         self.silent = (self.silent.0 + 1, self.silent.1 + entry.bytes);
@@ -311,6 +326,7 @@ impl<T> Window<T> {
         let Some(place) = self.answered(token, now) else {
             return;
         };
+        self.spoken = self.spoken.max(Some(token.index));
         if duplicate {
             // This answer says nothing of the messages before: identifiers are looked at before the order is.
             self.fail(Fault::Duplicate(token.index, sequence), now);
@@ -340,6 +356,10 @@ impl<T> Window<T> {
     pub(crate) fn refused(&mut self, token: Token, refusal: Refusal, now: Instant) {
         if self.answered(token, now).is_none() {
             return;
+        }
+        // A target that is full or without a leader may leave others without an answer for that.
+        if matches!(refusal, Refusal::Order | Refusal::Poison(_)) {
+            self.spoken = self.spoken.max(Some(token.index));
         }
         let fault = match refusal {
             Refusal::Order => Fault::Order,
@@ -381,6 +401,35 @@ impl<T> Window<T> {
         }
     }
 
+    /// How many may be under way: behind one that gets no answer others show whether the target answers at all, more of
+    /// them each time, for the next ones may be of its kind.
+    fn width(&self) -> usize {
+        let front = self.entries.front().filter(|_| self.chain == Chain::Ids);
+        let probes = front.map_or(0, |front| front.silence.times());
+        self.cap
+            .max(probes.saturating_add(1).min(self.limits.messages))
+    }
+
+    /// Takes note of what was to be answered in this epoch and was not.
+    fn note_silence(&mut self, now: Instant) {
+        let Self {
+            asked,
+            entries,
+            first,
+            spoken,
+            ..
+        } = self;
+        for index in asked.iter() {
+            let place = index
+                .checked_sub(*first)
+                .and_then(|at| usize::try_from(at).ok());
+            if let Some(entry) = place.and_then(|place| entries.get_mut(place)) {
+                let alone = spoken.is_some_and(|spoken| spoken > *index);
+                entry.silence.note(alone, now);
+            }
+        }
+    }
+
     /// Takes note of an answer: the place of its message among the entries.
     fn answered(&mut self, token: Token, now: Instant) -> Option<usize> {
         if token.epoch != self.epoch {
@@ -391,6 +440,7 @@ impl<T> Window<T> {
         self.asked.remove(known);
         self.heard = Some(now);
         let place = usize::try_from(token.index.checked_sub(self.first)?).ok()?;
+        self.entries.get_mut(place)?.silence = Silence::default();
         (place < self.sent).then_some(place)
     }
 
@@ -439,6 +489,7 @@ impl<T> Window<T> {
         self.epoch = self.epoch.wrapping_add(1);
         self.sent = 0;
         self.asked.clear();
+        self.spoken = None;
         self.silent = (0, 0);
         self.heard = None;
     }

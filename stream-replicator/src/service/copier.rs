@@ -228,6 +228,7 @@ impl<'a> Copier<'a> {
             self.finish().await;
         }
         self.show();
+        self.site.status.set_unanswered(None);
         let mark = self.bookmark(self.writer.window.handled(), self.writer.window.is_empty());
         self.site.remember(mark);
         for item in self.writer.window.abandon() {

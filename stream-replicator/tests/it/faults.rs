@@ -10,6 +10,7 @@ mod letters;
 mod limits;
 mod links;
 mod model;
+mod mute;
 mod positions;
 mod queues;
 mod replicas;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::types::{Ask, Doubt, Found, Guard, Stage, State, Twin};
 use super::{Done, Lanes};
+use crate::copy::answer::Poison;
 use crate::copy::window::{Stop, Tail, Want, pause};
 
 /// Messages that are asked about at once.
@@ -67,7 +68,32 @@ impl<T> Lanes<T> {
         for source in tail.all.iter().flatten() {
             self.is_there(*source);
         }
+        let silent: Vec<u64> = self.silent.intersection(&self.ready).copied().collect();
+        for index in silent {
+            if self.is_mute(index) {
+                self.ready.remove(&index);
+                self.give_up(index, Poison::Unanswered);
+            }
+        }
         self.tell(done);
+    }
+
+    /// Whether it is for certain that this message alone gets no answer.
+    fn is_mute(&self, index: u64) -> bool {
+        let entry = self.entry(index);
+        entry.is_some_and(|entry| entry.silence.is_certain(&self.limits))
+    }
+
+    /// No answer came to a message; what was sent after it may be stored.
+    fn note_silence(&mut self, index: u64, now: Instant) {
+        let (stored, limits) = (self.stored, self.limits);
+        let Some(entry) = self.entry_mut(index) else {
+            return;
+        };
+        entry.silence.note(entry.turn < stored, now);
+        if entry.silence.is_long(&limits) {
+            self.silent.insert(index);
+        }
     }
 
     /// The target has the message of a source sequence.
@@ -180,6 +206,7 @@ impl<T> Lanes<T> {
     fn try_again(&mut self, index: u64, doubt: Doubt, now: Instant) {
         let limit = self.limits.tries;
         let is_guarded = self.guard == Guard::Subjects;
+        let is_mute = self.is_mute(index);
         let Some(entry) = self.entry_mut(index) else {
             return;
         };
@@ -200,6 +227,7 @@ impl<T> Lanes<T> {
                 entry.held = true;
                 self.put_off(index, now);
             }
+            Doubt::Silence if is_mute => self.give_up(index, Poison::Unanswered),
             // Whose fault it is nobody says: it holds up its own key, and is told.
             Doubt::Silence => self.put_off(index, now),
             Doubt::Poison(poison) => {
@@ -249,6 +277,7 @@ impl<T> Lanes<T> {
             self.flying.pop_front();
             if is_flying {
                 self.fault("the target does not answer".to_owned());
+                self.note_silence(index, now);
                 if self.guard == Guard::Ids {
                     self.flying.push_front((sent, index, attempt));
                     self.doubt_all();

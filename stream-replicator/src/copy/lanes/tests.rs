@@ -112,6 +112,30 @@ fn what_is_not_answered_or_still_on_its_way_makes_no_poison_of_a_message() {
 }
 
 #[test]
+fn a_message_that_alone_is_never_answered_is_told_and_given_up_where_others_arrive() {
+    for guard in [Guard::Subjects, Guard::Ids] {
+        let mut world = settled(guard);
+        world.stream.mute = vec![8];
+        world.restart(0);
+        let is_told = |world: &World| {
+            let told = world.worker.lanes.unanswered();
+            told.map(|(sequence, _)| sequence)
+        };
+        for _turn in 0..2000 {
+            world.step(8);
+            world.arrive();
+            world.answer();
+            world.now += Duration::from_millis(100);
+        }
+        // Nothing comes any more that would show whether the target takes anything.
+        assert_eq!(is_told(&world), Some(8));
+        assert!(world.buried.is_empty());
+        world.heal();
+        assert_eq!((is_told(&world), &world.buried[..]), (None, &[8][..]));
+    }
+}
+
+#[test]
 fn nothing_is_sent_too_far_beyond_what_is_open() {
     let mut world = settled(Guard::Subjects);
     let lanes = &mut world.worker.lanes;
@@ -175,9 +199,12 @@ proptest! {
     fn whatever_happens_everything_is_there_once_and_in_the_order_of_its_key(
         events in proptest::collection::vec((any::<u8>(), any::<u8>()), 0..400),
         poison in proptest::collection::vec(1..=LAST, 0..3),
+        mute in proptest::collection::vec(1..=LAST, 0..3),
         guard in prop_oneof![Just(Guard::Subjects), Just(Guard::Ids)],
     ) {
         let mut world = World::new(guard, poison);
+        world.stream.mute = mute;
+        world.restart(0);
         for (event, number) in events {
             world.happen(event, number);
         }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::copy::answer::Poison;
+use crate::copy::silence::Silence;
 
 /// What keeps a message from being stored twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +74,9 @@ pub(super) struct Entry<T> {
     pub(super) refusals: usize,
     /// Whether its identifier was found on its way before.
     pub(super) held: bool,
+    pub(super) silence: Silence,
+    /// Which of all that were sent it was.
+    pub(super) turn: u64,
     /// How often it did not arrive, for whatever reason.
     pub(super) faults: u32,
     pub(super) attempt: u32,

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::fault::{Fault, pause};
-use super::{Chain, Done, Expect, Sharing, State, Stop, Tail, Want, Window};
+use super::{Chain, Done, Entry, Expect, Sharing, State, Stop, Tail, Want, Window};
+use crate::copy::answer::Poison;
 
 impl<T> Window<T> {
     /// The connection to the target is gone: answers to what is under way come no more.
@@ -104,6 +105,10 @@ impl<T> Window<T> {
                 | Fault::Stop(_),
             )
             | None => {}
+        }
+        let is_mute = |front: &Entry<T>| front.silence.is_certain(&self.limits);
+        if self.fault.is_none() && self.entries.front().is_some_and(is_mute) {
+            self.fault = Some(Fault::Poison(self.first, Poison::Unanswered));
         }
         self.careful = if self.faults > 0 {
             self.entries.len()
@@ -206,6 +211,7 @@ impl<T> Window<T> {
                         | Fault::Poison(..),
                     )
                     | None => {
+                        self.note_silence(now);
                         self.state = State::Pause(now + pause(self.faults));
                         self.want(now)
                     }

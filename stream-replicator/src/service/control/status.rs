@@ -12,7 +12,10 @@ use crate::status::{Phase, Report};
 /// How a worker is doing at `now`.
 pub(super) fn of(post: &Post, now: SystemTime) -> WorkerStatus {
     let report = post.status.report();
-    let (phase, reason) = word(&report.phase);
+    let (phase, mut reason) = word(&report.phase);
+    if phase == Word::Copying {
+        reason = report.unanswered.clone().unwrap_or_default();
+    }
     WorkerStatus {
         stream: post.config.source.stream.clone(),
         worker: post.config.name.clone(),

@@ -39,7 +39,9 @@ fn tell_foreign(site: &mut Site, is_first: bool, may: bool) {
 impl Copier<'_> {
     pub(super) async fn follow(&mut self, want: Want) -> Option<End> {
         let window = &self.writer.window;
+        // What gets no answer is told by name.
         if window.faults() > 1
+            && window.unanswered().is_none()
             && let Some(trouble) = window.trouble()
         {
             self.site.trouble(trouble);

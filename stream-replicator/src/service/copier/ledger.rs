@@ -288,8 +288,25 @@ impl Copier<'_> {
             report.under_way = under_way;
             report.keys = keys;
         });
-        if flows {
+        if !self.tell_unanswered() && flows {
             self.site.untroubled();
         }
+    }
+
+    /// Tells of a message that the target leaves without an answer, once; whether there is one.
+    fn tell_unanswered(&mut self) -> bool {
+        let words = self.writer.window.unanswered().map(|(sequence, item)| {
+            format!(
+                "message {sequence} ({:?}) gets no answer as {:?}, though the target is there: may it be published there?",
+                item.keep.subject.as_str(),
+                item.subject.as_str(),
+            )
+        });
+        if self.site.status.set_unanswered(words.clone())
+            && let Some(words) = &words
+        {
+            self.site.trouble(words.clone());
+        }
+        words.is_some()
     }
 }

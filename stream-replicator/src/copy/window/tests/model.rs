@@ -19,6 +19,8 @@ pub(super) struct Stream {
     pub(super) has_own: bool,
     /// Messages that it never takes.
     pub(super) poison: Vec<u64>,
+    /// Messages that never come to it, and that nobody answers.
+    pub(super) mute: Vec<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -61,7 +63,12 @@ pub(super) struct World {
 }
 
 impl Stream {
-    pub(super) fn take(&mut self, wire: &Wire) -> Reply {
+    /// What it says to a message; nothing where nobody hears it.
+    pub(super) fn take(&mut self, wire: &Wire) -> Option<Reply> {
+        (!self.mute.contains(&wire.sequence)).then(|| self.judge(wire))
+    }
+
+    fn judge(&mut self, wire: &Wire) -> Reply {
         let id = (wire.sequence, wire.variant);
         if self.busy {
             return Reply::Refused(Refusal::Busy("full".to_owned()));
@@ -216,7 +223,8 @@ impl Worker {
             }
             Want::Dead(_) => {
                 let (sequence, _) = self.window.front().unwrap();
-                assert!(world.poison.contains(&sequence), "{sequence} was no poison");
+                let is_due = world.poison.contains(&sequence) || world.mute.contains(&sequence);
+                assert!(is_due, "{sequence} was no poison");
                 buried.push(sequence);
                 self.window.buried(|done| assert!(!done.copied));
             }
@@ -293,7 +301,7 @@ impl World {
     pub(super) fn arrive(&mut self) {
         if let Some(wire) = self.worker.to_target.pop_front() {
             let reply = self.stream.take(&wire);
-            if wire.asks {
+            if let Some(reply) = reply.filter(|_| wire.asks) {
                 self.worker.to_worker.push_back((wire.token, reply));
             }
         }
@@ -337,7 +345,9 @@ impl World {
                         .answer(&self.stream.messages, &self.buried, self.now);
                 }
             }
-            151..=170 => self.now += Duration::from_millis(u64::try_from(number * 20).unwrap()),
+            // An answer is lost.
+            151..=153 => drop(self.worker.to_worker.pop_front()),
+            154..=170 => self.now += Duration::from_millis(u64::try_from(number * 20).unwrap()),
             171..=180 => self.cut(number % 8),
             181..=190 => {
                 // What came late, in its order.
@@ -382,7 +392,7 @@ impl World {
                     );
                     while let Some(wire) = old.to_target.pop_front() {
                         let reply = self.stream.take(&wire);
-                        if wire.asks {
+                        if let Some(reply) = reply.filter(|_| wire.asks) {
                             old.to_worker.push_back((wire.token, reply));
                         }
                     }
@@ -417,6 +427,7 @@ impl World {
         (1..=LAST)
             .filter(|sequence| !self.skips || !sequence.is_multiple_of(5))
             .filter(|sequence| !self.stream.poison.contains(sequence))
+            .filter(|sequence| !self.stream.mute.contains(sequence))
             .collect()
     }
 
