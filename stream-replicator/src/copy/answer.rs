@@ -44,6 +44,8 @@ pub(crate) enum Poison {
     Subject(String),
     /// The target stream is there and does not take its subject.
     NotTaken,
+    /// Its headers are none that can be read: its copy would have none of them.
+    Headers,
     /// It alone is never answered.
     Unanswered,
     /// The broker's own words and number.
@@ -134,6 +136,7 @@ impl Poison {
             Self::TooLarge => "too_large",
             Self::Subject(_) => "subject",
             Self::NotTaken => "not_taken",
+            Self::Headers => "headers",
             Self::Unanswered => "unanswered",
             Self::Refused(..) => "refused",
         }
@@ -142,7 +145,7 @@ impl Poison {
     /// Whether it is so whatever the target's state is, so that another try is in vain.
     pub(crate) fn is_certain(&self) -> bool {
         match self {
-            Self::TooLarge | Self::Subject(_) => true,
+            Self::TooLarge | Self::Subject(_) | Self::Headers => true,
             Self::NotTaken | Self::Unanswered | Self::Refused(..) => false,
         }
     }
@@ -154,6 +157,9 @@ impl std::fmt::Display for Poison {
             Self::TooLarge => f.write_str("larger than the target's limit"),
             Self::Subject(subject) => write!(f, "{subject:?} is no subject to publish to"),
             Self::NotTaken => f.write_str("the target stream does not take its subject"),
+            Self::Headers => {
+                f.write_str("its headers cannot be read, and its copy would have none")
+            }
             Self::Unanswered => f.write_str(
                 "the target never answers it, and what is sent after it at once: may it be published there?",
             ),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::{Instant, SystemTime};
 
-use async_nats::{Message, Subject};
+use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 use overlay_protocol::replication::control::Traced;
 
@@ -20,6 +20,8 @@ use crate::service::writer::{Item, OWN_HEADERS, weigh};
 /// Messages that are taken in before answers are looked at again.
 const TURN: usize = 256;
 const ACKNOWLEDGED: Bytes = Bytes::from_static(b"+ACK");
+/// Bytes of headers that are none.
+const NO_HEADERS: usize = "NATS/1.0\r\n\r\n".len();
 /// Longest subject that is sent.
 const LONGEST: usize = 4096;
 
@@ -167,7 +169,11 @@ impl Copier<'_> {
             ),
             None => Lane::default(),
         };
-        let poison = (!is_publishable(&subject)).then(|| Poison::Subject(subject.to_string()));
+        let poison = if is_garbled(&message) {
+            Some(Poison::Headers)
+        } else {
+            (!is_publishable(&subject)).then(|| Poison::Subject(subject.to_string()))
+        };
         let item = Item {
             subject,
             headers: message.headers,
@@ -243,6 +249,17 @@ impl Copier<'_> {
             }
         }
     }
+}
+
+/// Whether a message has headers of which nothing can be read: the client shows none of them.
+fn is_garbled(message: &Message) -> bool {
+    let is_blank = message.headers.as_ref().is_some_and(HeaderMap::is_empty)
+        && message.status.is_none()
+        && message.description.is_none();
+    let others = message.subject.len()
+        + message.reply.as_ref().map_or(0, |reply| reply.len())
+        + message.payload.len();
+    is_blank && message.length > others + NO_HEADERS
 }
 
 /// Whether a broker takes a subject of a message.

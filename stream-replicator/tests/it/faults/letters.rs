@@ -2,9 +2,10 @@
 
 use overlay_testkit::eventually;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::verdict::{self, Stored, source_sequence};
-use super::world::{World, ask, connect};
+use super::world::{SOURCE, World, ask, connect};
 use super::{LIMIT, PERIOD};
 
 /// As large as the broker takes, headers included.
@@ -61,4 +62,50 @@ async fn what_is_too_large_even_to_be_kept_aside_is_cut_and_the_rest_arrives() {
         .filter_map(|it| source_sequence(&it.headers))
         .collect();
     assert_eq!(copied, (1..=10).chain(13..=22).collect::<Vec<_>>());
+}
+
+/// The client library shows nothing of headers that it cannot read; a copy without them would be another message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_headers_cannot_be_read_is_kept_aside_and_not_copied_without_them() {
+    let world = World::start().await;
+    world.publish(0, 3).await;
+    let headers = "NATS/1.0\r\nno header at all\r\n\r\n";
+    let body = "body";
+    let text = format!(
+        "CONNECT {{\"headers\":true,\"verbose\":false,\"pedantic\":false}}\r\nHPUB load.odd {} {}\r\n{headers}{body}\r\nPING\r\n",
+        headers.len(),
+        headers.len() + body.len(),
+    );
+    let mut raw = tokio::net::TcpStream::connect(("127.0.0.1", world.source.port()))
+        .await
+        .unwrap();
+    raw.write_all(text.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains("PONG") {
+        let mut some = [0; 4096];
+        let read = raw.read(&mut some).await.unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&some[..read]);
+    }
+    let client = connect(&world.source).await;
+    eventually(LIMIT, PERIOD, || async {
+        let info = ask(&client, &format!("STREAM.INFO.{SOURCE}"), &json!({})).await;
+        info["state"]["messages"] == json!(4)
+    })
+    .await;
+    world.publish(3, 6).await;
+    let mut replicator = world.replicator("");
+    world.copied().await;
+    let letters = letters(&world, 1).await;
+    super::world::stop(&mut replicator);
+    assert_eq!(letters[0].body, body);
+    let copied: Vec<u64> = world
+        .target_messages()
+        .await
+        .iter()
+        .filter_map(|it| source_sequence(&it.headers))
+        .collect();
+    assert_eq!(copied, [1, 2, 3, 5, 6, 7]);
+    let reason = letters[0].headers.get("Overlay-Dead-Reason").unwrap();
+    assert!(reason.as_str().contains("headers"), "{reason:?}");
 }
