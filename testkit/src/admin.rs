@@ -1,12 +1,11 @@
 //! The admin listener of a program under test: its readiness and its metrics.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::http::get;
 use crate::{Process, eventually, eventually_blocking};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 const OFTEN: Duration = Duration::from_millis(50);
 
 /// The admin listener at a port of 127.0.0.1.
@@ -54,14 +53,4 @@ impl Admin {
         })
         .await;
     }
-}
-
-/// A port of 127.0.0.1 at which nobody listens for now.
-///
-/// # Panics
-///
-/// When the system has none.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
 }

@@ -4,7 +4,7 @@ use std::io::{Error, Read as _, Result, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Fetches `page` from a port of 127.0.0.1, and yields status and body.
 ///

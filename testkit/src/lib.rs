@@ -2,7 +2,7 @@
 //!
 //! What must hold:
 //! - Nothing here ships: the crate is a dev-dependency of crates whose tests need it, and the load of `e2e`'s benchmarks.
-//! - Everything listens on 127.0.0.1 and on ports that the system chose; nothing outlives its value.
+//! - Everything listens on 127.0.0.1 and on free ports; nothing outlives its value.
 //! - What cannot be set up is a panic that says what to do, because the caller is a test.
 //! - A test waits for a condition with a limit ([`eventually()`]); nothing here sleeps and hopes.
 #![warn(missing_docs)]
@@ -19,6 +19,7 @@ pub mod mint;
 pub mod nats_server;
 mod openid;
 mod output;
+mod port;
 mod process;
 mod proxy;
 mod pty;
@@ -26,13 +27,14 @@ mod skip;
 mod slapd;
 pub mod vectors;
 
-pub use admin::{Admin, free_port};
+pub use admin::Admin;
 pub use background::Background;
 pub use broker::{Broker, Builder, Cluster, TlsFiles};
 pub use eventually::{Settle, eventually, eventually_blocking};
 pub use http::{get as http_get, put as http_put};
 pub use logs::{Capture, Logs};
 pub use openid::{Browser, OpenidProvider, Page};
+pub use port::free_port;
 pub use process::{Process, ProcessBuilder};
 pub use proxy::{Proxy, Way};
 pub use pty::Pty;

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 use crate::eventually::poll_blocking;
 
 const PERIOD: Duration = Duration::from_millis(20);
+/// A thread hears of the signal when it has a processor.
+const FROZEN: Duration = Duration::from_secs(20);
 
 /// A process whose output is kept; killed when dropped, its output shown when the test fails.
 #[derive(Debug)]
@@ -144,9 +146,17 @@ impl Process {
         self.signal(Signal::INT);
     }
 
-    /// Freezes it (SIGSTOP).
+    /// Freezes it (SIGSTOP), and waits until none of its threads runs any more.
+    ///
+    /// # Panics
+    ///
+    /// When one still does after a long time.
+    #[track_caller]
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        if poll_blocking(FROZEN, PERIOD, || self.is_frozen()).is_err() {
+            panic!("{} still runs after SIGSTOP", self.name);
+        }
     }
 
     /// Lets it go on (SIGCONT).
@@ -178,6 +188,20 @@ impl Process {
             // A process that has just ended by itself is seen by whoever waits for it.
             let _ended = kill_process(pid, signal);
         }
+    }
+
+    /// Whether all threads are stopped, or have ended.
+    fn is_frozen(&self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid())) else {
+            return true;
+        };
+        threads.flatten().all(|thread| {
+            // The state follows the name, which is in parentheses.
+            fs::read_to_string(thread.path().join("stat")).is_ok_and(|stat| {
+                let state = stat.rsplit_once(") ").map(|(_, state)| state);
+                state.is_some_and(|state| state.starts_with(['T', 'Z', 'X']))
+            })
+        })
     }
 
     fn line_with(&self, part: &str) -> Option<String> {

@@ -14,7 +14,7 @@ use crate::raw::{Connect, Raw};
 
 pub(crate) const PROVISIONER_PASSWORD: &str = "provS3cret";
 pub(crate) const SYSTEM_PASSWORD: &str = "sysS3cret";
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 pub(crate) const OFTEN: Duration = Duration::from_millis(50);
 
 /// Keys, certificates and files that a cell is made of.

@@ -26,7 +26,7 @@ fn case_46_without_the_service_nobody_gets_in_and_nobody_is_thrown_out() {
     );
     let waited = started.elapsed();
     assert!(
-        (Duration::from_millis(1500)..Duration::from_secs(6)).contains(&waited),
+        (Duration::from_millis(1500)..Duration::from_secs(20)).contains(&waited),
         "{waited:?}"
     );
     assert!(before.may_publish("choria.node.x"));
@@ -81,7 +81,8 @@ fn requests_that_waited_too_long_are_dropped_and_the_next_are_answered() {
     cell.login(&connect).unwrap();
     cell.service.process.pause();
     assert!(cell.login(&connect).is_err());
-    std::thread::sleep(Duration::from_secs(3));
+    // Three seconds more than the quickest request are too many, and on a busy machine that one waited as well.
+    std::thread::sleep(Duration::from_secs(6));
     cell.service.process.unpause();
     let stale = "overlay_broker_auth_requests_unanswered_total{cause=\"stale\"}";
     eventually_blocking(SOON, OFTEN, || cell.service.metric(stale) >= 1.0);
@@ -96,7 +97,7 @@ fn after_a_restart_of_the_broker_the_service_is_back_before_its_clients() {
     let started = tokio::time::Instant::now();
     cell.login_soon(&connect);
     assert!(
-        started.elapsed() < Duration::from_secs(5),
+        started.elapsed() < Duration::from_secs(15),
         "{:?}",
         started.elapsed()
     );
@@ -250,30 +251,29 @@ fn case_51_a_static_user_that_is_not_listed_is_asked_about() {
 fn case_53_a_reload_leaves_nobody_with_rights_that_its_token_no_longer_has() {
     let cell = Cell::start();
     let organisation = &cell.parts.organisation;
+    let validity = Duration::from_secs(4);
     let short = ClientToken {
-        validity: Duration::from_secs(3),
+        validity,
         ..ClientToken::new("up=short")
     };
+    let short = Connect::of(&organisation.client(short));
+    let mut logins = vec![cell.login(&short).unwrap()];
     let connects = [
         client(organisation, fleet()),
         node(organisation, "n1"),
         Connect::token(&provisioning_token(organisation)),
-        Connect::of(&organisation.client(short)),
     ];
-    let logins: Vec<_> = connects
-        .iter()
-        .map(|connect| cell.login(connect).unwrap())
-        .collect();
-    std::thread::sleep(Duration::from_secs(3));
+    logins.extend(connects.iter().map(|connect| cell.login(connect).unwrap()));
+    std::thread::sleep(validity);
     cell.broker.reload().unwrap();
     for mut login in logins {
         let told = login.until_closed();
         assert!(told.iter().all(|line| !line.starts_with("MSG")), "{told:?}");
     }
-    for connect in &connects[..3] {
+    for connect in &connects {
         cell.login_soon(connect);
     }
-    assert!(cell.login(&connects[3]).is_err());
+    assert!(cell.login(&short).is_err());
 }
 
 #[test]

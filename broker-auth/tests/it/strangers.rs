@@ -135,7 +135,7 @@ fn a_stranger_that_does_not_hold_the_key_is_refused_and_told_why_in_the_log() {
 
 #[test]
 fn the_connection_of_a_stranger_ends_soon() {
-    let cell = Cell::of_overlay(VETTED, "[login]\nduration = \"2s\"\n");
+    let cell = Cell::of_overlay(VETTED, "[login]\nduration = \"4s\"\n");
     let told = cell.login(&stranger(&key())).unwrap().until_closed();
     assert!(
         told.iter()

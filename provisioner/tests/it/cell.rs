@@ -26,7 +26,7 @@ use overlay_tokens::claims::ClientPermissions;
 use overlay_tokens::issue::{ClientToken, ProvisioningToken};
 use tokio::task::JoinSet;
 
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 pub(crate) const OFTEN: Duration = Duration::from_millis(50);
 pub(crate) const SECRET: &str = "s3cret-token";
 const PASSWORD: &str = "provS3cret";

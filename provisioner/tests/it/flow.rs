@@ -130,9 +130,10 @@ async fn provision_case_46_dead_nodes_do_not_hold_up_the_others() {
         })
         .start()
         .await;
-    let provisioner = cell.provisioner("[limits]\nworkers = 2\n");
+    let patient = "[limits]\nworkers = 2\n[calls]\nfirst_contact = \"5m\"\nwhole = \"15m\"\n";
+    let provisioner = cell.provisioner(patient);
     fleet.announce().await;
-    let started = tokio::time::Instant::now();
+    // Long before one of the dead was waited for.
     eventually(SOON, OFTEN, || async {
         let enrolled = fleet.names_where(|seen| seen.restarts > 0).len();
         if enrolled == 80 {
@@ -142,11 +143,6 @@ async fn provision_case_46_dead_nodes_do_not_hold_up_the_others() {
         }
     })
     .await;
-    assert!(
-        started.elapsed() < std::time::Duration::from_secs(9),
-        "{:?}",
-        started.elapsed()
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

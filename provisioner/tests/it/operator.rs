@@ -13,7 +13,7 @@ use overlay_tokens::issue::ClientToken;
 use overlay_tokens::request::sign_request;
 use serde_json::{Map, Value};
 
-use crate::cell::Cell;
+use crate::cell::{Cell, SOON};
 
 /// Somebody who asks the provisioner.
 pub(crate) struct Operator {
@@ -107,7 +107,7 @@ impl Operator {
     pub(crate) async fn ask(&self, action: &str, data: Value) -> RpcReply {
         self.send(action, data, |_, _| ())
             .await
-            .reply(Duration::from_secs(20))
+            .reply(SOON)
             .await
             .expect("no answer")
     }

@@ -256,7 +256,7 @@ async fn an_instance_that_was_frozen_writes_over_nothing_that_its_successor_wrot
     let fleet = cell
         .nodes()
         .names([name])
-        .behaviour(leaving().slow(Step::Configure, Duration::from_millis(700)))
+        .behaviour(leaving().slow(Step::Configure, Duration::from_secs(2)))
         .start()
         .await;
     let one = cell.provisioner(QUICK);

@@ -436,7 +436,7 @@ async fn provision_case_27_a_member_whose_token_has_ended_starts_as_one_to_be_en
     let mut events = Events::of(&client).await;
     let mut node = bare.start();
     events.expect("startup", "provision_mode_server").await;
-    bare.configure(&client, Duration::from_secs(8)).await;
+    bare.configure(&client, Duration::from_secs(14)).await;
     bare.ask_well(&client, "restart", json!({"splay": 1})).await;
     events.expect("provisioned", "provision_mode_server").await;
     events.expect("shutdown", "provision_mode_server").await;

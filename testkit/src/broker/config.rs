@@ -203,7 +203,7 @@ impl Builder {
         }
         let tls = self.tls.as_ref().map_or_else(String::new, |files| {
             format!(
-                "tls {{ cert_file: {}, key_file: {}, timeout: 2 }}",
+                "tls {{ cert_file: {}, key_file: {}, timeout: 10 }}",
                 quoted(&files.cert),
                 quoted(&files.key)
             )

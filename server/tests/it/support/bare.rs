@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use super::open;
 
-pub(crate) const WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 pub(crate) const NODE: &str = "n1.example.net";
 pub(crate) const SECRET: &str = "s3cret-token";
 

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use super::{Cell, IDENTITY, open};
 
 /// How long a test waits for anything.
-pub(crate) const WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
 /// The user by whose password the node logs in; its token is looked at by a login service only.
 pub(crate) const NODE_USER: &str = "node";

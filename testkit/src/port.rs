@@ -1,0 +1,41 @@
+//! Ports for programs that are told theirs.
+
+use std::net::TcpListener;
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Linux gives connections, and listeners that name no port, one from 32,768 on: below that nobody gets one by chance.
+const FIRST: u32 = 15_000;
+const COUNT: u32 = 17_000;
+/// Processes with consecutive ids begin so far from each other.
+const APART: u32 = 251;
+
+/// A port of 127.0.0.1 at which nobody listens for now, never the same twice in one process.
+///
+/// # Panics
+///
+/// When all are taken.
+pub fn free_port() -> u16 {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let begin = process::id().wrapping_mul(APART) % COUNT;
+    (0..COUNT)
+        .map(|_| FIRST + (begin + GIVEN.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT)
+        .filter_map(|port| u16::try_from(port).ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a port is free")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_port_can_be_listened_at_and_is_given_once() {
+        let ports = [free_port(), free_port(), free_port()];
+        let listeners = ports.map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
+        assert!(!listeners.iter().any(|listener| {
+            let taken = listener.local_addr().unwrap().port();
+            free_port() == taken
+        }));
+    }
+}
