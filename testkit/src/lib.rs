@@ -34,7 +34,7 @@ pub use eventually::{Settle, eventually, eventually_blocking};
 pub use http::{get as http_get, put as http_put};
 pub use logs::{Capture, Logs};
 pub use openid::{Browser, OpenidProvider, Page};
-pub use port::free_port;
+pub use port::{free_port, free_ports};
 pub use process::{Process, ProcessBuilder};
 pub use proxy::{Proxy, Way};
 pub use pty::Pty;

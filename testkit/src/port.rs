@@ -16,13 +16,23 @@ const APART: u32 = 251;
 ///
 /// When all are taken.
 pub fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// The first of as many ports in a row, each as [`free_port`] gives it.
+///
+/// # Panics
+///
+/// When all are taken.
+pub fn free_ports(count: u16) -> u16 {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let begin = process::id().wrapping_mul(APART) % COUNT;
+    let step = u32::from(count);
     (0..COUNT)
-        .map(|_| FIRST + (begin + GIVEN.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT)
-        .filter_map(|port| u16::try_from(port).ok())
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a port is free")
+        .map(|_| FIRST + (begin + GIVEN.fetch_add(step, Ordering::Relaxed) % COUNT) % COUNT)
+        .filter_map(|first| u16::try_from(first).ok())
+        .find(|first| (0..count).all(|more| TcpListener::bind(("127.0.0.1", first + more)).is_ok()))
+        .expect("ports are free")
 }
 
 #[cfg(test)]

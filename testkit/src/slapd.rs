@@ -1,7 +1,7 @@
 //! OpenLDAP's server, as a process.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::eventually::poll_blocking;
 use crate::mint::Authority;
+use crate::port::free_port;
 use crate::process::Process;
 
 const START: Duration = Duration::from_secs(20);
@@ -124,7 +125,7 @@ impl Slapd {
             "slapd takes the entries: {}",
             String::from_utf8_lossy(&added.stderr)
         );
-        let (plain, encrypted) = two_ports();
+        let (plain, encrypted) = (free_port(), free_port());
         let process = run(program, &config_file, plain, encrypted);
         Self {
             process,
@@ -182,12 +183,4 @@ fn run(program: &Path, config: &Path, plain: u16, encrypted: u16) -> Process {
         Ok(Err(status)) => panic!("slapd ended: {status}: {}", process.stderr()),
         Err(_) => panic!("slapd does not listen: {}", process.stderr()),
     }
-}
-
-/// Two ports that were free a moment ago: slapd cannot be asked which ones the system chose.
-fn two_ports() -> (u16, u16) {
-    let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    let (a, b) = (free(), free());
-    let port = |listener: &TcpListener| listener.local_addr().expect("it listens").port();
-    (port(&a), port(&b))
 }

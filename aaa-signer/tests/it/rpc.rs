@@ -479,7 +479,7 @@ async fn policies_that_never_end_or_are_none_deny_and_hold_nobody_up() {
         let message = Message::sign(&bob, BOB, &inputs(&user, &asked));
         let began = tokio::time::Instant::now();
         assert!(caller.ask(&message).await.is_denied(), "{policy}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{policy}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{policy}");
     }
     assert!(
         !caller

@@ -1,12 +1,11 @@
 //! A cell in a temporary directory, and our command on it.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use overlay_testkit::nats_server;
+use overlay_testkit::{free_port, nats_server};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -21,14 +20,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        // Held until all are chosen, so that they differ.
-        let listeners: Vec<TcpListener> = (0..8)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-            .collect();
-        let ports = listeners
-            .iter()
-            .map(|listener| listener.local_addr().expect("an address").port())
-            .collect();
+        let ports = (0..8).map(|_| free_port()).collect();
         Self {
             root: dir.path().join("cell"),
             _dir: dir,

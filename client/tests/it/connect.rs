@@ -43,7 +43,7 @@ async fn a_refused_login_is_an_error_at_once() {
         matches!(&error, ConnectError::Refused { caller, .. } if caller == "up=bob"),
         "{error:?}"
     );
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(15));
 }
 
 /// Offers `nonce` to everybody, and hears what the first one says to it until the end.
@@ -102,7 +102,7 @@ async fn a_broker_that_is_not_there_is_given_up_in_time() {
         ),
         "{error:?}"
     );
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]

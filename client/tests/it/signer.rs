@@ -241,7 +241,7 @@ async fn rpc_case_44_a_denial_is_told_with_what_the_own_token_says_and_nothing_i
     let fleet = world.connect(OVER_BROKER).await;
     let started = Instant::now();
     let error = call(&fleet, &["a"]).await.unwrap_err();
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < Duration::from_secs(4));
     let SignerError::Denied {
         by,
         said,
@@ -382,7 +382,7 @@ async fn aaa_case_44_a_signer_that_is_not_there_is_told_at_once() {
     let fleet = world.connect(OVER_BROKER).await;
     drop(world.nodes);
     let nobody_left = eventually(
-        Duration::from_secs(10),
+        Duration::from_secs(30),
         Duration::from_millis(50),
         async || {
             let started = Instant::now();
@@ -421,7 +421,7 @@ async fn waiting_for_a_signer_can_be_ended() {
     let fleet = world.connect(OVER_BROKER).await;
     let stop = async {
         let asked = async || !world.orders().is_empty();
-        eventually(Duration::from_secs(5), Duration::from_millis(5), asked).await;
+        eventually(Duration::from_secs(20), Duration::from_millis(5), asked).await;
         fleet.stop().stop();
     };
     let (result, ()) = tokio::join!(call(&fleet, &["a"]), stop);
@@ -450,7 +450,7 @@ async fn a_caller_who_may_not_ask_the_signer_is_told_at_once() {
         matches!(&error, SignerError::Broker(BrokerError::NotAllowed(why)) if why.contains("aaa_signer")),
         "{error:?}"
     );
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test]

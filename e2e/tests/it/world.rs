@@ -1,12 +1,11 @@
 //! A cell on free ports and the commands that a person would type.
 
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use overlay_testkit::{Process, eventually_blocking, nats_server};
+use overlay_testkit::{Process, eventually_blocking, free_port, free_ports, nats_server};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -79,7 +78,7 @@ pub(crate) struct World {
     https_port: u16,
 }
 
-/// Ports that were free a moment ago, all of them different.
+/// Ports of a cell, all of them different.
 struct Ports {
     singles: [u16; 4],
     /// The first of two in a row each.
@@ -88,26 +87,9 @@ struct Ports {
 
 impl Ports {
     fn free() -> Self {
-        let singles = [(); 4].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
-        // Held until all are chosen.
-        let mut held = Vec::new();
-        let pairs = [(); 4].map(|()| {
-            loop {
-                let first = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-                let port = first.local_addr().unwrap().port();
-                let next = port
-                    .checked_add(1)
-                    .and_then(|next| TcpListener::bind(("127.0.0.1", next)).ok());
-                held.push(first);
-                if let Some(next) = next {
-                    held.push(next);
-                    return port;
-                }
-            }
-        });
         Self {
-            singles: singles.map(|listener| listener.local_addr().unwrap().port()),
-            pairs,
+            singles: [(); 4].map(|()| free_port()),
+            pairs: [(); 4].map(|()| free_ports(2)),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Three brokers that know each other.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -9,6 +8,7 @@ use crate::eventually::poll_blocking;
 
 use super::Broker;
 use super::config::{Builder, ClusterMember};
+use crate::port::free_port;
 
 /// Route ports must be known before the first start, so they may be lost in between.
 const ATTEMPTS: usize = 3;
@@ -35,7 +35,7 @@ impl Cluster {
     }
 
     fn launch_once(settings: &Builder) -> Result<Self, String> {
-        let routes = free_ports(3).map_err(|error| format!("find free ports: {error}"))?;
+        let routes = [free_port(), free_port(), free_port()];
         let mut brokers = Vec::new();
         for (index, own) in routes.iter().enumerate() {
             let mut member = settings.clone();
@@ -133,14 +133,4 @@ fn meta_group(broker: &Broker) -> Value {
         .and_then(|body| serde_json::from_str(&body).ok())
         .unwrap_or_default();
     page["meta_cluster"].clone()
-}
-
-fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
-    let listeners = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<Vec<_>, _>>()?;
-    listeners
-        .iter()
-        .map(|listener| Ok(listener.local_addr()?.port()))
-        .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use overlay_protocol::signing::login::password_text;
 use overlay_runtime::config::load_text;
 use overlay_runtime::{Clock, Context};
 use overlay_testkit::vectors::Loader;
-use overlay_testkit::{eventually, mint};
+use overlay_testkit::{eventually, free_port, mint};
 use overlay_tokens::issue::{ClientToken, OrgIssuer};
 use overlay_tokens::{Key, PublicKey, UnixTime};
 use serde_json::{Value, json};
@@ -202,10 +202,7 @@ impl Desk {
         for (path, content) in &setup.files {
             write(dir.path(), path, content)?;
         }
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .map_err(|error| error.to_string())?
-            .port();
+        let port = free_port();
         let text = setup.config(dir.path(), port);
         let config = load_text::<Config>(&text)
             .map_err(|faults| format!("configuration: {faults:?}"))?
