@@ -181,6 +181,14 @@ fn tokens_that_are_for_other_streams_are_found() {
 }
 
 #[test]
+fn copies_of_two_cells_that_would_go_into_one_stream_are_refused() {
+    let region = Place::new();
+    let said = fails(&region.init(&["--site", "lon=A_B", "--site", "lon_A=B"]), 2);
+    assert!(said.contains("into one stream, lon_A_B"), "{said}");
+    assert!(!region.path("nats-server.conf").exists());
+}
+
+#[test]
 fn an_issuer_kept_elsewhere_is_told_the_replicators_tokens() {
     let (_region, pass) = region(&["test"]);
     let dir = tempfile::tempdir().unwrap();

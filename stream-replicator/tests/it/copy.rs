@@ -13,5 +13,5 @@ mod writers;
 
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 const PERIOD: Duration = Duration::from_millis(25);

@@ -21,7 +21,7 @@ mod world;
 use std::time::Duration;
 
 /// How long a copy may take to be whole again after a fault; seconds when all is well.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 const PERIOD: Duration = Duration::from_millis(50);
 
 /// Numbers that look random and come again with their seed.

@@ -47,3 +47,34 @@ fn what_says_nothing_or_comes_from_the_future_is_not_heard() {
     let known = &heard.items["a"];
     assert_eq!((known.copied, known.stopped), (None, None));
 }
+
+/// What is published is published with our rights: an answer that goes wherever the question says could pause workers.
+#[test]
+fn only_who_asks_from_an_inbox_of_this_site_is_answered() {
+    let heard = Arc::<Mutex<Heard>>::default();
+    let ear = Ear {
+        heard: Arc::clone(&heard),
+        state: "state".into(),
+        inboxes: "choria.reply.site.".to_owned(),
+        time: SourceTime::new(overlay_runtime::Clock::system()),
+    };
+    for reply in [
+        Some("$KV.OVERLAY_REPLICATION.pause"),
+        Some("choria.reply.others.1"),
+        Some("nodes.data"),
+        None,
+        Some("choria.reply.site.1"),
+    ] {
+        ear.hear(&Message {
+            subject: "state".into(),
+            reply: reply.map(Subject::from),
+            payload: "".into(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        });
+    }
+    let askers = lock(&heard).askers.clone();
+    assert_eq!(askers, [Subject::from("choria.reply.site.1")]);
+}

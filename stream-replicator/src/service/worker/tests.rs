@@ -109,7 +109,7 @@ async fn a_stream_is_copied_in_order() {
     let began = tokio::time::Instant::now();
     let mut set = tokio::task::JoinSet::new();
     set.spawn(worker.run(shutdown.clone()));
-    eventually(Duration::from_secs(60), Duration::from_millis(20), || {
+    eventually(Duration::from_secs(180), Duration::from_millis(20), || {
         let report = status.report();
         async move {
             if report.handled == COUNT {
@@ -198,7 +198,7 @@ async fn with_a_clock_of(offset: Duration, is_ahead: bool) {
                 .await
                 .unwrap();
         }
-        eventually(Duration::from_secs(60), Duration::from_millis(20), || {
+        eventually(Duration::from_secs(180), Duration::from_millis(20), || {
             let report = status.report();
             async move {
                 if report.handled == 10 * (round + 1) {

@@ -411,10 +411,10 @@ impl Case<'_> {
     async fn too_old(&self) -> Result<(), String> {
         self.source(json!({})).await;
         self.pair.source.fill("TEST", 1, 6).await;
-        tokio::time::sleep(Duration::from_millis(2200)).await;
+        tokio::time::sleep(Duration::from_millis(8200)).await;
         self.pair.source.fill("TEST", 6, 9).await;
         let mut stanza = self.stanza.clone();
-        stanza.push("max_age: 2s");
+        stanza.push("max_age: 8s");
         let mut replicator = self.pair.replicate_as("X", "TEST", "COPY", &stanza);
         self.exactly(6..=8).await?;
         replicator.stop(STOP_LIMIT);

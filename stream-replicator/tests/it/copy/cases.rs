@@ -5,7 +5,7 @@ use std::time::Duration;
 use overlay_testkit::eventually;
 use serde_json::json;
 
-use super::pair::{Pair, STOP_LIMIT, Stored};
+use super::pair::{Pair, STOP_LIMIT, Stored, stop};
 use super::{LIMIT, PERIOD};
 
 const MARK: &str = "Choria-SR-Source";
@@ -25,7 +25,7 @@ async fn sr_case_09_a_thousand_messages_arrive_in_order_and_name_their_source() 
         let mark = format!("TEST {} SITE SITE {}", from.sequence, from.time_ms());
         assert_eq!(to.values(MARK), [mark]);
     }
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +44,7 @@ async fn a_request_that_is_fulfilled_does_not_end_the_reader() {
         .iter()
         .filter(|consumer| consumer["name"].as_str().unwrap().starts_with("sr-"));
     assert_eq!(readers.count(), 1);
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,11 +111,12 @@ async fn sr_case_13_a_source_that_is_not_there_yet_is_waited_for() {
 async fn sr_case_14_messages_that_are_too_old_are_passed_over() {
     let pair = Pair::with_test().await;
     pair.source.fill("TEST", 1, 1001).await;
-    tokio::time::sleep(Duration::from_millis(2200)).await;
+    tokio::time::sleep(Duration::from_millis(8200)).await;
+    let mut replicator = pair.replicate(&["max_age: 8s", "target_subject_prefix: copy"]);
+    replicator.wait_for_line("replicating", LIMIT);
     pair.source.fill("TEST", 1001, 1011).await;
-    let mut replicator = pair.replicate(&["max_age: 2s", "target_subject_prefix: copy"]);
     pair.target.holds("COPY", 10).await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     assert_eq!(pair.copied().await, (1001..=1010).collect::<Vec<_>>());
     // The position is at the end: what is newer is all that comes.
     let durable = durable(&pair, "SR_SITE").await;

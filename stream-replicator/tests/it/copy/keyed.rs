@@ -8,7 +8,7 @@ use overlay_testkit::{Process, eventually};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::pair::{Pair, STOP_LIMIT, Stored};
+use super::pair::{Pair, Stored, stop};
 use super::writers::Noise;
 use super::{LIMIT, PERIOD};
 
@@ -144,7 +144,7 @@ async fn killed(plan: Plan, duplicates: Duration) {
     copied(&pair, 2000).await;
     noise.stop().await;
     same.stop().await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     plan.judge(&pair, 2000, &[]).await;
 }
 
@@ -187,7 +187,7 @@ async fn a_key_that_is_held_up_holds_up_no_other_and_is_not_doubled_by_a_kill() 
     };
     let mut stopped = strict.replicate(&pair, "");
     stopped.wait_for_line("messages were left open", LIMIT);
-    assert!(stopped.stop(STOP_LIMIT).success());
+    stop(&mut stopped);
     let mut replicator = BY_TOKEN.replicate(&pair, patient);
     BY_TOKEN.fill(&pair, 701, 1401).await;
     copied(&pair, 1200).await;
@@ -198,13 +198,13 @@ async fn a_key_that_is_held_up_holds_up_no_other_and_is_not_doubled_by_a_kill() 
     let updated = pair.target.ask("STREAM.UPDATE.COPY", &config).await;
     assert!(updated["error"].is_null(), "{updated}");
     copied(&pair, 1400).await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     BY_TOKEN.judge(&pair, 1400, &[]).await;
     // Stopped with nothing open, it goes on in the strict order.
     let mut replicator = strict.replicate(&pair, "");
     BY_TOKEN.fill(&pair, 1401, 1501).await;
     copied(&pair, 1500).await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     BY_TOKEN.judge(&pair, 1500, &[]).await;
 }
 
@@ -226,7 +226,7 @@ async fn poison_of_one_key_is_kept_aside_and_its_key_goes_on() {
     }
     copied(&pair, 197).await;
     pair.source.holds("OVERLAY_REPLICATION_DEAD", 3).await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     BY_SUBJECT.judge(&pair, 200, &[101, 102, 103]).await;
 }
 
@@ -245,8 +245,8 @@ async fn a_replicator_that_was_frozen_doubles_nothing_when_it_comes_back() {
     old.unpause();
     BY_TOKEN.fill(&pair, 4001, 4101).await;
     copied(&pair, 4100).await;
-    assert!(old.stop(STOP_LIMIT).success());
-    assert!(new.stop(STOP_LIMIT).success());
+    stop(&mut old);
+    stop(&mut new);
     BY_TOKEN.judge(&pair, 4100, &[]).await;
 }
 
@@ -269,7 +269,7 @@ async fn a_work_queue_is_drained_in_the_order_of_its_keys() {
         }
     })
     .await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     BY_TOKEN.judge(&pair, 500, &[]).await;
 }
 
@@ -282,5 +282,5 @@ async fn a_target_that_forgets_identifiers_at_once_is_not_written_where_they_alo
     let mut replicator = BY_FIELD.replicate(&pair, "");
     replicator.wait_for_line("duplicate_window of 30s at least", LIMIT);
     assert_eq!(pair.target.count("COPY").await, 0);
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::pair::{Pair, STOP_LIMIT};
+use super::pair::{Pair, stop};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_changes_subjects_is_copied_with_those_that_it_stores() {
@@ -12,7 +12,7 @@ async fn a_source_that_changes_subjects_is_copied_with_those_that_it_stores() {
     pair.source.fill("TEST.a", 1, 6).await;
     let mut replicator = pair.replicate(&["target_subject_prefix: copy"]);
     pair.holds_exactly(1..=5).await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     for message in pair.target.stored("COPY").await {
         assert_eq!(message.subject, "copy.moved.a");
     }
@@ -40,7 +40,7 @@ async fn a_mirror_is_copied_where_filters_say_what_it_holds_and_refused_with_wor
     pair.source.fill("TEST", 1, 6).await;
     let mut replicator = pair.replicate(&["target_subject_prefix: copy"]);
     replicator.wait_for_line("come from other streams", super::LIMIT);
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     let filtered = ["target_subject_prefix: copy", "filter_subject: TEST"];
     let _replicator = pair.replicate(&filtered);
     pair.holds_exactly(1..=5).await;

@@ -221,6 +221,14 @@ impl Side {
     }
 }
 
+/// Stops a replicator cleanly. One that has just begun does not hear the signal yet, and would die of it.
+#[track_caller]
+pub(super) fn stop(replicator: &mut Process) {
+    replicator.wait_for_line("replicating", LIMIT);
+    let status = replicator.stop(STOP_LIMIT);
+    assert!(status.success(), "a clean stop ends with {status}");
+}
+
 impl Pair {
     pub(super) async fn start() -> Self {
         let (source, target) = tokio::join!(

@@ -7,7 +7,7 @@ use overlay_testkit::{Process, eventually};
 use serde_json::json;
 
 use super::cases::durable;
-use super::pair::{Pair, STOP_LIMIT, Side};
+use super::pair::{Pair, STOP_LIMIT, Side, stop};
 use super::{LIMIT, PERIOD};
 
 const PREFIX: &str = "target_subject_prefix: copy";
@@ -56,7 +56,7 @@ async fn sr_case_11_the_original_s_consumer_is_continued() {
     let kept = durable(&pair, "SR_CUSTOM_NAME").await;
     assert_eq!(kept["created"], made["created"]);
     // At the stop it is moved, so that the original can go on.
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     let moved = durable(&pair, "SR_CUSTOM_NAME").await;
     assert_eq!(moved["ack_floor"]["stream_seq"], 10);
     assert_eq!(moved["config"]["max_ack_pending"], 1);
@@ -79,7 +79,7 @@ async fn sr_case_15_a_reader_s_consumer_that_is_deleted_is_made_again_without_ga
     pair.target.holds("COPY", 7).await;
     let took = began.elapsed();
     assert_eq!(pair.copied().await, (1..=7).collect::<Vec<_>>());
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 /// Brokers from 2.14 on say with a feature flag also in which domain and account a message is.
@@ -144,9 +144,9 @@ async fn sr_case_27_what_the_source_says_of_a_request_is_never_copied() {
     let back = tokio::time::Instant::now();
     pair.source.fill("TEST", 4, 7).await;
     pair.target.holds("COPY", 6).await;
-    // Requests are made anew with the connection, not when a silence is noticed; its own wait is within this.
+    // Requests are made anew with the connection, not when a silence is noticed, which takes seven seconds.
     let took = back.elapsed();
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(6), "{took:?}");
     pair.holds_exactly(1..=6).await;
     for message in pair.target.stored("COPY").await {
         assert_eq!(message.subject, "copy.TEST");
@@ -159,7 +159,7 @@ async fn stop_in_the_middle(stanza: &[&str]) {
     pair.source.fill("TEST", 1, 1001).await;
     let mut replicator = pair.replicate(stanza);
     pair.target.holds("COPY", 1000).await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     pair.source.fill("TEST", 1001, 2001).await;
     let _replicator = pair.replicate(stanza);
     pair.holds_exactly(1..=2000).await;
@@ -184,7 +184,7 @@ async fn sr_case_19_a_purged_target_gets_what_is_new_and_nothing_of_what_was_pur
     pair.source.fill("TEST", 1, 14).await;
     let mut replicator = pair.replicate(&[PREFIX]);
     pair.target.holds("COPY", 13).await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     pair.target.ask("STREAM.PURGE.COPY", &json!({})).await;
     pair.source.fill("TEST", 14, 16).await;
     let _replicator = pair.replicate(&[PREFIX]);
@@ -207,7 +207,7 @@ async fn sr_case_28_an_ephemeral_copy_is_made_anew_at_each_start_and_rests_meanw
     assert_eq!(consumers().await, Some(before));
     pair.source.fill("TEST", 1, 6).await;
     pair.holds_exactly(1..=5).await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     let _replicator = pair.replicate(&stanza);
     pair.holds_exactly((1..=5).chain(1..=5)).await;
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::LIMIT;
-use super::pair::{Pair, STOP_LIMIT, Side};
+use super::pair::{Pair, Side, stop};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sr_case_20_two_cells_share_a_target_and_each_goes_on_where_it_was() {
@@ -23,14 +23,14 @@ async fn sr_case_20_two_cells_share_a_target_and_each_goes_on_where_it_was() {
     other.fill("TEST", 1, 201).await;
     pair.target.holds("COPY", 500).await;
     // One stops while the other goes on; both go on where they were.
-    assert!(a.stop(STOP_LIMIT).success());
+    stop(&mut a);
     other.fill("TEST", 201, 301).await;
     pair.target.holds("COPY", 600).await;
     pair.source.fill("TEST", 301, 401).await;
     let mut a = cell("A", &pair.source);
     pair.target.holds("COPY", 700).await;
-    assert!(a.stop(STOP_LIMIT).success());
-    assert!(b.stop(STOP_LIMIT).success());
+    stop(&mut a);
+    stop(&mut b);
     let stored = pair.target.stored("COPY").await;
     assert_eq!(stored.len(), 700);
     for (name, count) in [("A", 400), ("B", 300)] {
@@ -56,7 +56,7 @@ async fn others_that_write_among_the_copies_cost_neither_order_nor_messages() {
         pair.target.publish("foreign", &[], "x").await;
     }
     pair.target.holds("COPY", 2200).await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     let ours: Vec<u64> = pair
         .target
         .stored("COPY")
@@ -91,7 +91,7 @@ async fn drains(retention: &str) {
         }
     })
     .await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
 }
 
 #[tokio::test(flavor = "multi_thread")]

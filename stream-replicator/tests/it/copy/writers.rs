@@ -7,7 +7,7 @@ use overlay_testkit::eventually;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::pair::{Pair, STOP_LIMIT, Stored, stored};
+use super::pair::{Pair, Stored, stop, stored};
 use super::{LIMIT, PERIOD};
 
 /// The target forgets identifiers so soon that they guard nothing.
@@ -81,7 +81,7 @@ async fn among_many_writers_each_message_comes_once_and_in_order_whatever_is_kil
         }
         has_copied(&pair, 1500).await;
         noise.stop().await;
-        assert!(replicator.stop(STOP_LIMIT).success());
+        stop(&mut replicator);
         assert_eq!(
             ours(&pair).await,
             (1..=1500).collect::<Vec<_>>(),
@@ -109,7 +109,7 @@ async fn one_writer_that_is_not_alone_says_so_and_keeps_to_its_chain() {
         pair.source.publish("TEST", &[], "y").await;
     }
     pair.target.holds("COPY", 301).await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     assert_eq!(ours(&pair).await, (1..=250).collect::<Vec<_>>());
     let headers: Vec<_> = pair.target.stored("COPY").await;
     let last = headers.last().unwrap();

@@ -1,12 +1,10 @@
 //! The target is a cluster of three: its stream's leader steps down or dies.
 
-use std::time::Duration;
-
-use overlay_testkit::{Broker, Process, eventually};
+use overlay_testkit::{Broker, eventually};
 use serde_json::json;
 
 use super::verdict::{self, assert_same};
-use super::world::{TARGET, World, ask, connect_to, make_by};
+use super::world::{TARGET, World, ask, connect_to, make_by, stop};
 use super::{LIMIT, PERIOD};
 
 const MANY: u64 = 10_000;
@@ -42,10 +40,6 @@ async fn a_target_of_three_replicas_changes_its_leader_under_load() {
     stop(&mut replicator);
     let target = verdict::read(&client, TARGET).await;
     assert_same(&world.source_messages().await, &target);
-}
-
-fn stop(replicator: &mut Process) {
-    assert!(replicator.stop(Duration::from_secs(30)).success());
 }
 
 async fn leader(client: &async_nats::Client) -> String {

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
 
 use overlay_testkit::{Broker, Process, Way, eventually};
 use serde_json::json;
 
 use super::verdict::{self, Stored, assert_same, source_sequence};
-use super::world::{Load, SITE, SOURCE, TARGET, World, ask, connect, connect_to, make_by, start};
+use super::world::{
+    Load, SITE, SOURCE, TARGET, World, ask, connect, connect_to, make_by, start, stop,
+};
 use super::{Dice, LIMIT, PERIOD};
 
 const MANY: u64 = 10_000;
-const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// Identifiers are forgotten so soon that they guard nothing.
 const FORGETFUL: u64 = 100_000_000;
 
@@ -63,7 +63,7 @@ async fn reached(client: &async_nats::Client, messages: u64) {
 async fn verify(world: &World, replicator: &mut Process) {
     let wanted = u64::try_from(world.source_messages().await.len()).unwrap();
     reached(&connect(&world.target).await, wanted).await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(replicator);
     assert_kept(
         &world.source_messages().await,
         &world.target_messages().await,
@@ -136,7 +136,7 @@ async fn keys_keep_their_order_while_a_replicated_target_changes_its_leader() {
     reached(&client, MANY).await;
     world.publish(MANY, MANY + 500).await;
     reached(&client, MANY + 500).await;
-    assert!(replicator.stop(STOP_LIMIT).success());
+    stop(&mut replicator);
     let target = verdict::read(&client, TARGET).await;
     assert_kept(&world.source_messages().await, &target);
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::verdict::{self, Stored, source_sequence};
-use super::world::{SOURCE, World, ask, connect};
+use super::world::{SOURCE, World, ask, connect, stop};
 use super::{LIMIT, PERIOD};
 
 /// As large as the broker takes, headers included.
@@ -40,7 +40,7 @@ async fn what_is_too_large_even_to_be_kept_aside_is_cut_and_the_rest_arrives() {
     let mut replicator = world.replicator("");
     world.copied().await;
     let letters = letters(&world, 2).await;
-    assert!(replicator.stop(LIMIT).success());
+    stop(&mut replicator);
     let header = |letter: &Stored, name: &str| {
         let value = letter.headers.get(name);
         value.map(|value| value.as_str().to_owned())
@@ -97,7 +97,7 @@ async fn a_message_whose_headers_cannot_be_read_is_kept_aside_and_not_copied_wit
     let mut replicator = world.replicator("");
     world.copied().await;
     let letters = letters(&world, 1).await;
-    super::world::stop(&mut replicator);
+    stop(&mut replicator);
     assert_eq!(letters[0].body, body);
     let copied: Vec<u64> = world
         .target_messages()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use overlay_testkit::{Broker, eventually};
 use serde_json::json;
 
-use super::world::{TARGET, World, ask, connect};
+use super::world::{TARGET, World, ask, connect, stop};
 use super::{LIMIT, PERIOD};
 
 /// Waits until the replicator told of something.
@@ -68,7 +68,7 @@ async fn a_target_with_other_limits_keeps_the_newest_in_order() {
     world.publish(5000, 5500).await;
     let mut replicator = world.replicator("");
     world.copied().await;
-    assert!(replicator.stop(Duration::from_secs(30)).success());
+    stop(&mut replicator);
     let source = world.source_messages().await;
     let target = world.target_messages().await;
     assert_eq!(target.len(), 1000);
@@ -118,7 +118,7 @@ async fn a_message_too_large_for_the_target_is_kept_aside_and_the_rest_arrives()
     world.publish(50, 100).await;
     let mut replicator = world.replicator("");
     world.copied().await;
-    assert!(replicator.stop(Duration::from_secs(30)).success());
+    stop(&mut replicator);
     let mut source = world.source_messages().await;
     let big = source.remove(50);
     super::verdict::assert_same(&source, &world.target_messages().await);
@@ -145,7 +145,7 @@ async fn a_target_stream_deleted_under_load_is_waited_for_or_made_anew() {
     ask(&client, &format!("STREAM.DELETE.{TARGET}"), &json!({})).await;
     world.publish(1000, 2000).await;
     world.copied().await;
-    assert!(replicator.stop(Duration::from_secs(30)).success());
+    stop(&mut replicator);
     // What went with the old stream stays gone, as after a purge; nothing behind it is missing or doubled.
     let source = world.source_messages().await;
     super::verdict::assert_same(&source[1000..], &world.target_messages().await);

@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 
 use super::sources::copy_tree;
 use super::verdict::{assert_same, source_sequence};
-use super::world::{SOURCE, TARGET, World, ask, connect};
+use super::world::{SOURCE, TARGET, World, ask, connect, stop};
 use super::{LIMIT, PERIOD};
 
 const MANY: u64 = 20_000;
-const STOP: Duration = Duration::from_secs(30);
 
 /// The durable consumer begins at the end, as configured; the source that is made anew is copied from its beginning, and a
 /// kill in the middle of that must not leave the consumer's place as the furthest that is known.
@@ -42,7 +41,7 @@ async fn a_kill_after_a_source_was_made_anew_leaves_nothing_out() {
     replicator.kill();
     let mut replicator = world.replicator(at_end);
     world.copied_body(1000 + MANY - 1).await;
-    assert!(replicator.stop(STOP).success());
+    stop(&mut replicator);
     let target = world.target_messages().await;
     assert_same(&world.source_messages().await, &target[100..]);
 }
@@ -61,7 +60,7 @@ async fn a_kill_after_the_target_went_back_leaves_nothing_out() {
     world.target.start_again();
     world.publish(200, MANY).await;
     world.copied().await;
-    assert!(replicator.stop(STOP).success());
+    stop(&mut replicator);
     world.target.stop();
     std::fs::remove_dir_all(&store).unwrap();
     copy_tree(&kept, &store);
@@ -87,7 +86,7 @@ async fn a_source_that_went_back_while_nobody_copied_loses_nothing_that_is_new()
     world.source.start_again();
     world.publish(200, 400).await;
     world.copied().await;
-    assert!(replicator.stop(STOP).success());
+    stop(&mut replicator);
     world.source.stop();
     std::fs::remove_dir_all(&store).unwrap();
     copy_tree(&kept, &store);
@@ -95,7 +94,7 @@ async fn a_source_that_went_back_while_nobody_copied_loses_nothing_that_is_new()
     world.publish(5000, 5300).await;
     let mut replicator = world.replicator("");
     world.copied_body(5299).await;
-    assert!(replicator.stop(STOP).success());
+    stop(&mut replicator);
     let told = replicator.stdout() + &replicator.stderr();
     assert!(told.contains("went back to an earlier state"), "{told}");
     let target = world.target_messages().await;
@@ -111,7 +110,7 @@ async fn among_others(more: &str) {
     world.publish(0, 100).await;
     let mut replicator = world.replicator(more);
     world.copied().await;
-    assert!(replicator.stop(STOP).success());
+    stop(&mut replicator);
     let client = connect(&world.target).await;
     for _message in 0..OTHERS {
         client
@@ -128,7 +127,7 @@ async fn among_others(more: &str) {
     world.publish(100, 200).await;
     let mut replicator = world.replicator(more);
     world.copied().await;
-    assert!(replicator.stop(STOP).success());
+    stop(&mut replicator);
     let ours: Vec<u64> = world
         .target_messages()
         .await
@@ -178,4 +177,66 @@ async fn an_account_without_room_is_waited_for_and_no_message_given_up() {
     let source = connect(&world.source).await;
     let dead: Value = ask(&source, "STREAM.INFO.OVERLAY_REPLICATION_DEAD", &json!({})).await;
     assert!(!dead["error"].is_null(), "{dead}");
+}
+
+/// Nothing says how far the copy was: the target was purged, and who asks the source for the position gets no answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_does_not_say_where_the_copy_was_is_not_copied_again() {
+    let mut world = World::start().await;
+    world.publish(0, 100).await;
+    let mut replicator = world.replicator("");
+    world.copied().await;
+    stop(&mut replicator);
+    let client = connect(&world.target).await;
+    let purged = ask(&client, &format!("STREAM.PURGE.{TARGET}"), &json!({})).await;
+    assert_eq!(purged["purged"], 100);
+    world.source.set_config(
+        "no_auth_user: all\nauthorization: { users: [ { user: all, password: all, permissions: { subscribe: \">\", publish: { allow: \">\", \
+         deny: [ \"$JS.API.CONSUMER.INFO.>\", \"$JS.API.STREAM.*.KV_OVERLAY_REPLICATION\", \
+         \"$JS.API.STREAM.MSG.GET.KV_OVERLAY_REPLICATION\", \"$JS.API.DIRECT.GET.KV_OVERLAY_REPLICATION.>\" ] } } } ] }\n",
+    );
+    world.source.restart();
+    let mut replicator = world.replicator("");
+    replicator.wait_for_line("what was done is not known", LIMIT);
+    world.source.set_config("");
+    world.source.restart();
+    world.publish(100, 101).await;
+    world.copied().await;
+    stop(&mut replicator);
+    let copied = world.target_messages().await;
+    let sequences: Vec<_> = copied
+        .iter()
+        .filter_map(|it| source_sequence(&it.headers))
+        .collect();
+    assert_eq!(sequences, [101]);
+}
+
+/// A target that lost everything gets what it had, and nothing of what it was not to have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_lost_everything_is_filled_from_where_the_copy_was_to_start() {
+    let mut world = World::start().await;
+    world.make_target(json!({})).await;
+    world.target.stop();
+    let store = world.target.dir().join("store");
+    let kept = world.path("kept");
+    copy_tree(&store, &kept);
+    world.target.start_again();
+    world.publish(0, 200).await;
+    let from = "    start_sequence: 101\n";
+    let mut replicator = world.replicator(from);
+    world.copied().await;
+    stop(&mut replicator);
+    world.target.stop();
+    std::fs::remove_dir_all(&store).unwrap();
+    copy_tree(&kept, &store);
+    world.target.start_again();
+    let mut replicator = world.replicator(from);
+    world.copied().await;
+    stop(&mut replicator);
+    let copied = world.target_messages().await;
+    let sequences: Vec<_> = copied
+        .iter()
+        .filter_map(|it| source_sequence(&it.headers))
+        .collect();
+    assert_eq!(sequences, (101..=200).collect::<Vec<_>>());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use overlay_testkit::Process;
 use serde_json::json;
 
-use super::world::{Load, World, connect, make_by};
+use super::world::{Load, World, connect, make_by, stop};
 use super::{Dice, LIMIT};
 
 /// Age of a key in the election's bucket: how long a replica that is gone still leads.
@@ -39,8 +39,7 @@ impl Pair {
     async fn verify(mut self) {
         self.world.copied().await;
         for replica in &mut self.replicas {
-            let status = replica.stop(Duration::from_secs(30));
-            assert!(status.success(), "a clean stop ends with {status}");
+            stop(replica);
         }
         self.world.compare().await;
     }
@@ -77,8 +76,7 @@ async fn a_replica_takes_over_from_one_that_is_stopped_and_back() {
         let index = round % 2;
         pair.replicas[index].wait_for_line("replicating", LIMIT);
         tokio::time::sleep(Duration::from_millis(1500)).await;
-        let status = pair.replicas[index].stop(Duration::from_secs(30));
-        assert!(status.success(), "a clean stop ends with {status}");
+        stop(&mut pair.replicas[index]);
         pair.replicas[index] = replica(&pair.world, index);
     }
     load.finish().await;

@@ -1,13 +1,9 @@
 //! The source is not what it was: deleted and made anew, purged, gone back in time.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::verdict::{assert_same, source_sequence};
-use super::world::{SOURCE, World, ask, connect};
-
-const STOP: Duration = Duration::from_secs(30);
+use super::world::{SOURCE, World, ask, connect, stop};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_stream_made_anew_is_copied_from_its_beginning() {
@@ -20,7 +16,7 @@ async fn a_source_stream_made_anew_is_copied_from_its_beginning() {
     world.make_source(json!({})).await;
     world.publish(1000, 1200).await;
     world.copied_up_to_second_life(500).await;
-    assert!(replicator.stop(STOP).success());
+    stop(&mut replicator);
     let target = world.target_messages().await;
     assert_eq!(target.len(), 500);
     let sequences: Vec<u64> = target
@@ -45,7 +41,7 @@ async fn a_source_stream_made_anew_while_the_replicator_was_down_is_copied_from_
     world.publish(1000, 1200).await;
     let mut replicator = world.replicator("");
     world.copied_up_to_second_life(500).await;
-    assert!(replicator.stop(STOP).success());
+    stop(&mut replicator);
     let target = world.target_messages().await;
     assert_same(&world.source_messages().await, &target[300..]);
 }
@@ -68,7 +64,7 @@ async fn messages_purged_before_they_were_copied_are_told_and_the_rest_arrives()
     .await;
     let mut replicator = world.replicator("");
     world.copied().await;
-    assert!(replicator.stop(STOP).success());
+    stop(&mut replicator);
     let sequences: Vec<u64> = world
         .target_messages()
         .await
@@ -122,7 +118,7 @@ async fn a_source_that_went_back_in_time_loses_nothing_that_is_new() {
     world.source.start_again();
     world.publish(5000, 5300).await;
     world.copied_body(5299).await;
-    assert!(replicator.stop(STOP).success());
+    stop(&mut replicator);
     let bodies: Vec<String> = world
         .target_messages()
         .await

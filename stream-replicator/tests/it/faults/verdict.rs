@@ -1,14 +1,13 @@
 //! What a stream holds, and whether a copy is what it should be.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
-use std::time::Duration;
-
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, consumer};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use overlay_testkit::eventually;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::{LIMIT, PERIOD};
 
@@ -53,7 +52,7 @@ async fn try_read(client: &async_nats::Client, name: &str) -> Result<Vec<Stored>
         .map_err(|it| text(&it))?;
     let mut messages = consumer.messages().await.map_err(|it| text(&it))?;
     loop {
-        let next = tokio::time::timeout(Duration::from_secs(5), messages.next()).await;
+        let next = tokio::time::timeout(Duration::from_secs(30), messages.next()).await;
         let message = next
             .map_err(|_| format!("{} of {wanted} read", found.len()))?
             .ok_or("the reading ended")?

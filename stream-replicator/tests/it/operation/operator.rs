@@ -19,6 +19,8 @@ use serde_json::Value;
 use super::cell::Cell;
 use super::{LIMIT, PERIOD};
 
+/// How long the first answer is waited for: what is asked is done, so it is not asked again.
+const FIRST: Duration = Duration::from_secs(20);
 /// How long one more replica is waited for.
 const MORE: Duration = Duration::from_millis(800);
 
@@ -93,18 +95,30 @@ impl<'a> Operator<'a> {
         self.client.flush().await.unwrap();
     }
 
-    /// All answers that come; none is an answer too.
+    /// All answers that come.
     pub(super) async fn ask(&self, action: &str, data: Value) -> Vec<RpcReply> {
         let mut sent = self.send(action, data).await;
-        let mut answers = Vec::new();
-        while let Some(answer) = self.answer(&mut sent).await {
+        let mut answers = Vec::from_iter(self.first(&mut sent).await);
+        while !answers.is_empty()
+            && let Some(answer) = self.answer(&mut sent).await
+        {
             answers.push(answer);
         }
         answers
     }
 
+    /// The first answer, which is waited for.
+    pub(super) async fn first(&self, sent: &mut Sent) -> Option<RpcReply> {
+        self.within(FIRST, sent).await
+    }
+
+    /// An answer, if one comes soon.
     pub(super) async fn answer(&self, sent: &mut Sent) -> Option<RpcReply> {
-        let next = tokio::time::timeout(MORE, sent.replies.next());
+        self.within(MORE, sent).await
+    }
+
+    async fn within(&self, limit: Duration, sent: &mut Sent) -> Option<RpcReply> {
+        let next = tokio::time::timeout(limit, sent.replies.next());
         let message = next.await.ok()??;
         let limits = Limits::default();
         let transport = Transport::decode(&message.payload, &limits).unwrap();

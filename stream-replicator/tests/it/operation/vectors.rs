@@ -220,7 +220,7 @@ async fn takes_over(term: Option<f64>) -> Result<(), String> {
     let began = Instant::now();
     let limit = if term.is_some() {
         one.process.kill();
-        length + Duration::from_secs(3)
+        length * 4
     } else {
         one.process.terminate();
         Duration::from_secs(2)

@@ -12,7 +12,7 @@ use overlay_testkit::{Broker, Process, eventually};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub(super) const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(180);
 pub(super) const PERIOD: Duration = Duration::from_millis(50);
 const STOP: Duration = Duration::from_secs(30);
 
@@ -164,7 +164,10 @@ pub(super) fn told(advisories: &[Advisory]) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// Stops a replicator cleanly. One that has just begun does not hear the signal yet, and would die of it.
+#[track_caller]
 pub(super) fn stop(mut replicator: Process) {
+    replicator.wait_for_line("replicating", LIMIT);
     let status = replicator.stop(STOP);
     assert!(status.success(), "{status}: {}", replicator.stderr());
 }
