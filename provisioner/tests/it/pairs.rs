@@ -154,8 +154,8 @@ async fn left_behind(more: &str, end: impl FnOnce(&mut Provisioner)) {
     let second = cell.provisioner(&config);
     let fleet = cell
         .nodes()
-        .count(60)
-        .behaviour(leaving().latency(Duration::from_millis(100)))
+        .count(50)
+        .behaviour(leaving().latency(Duration::from_millis(60)))
         .start()
         .await;
     let scans = second.metric("overlay_provisioner_scans_total");

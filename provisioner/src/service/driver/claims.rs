@@ -22,6 +22,8 @@ use crate::time::{after, until};
 
 /// How long the end of a claim stays in the bucket, for whoever comes next: as long as nodes lock others out.
 const PARTING: Duration = Duration::from_secs(130);
+/// How much longer than a claim of another is waited: the broker counts in whole seconds.
+const AFTER_HELD: Duration = Duration::from_secs(1);
 /// How long a node is not tried again when the broker did not take its claim.
 const AFTER_FAULT: Duration = Duration::from_secs(5);
 /// No node is back sooner than this after it was told to restart: it waits for two seconds first.
@@ -151,14 +153,21 @@ impl Driver {
             return;
         }
         let is_orphan = value.as_ref().is_some_and(|value| {
-            let since = UnixTime {
-                secs: value.since,
-                nanos: 0,
-            };
+            let since = UnixTime::from_secs(value.since);
             let mirror = &self.parts.mirror;
             value.state == ClaimState::Working
                 && mirror.is_gone(&value.instance, lease, until(since, now))
         });
+        // One that was enrolled a moment ago is believed again when its claim is over, whoever wrote that.
+        let done = value
+            .as_ref()
+            .filter(|value| value.state == ClaimState::Done)
+            .map(|value| {
+                until(
+                    now,
+                    after(UnixTime::from_secs(value.since), self.streams.keep),
+                )
+            });
         if let (Some(revision), Some(value), true) = (revision, value, is_orphan) {
             tracing::info!(
                 identity = %node.identity,
@@ -172,8 +181,12 @@ impl Driver {
         // Also when it ended in between: then it is tried again soon enough.
         self.parts.metrics.claim(ClaimOutcome::Held).inc();
         tracing::debug!(identity = %node.identity, "another instance has it, or had it a moment ago");
-        if let Some(node) = self.forget(id) {
-            self.set_aside(node.identity, node.found, lease + Duration::from_secs(1));
+        let Some(node) = self.forget(id) else {
+            return;
+        };
+        match done {
+            Some(left) => self.put_off_for(node.identity, node.found, left + AFTER_HELD),
+            None => self.set_aside(node.identity, node.found, lease + AFTER_HELD),
         }
     }
 
