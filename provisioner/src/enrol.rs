@@ -19,6 +19,7 @@ mod command;
 mod contact;
 mod deliver;
 mod end;
+mod facts;
 mod judge;
 mod key;
 mod tries;
@@ -26,20 +27,16 @@ mod tries;
 use std::sync::Arc;
 
 use overlay_protocol::id::Identity;
-use overlay_protocol::provisioning::audit::HelperFacts;
-use overlay_protocol::provisioning::{Issued, NodeRecord};
-use overlay_tokens::{PublicKey, SecretText, UnixTime};
+use overlay_protocol::provisioning::NodeRecord;
+use overlay_tokens::{SecretText, UnixTime};
 
-use crate::answer::Answer;
-use crate::delivery::Configuration;
 use crate::entropy::Entropy;
 use crate::policy::Policy;
-use crate::question::{NodeKey, SigningRequest};
 use crate::reason::Reason;
 use crate::time::after;
 
 use end::End;
-use judge::Shown;
+use facts::{Lasting, Learned};
 use tries::Tries;
 
 pub use command::{
@@ -68,11 +65,12 @@ pub struct Enrolment {
     last_call: u32,
     /// Replies that were taken, to know a second one that differs.
     answered: Vec<(CallId, [u8; 32])>,
-    facts: Facts,
+    facts: Learned,
+    lasting: Lasting,
 }
 
-// Thousands may be awaited at a time: what is seldom there is boxed.
-const _: () = assert!(size_of::<Enrolment>() <= 640);
+// Thousands may be awaited at a time: what is not needed then is boxed, and forgotten.
+const _: () = assert!(size_of::<Enrolment>() <= 288);
 
 /// Where the enrolment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,42 +114,6 @@ fn not_seen() -> End {
     ))
 }
 
-/// What was learned on the way; boxed, so that a node that is only awaited is small.
-#[derive(Debug, Default)]
-struct Facts {
-    /// Which of the secrets for its name is tried, or was right.
-    secret: usize,
-    renewal_nonce: String,
-    name: Option<NameState>,
-    held_until: Option<i64>,
-    shown: Option<Box<Shown>>,
-    ecdh_public: String,
-    former_key: Option<Box<PublicKey>>,
-    inventory: Option<Box<Inventory>>,
-    /// Why the helper has to confirm.
-    confirm: Option<Box<Why>>,
-    nonce: String,
-    public_key: Option<Box<PublicKey>>,
-    key: Option<Box<NodeKey>>,
-    csr: Option<Box<SigningRequest>>,
-    asked: Option<UnixTime>,
-    answer: Option<Box<Answer>>,
-    helper: Option<Box<HelperFacts>>,
-    configuration: Configuration,
-    delivery: Option<Box<overlay_protocol::provisioning::action::ConfigureRequest>>,
-    issued: Option<Box<Issued>>,
-    /// The token that was used up for this node.
-    configured: bool,
-}
-
-/// What the node says of itself.
-#[derive(Debug)]
-struct Inventory {
-    json: String,
-    version: String,
-    upgradable: bool,
-}
-
 impl Enrolment {
     /// Begins the enrolment of a node of which something may be known.
     ///
@@ -179,7 +141,8 @@ impl Enrolment {
             calls: Vec::new(),
             last_call: 0,
             answered: Vec::new(),
-            facts: Facts::default(),
+            facts: Learned::default(),
+            lasting: Lasting::default(),
         }
     }
 
@@ -253,7 +216,7 @@ impl Enrolment {
                 NameState::Free | NameState::Unknown => Err(not_seen()),
             },
             Input::Name(state) if self.stage == Stage::Contact => {
-                self.facts.name.get_or_insert(state);
+                self.lasting.name.get_or_insert(state);
                 self.contacted(now, out)
             }
             Input::Rates(admission) if self.stage == Stage::Rates => match admission {
@@ -325,7 +288,7 @@ impl Enrolment {
             && until <= now
         {
             // Its event may have been missed. A name that somebody lived under before tells nothing.
-            if self.facts.name != Some(NameState::Free) {
+            if self.lasting.name != Some(NameState::Free) {
                 return Err(not_seen());
             }
             self.stage = Stage::Missed;

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::command::{Action, Call, CallFault, CallId, Command, Note, Why, cut};
 use super::end::End;
 use super::tries::{Tries, plan};
-use super::{Enrolment, Facts, Stage};
+use super::{Enrolment, Stage};
 use crate::reason::Reason;
 use crate::time::after;
 
@@ -345,15 +345,9 @@ impl Enrolment {
         let limit = self.policy.calls.member;
         self.done(Action::Restart);
         self.whole = None;
-        // Thousands may wait here: only what the last record needs is kept. Further answers are nobody's any more.
-        let facts = std::mem::take(&mut self.facts);
-        self.facts = Facts {
-            former_key: facts.former_key,
-            name: facts.name,
-            helper: facts.helper,
-            configured: true,
-            ..Facts::default()
-        };
+        // Thousands may wait here: only what the end needs is kept. Further answers are nobody's any more.
+        self.facts.forget();
+        self.lasting.configured = true;
         self.calls.shrink_to_fit();
         self.answered = Vec::new();
         self.stage = Stage::Member(after(now, limit));

@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::call::Unusable;
 use super::command::{Action, Command, Found, Note, TokenUse, Why};
 use super::end::End;
-use super::{Enrolment, Inventory, Stage, judge};
+use super::facts::Inventory;
+use super::{Enrolment, Stage, judge};
 use crate::candidate::{Turn, admissible};
 use crate::reason::Reason;
 use crate::time::{after, until};
@@ -74,7 +75,7 @@ impl Enrolment {
                 .as_deref()
                 .and_then(|prior| prior.issued.as_ref());
             let last = issued.map(|issued| issued.public_key.as_str());
-            self.facts.former_key = judge::renewal(
+            self.lasting.former_key = judge::renewal(
                 token,
                 proof,
                 &self.identity,
@@ -120,11 +121,11 @@ impl Enrolment {
                 return Err(wrong("upgradable", "true or false"));
             }
         };
-        self.facts.inventory = Some(Box::new(Inventory {
+        self.facts.inventory = Some(Inventory {
             json: overlay_protocol::json::encode_text(&reply.data),
             version,
             upgradable,
-        }));
+        });
         self.done(Action::Inventory);
         Ok(self.contacted(now, out)?)
     }
@@ -132,11 +133,18 @@ impl Enrolment {
     /// Judges, once all first answers are there.
     pub(super) fn contacted(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Result<(), End> {
         let (Some(name), Some(shown), Some(inventory)) =
-            (self.facts.name, &self.facts.shown, &self.facts.inventory)
+            (self.lasting.name, &self.facts.shown, &self.facts.inventory)
         else {
             return Ok(());
         };
-        if self.facts.former_key.is_none() {
+        let version = inventory.version.clone();
+        let token = shown
+            .facts
+            .id
+            .clone()
+            .unwrap_or_else(|| shown.facts.sha256.clone());
+        let site = shown.site.clone();
+        if self.lasting.former_key.is_none() {
             self.loops(now)?;
             let confirmed = self.prior.as_deref().is_some_and(|prior| prior.confirmed);
             let held = self
@@ -145,18 +153,10 @@ impl Enrolment {
                 .and_then(|prior| judge::held_until(prior, now));
             // An operator gives a name away that is held, never one that somebody lives under.
             let hold = held.filter(|_| !confirmed);
-            self.facts.confirm = judge::name(&self.identity, name, hold, &self.policy)
-                .map_err(End::Refused)?
-                .map(Box::new);
+            self.facts.confirm =
+                judge::name(&self.identity, name, hold, &self.policy).map_err(End::Refused)?;
             self.facts.held_until = held;
         }
-        let version = inventory.version.clone();
-        let token = shown
-            .facts
-            .id
-            .clone()
-            .unwrap_or_else(|| shown.facts.sha256.clone());
-        let site = shown.site.clone();
         if self.found == Found::Event {
             let event = self.event(EventKind::Startup { version }, now);
             out.push(Command::PublishVetted(Box::new(event)));
@@ -226,7 +226,7 @@ impl Enrolment {
             // A member that proves its old key may renew with the token that made it one; an operator may say so, too.
             TokenUse::Used { by }
                 if by == self.identity.as_str()
-                    && (self.facts.former_key.is_some()
+                    && (self.lasting.former_key.is_some()
                         || self.prior.as_deref().is_some_and(|prior| prior.confirmed)) =>
             {
                 out.push(Command::Tell(Note::Odd(

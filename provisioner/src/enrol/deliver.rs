@@ -35,7 +35,7 @@ impl Enrolment {
         let answer = match answer {
             Ok(answer) => answer,
             Err(fault) => {
-                self.facts.helper = Some(Box::new(HelperFacts {
+                self.lasting.helper = Some(Box::new(HelperFacts {
                     decision: "fault".to_owned(),
                     took_ms,
                     ..HelperFacts::default()
@@ -54,7 +54,7 @@ impl Enrolment {
         if !words.is_empty() {
             out.push(Command::Tell(Note::Helper(words.clone())));
         }
-        self.facts.helper = Some(Box::new(HelperFacts {
+        self.lasting.helper = Some(Box::new(HelperFacts {
             decision: answer.decision().to_owned(),
             message: Some(words.clone()).filter(|words| !words.is_empty()),
             confirmed: answer.confirm,
@@ -74,7 +74,7 @@ impl Enrolment {
         if let Some(why) = &self.facts.confirm
             && !answer.confirm
         {
-            return Err(End::Refused(why.as_ref().clone()));
+            return Err(End::Refused(why.clone()));
         }
         self.facts.answer = Some(answer);
         self.upgrade(now, out)
@@ -195,7 +195,7 @@ impl Enrolment {
 
     /// Checks what the helper wants for the node, and has its token signed.
     fn issue(&mut self, now: UnixTime, out: &mut Vec<Command>) -> Result<(), End> {
-        let key = self.facts.public_key.as_deref().copied();
+        let key = self.facts.public_key;
         let (Some(answer), Some(key)) = (self.facts.answer.take(), key) else {
             // Cannot be: both come before.
             return Err(End::Failed(Why::new(
@@ -209,7 +209,7 @@ impl Enrolment {
         let request = delivery::request(
             &answer,
             &configuration,
-            self.facts.csr.as_deref(),
+            self.facts.csr.as_ref(),
             &self.facts.ecdh_public,
             &mut self.entropy,
         )
@@ -249,7 +249,6 @@ impl Enrolment {
             )));
         }
         self.facts.delivery = Some(Box::new(request));
-        self.facts.configuration = configuration;
         self.facts.answer = Some(answer);
         self.stage = Stage::Issue;
         out.push(Command::Issue(Box::new(built.claims)));
@@ -269,14 +268,14 @@ impl Enrolment {
         let token = Unverified::<ServerClaims>::decode(issued.token.expose())
             .map_err(|error| failed(format!("the token that was issued is none: {error}")))?;
         let claims = token.claims_unverified();
-        self.facts.issued = Some(Box::new(Issued {
+        self.facts.issued = Some(Issued {
             id: claims.standard.jti.clone(),
             public_key: claims.standard.public_key.clone(),
             at: claims.standard.iat.unwrap_or(now.secs),
             expires: claims.standard.expires_at().unwrap_or_default(),
             organisation: claims.ou.clone().unwrap_or_default(),
             collectives: claims.collectives.clone(),
-        }));
+        });
         if let Some(request) = &mut self.facts.delivery {
             request.server_jwt = issued.token;
         }
@@ -296,7 +295,7 @@ impl Enrolment {
     ) -> Result<(), Unusable> {
         message(data)?;
         self.done(Action::Configure);
-        self.facts.configured = true;
+        self.lasting.configured = true;
         // The secrets are with the node now.
         self.facts.delivery = None;
         let kind = if self.is_renewal() {
@@ -308,7 +307,7 @@ impl Enrolment {
         out.push(Command::Audit(Box::new(audit)));
         let mut record = self.record(NodeState::Restarting, now);
         record.issued = self.issued_token().cloned();
-        if self.facts.former_key.is_none() {
+        if self.lasting.former_key.is_none() {
             record.note_enrolment(now.secs);
         }
         self.prior = Some(Box::new(record.clone()));

@@ -114,8 +114,8 @@ impl Enrolment {
     /// of the member: else anybody could keep it from renewing.
     fn stands_for_another(&self, now: UnixTime) -> bool {
         let held = |prior| judge::held_until(prior, now).is_some();
-        self.facts.former_key.is_none()
-            && !self.facts.configured
+        self.lasting.former_key.is_none()
+            && !self.lasting.configured
             && self
                 .prior
                 .as_deref()
@@ -297,7 +297,7 @@ impl Enrolment {
         record.updated = now.secs;
         record.found = Some(self.found.as_str().to_owned());
         record.instance = Some(self.policy.instance.clone());
-        if !self.facts.configured {
+        if !self.lasting.configured {
             record.attempts = record.attempts.saturating_add(1);
         }
         if let Some(shown) = &self.facts.shown {
@@ -315,16 +315,16 @@ impl Enrolment {
 
     /// Whether a member renews while it serves on; one that came back bare and proves its old key is enrolled anew.
     pub(super) fn is_renewal(&self) -> bool {
-        self.facts.former_key.is_some() && self.facts.name != Some(NameState::Free)
+        self.lasting.former_key.is_some() && self.lasting.name != Some(NameState::Free)
     }
 
     /// The token that was issued in this enrolment; once the node has it, it stands in the record alone.
     pub(super) fn issued_token(&self) -> Option<&Issued> {
         let in_record = || {
-            let prior = self.prior.as_deref().filter(|_| self.facts.configured);
+            let prior = self.prior.as_deref().filter(|_| self.lasting.configured);
             prior.and_then(|prior| prior.issued.as_ref())
         };
-        self.facts.issued.as_deref().or_else(in_record)
+        self.facts.issued.as_ref().or_else(in_record)
     }
 
     fn placement(&self) -> Option<String> {
@@ -340,7 +340,7 @@ impl Enrolment {
                 self.prior
                     .as_deref()
                     .map_or(0, |prior| prior.attempts)
-                    .saturating_add(u32::from(!self.facts.configured)),
+                    .saturating_add(u32::from(!self.lasting.configured)),
             ),
             found: Some(self.found.as_str().to_owned()),
             token: match &self.facts.shown {
@@ -348,16 +348,16 @@ impl Enrolment {
                 None => self
                     .prior
                     .as_deref()
-                    .filter(|_| self.facts.configured)
+                    .filter(|_| self.lasting.configured)
                     .and_then(|prior| prior.token.clone()),
             },
             public_key: match &self.facts.public_key {
                 Some(key) => Some(key.to_string()),
                 None => self.issued_token().map(|issued| issued.public_key.clone()),
             },
-            former_key: self.facts.former_key.as_ref().map(|key| key.to_string()),
+            former_key: self.lasting.former_key.as_ref().map(|key| key.to_string()),
             issued: self.issued_token().cloned(),
-            helper: self.facts.helper.as_deref().cloned(),
+            helper: self.lasting.helper.as_deref().cloned(),
             placement: self.placement(),
             version: match kind {
                 Kind::Upgraded => Some(self.wanted_version().to_owned()),

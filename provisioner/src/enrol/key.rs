@@ -41,12 +41,12 @@ impl Enrolment {
                     format!("the node did not prove its key: {error}"),
                 ))
             })?;
-        self.facts.public_key = Some(Box::new(key));
-        self.facts.key = Some(Box::new(NodeKey {
+        self.facts.public_key = Some(key);
+        self.facts.key = Some(NodeKey {
             public_key: reply.public_key,
             directory: reply.directory,
             signature: reply.signature,
-        }));
+        });
         self.done(Action::Gen25519);
         if self.policy.features.pki.is_some() {
             self.stage = Stage::Csr;
@@ -73,11 +73,11 @@ impl Enrolment {
             csr::check(&reply.csr, &self.identity, rules)
                 .map_err(|error| End::Refused(Why::new(error.reason(), error.to_string())))?;
         }
-        self.facts.csr = Some(Box::new(SigningRequest {
+        self.facts.csr = Some(SigningRequest {
             csr: reply.csr,
             public_key: reply.public_key,
             ssldir: reply.ssldir,
-        }));
+        });
         self.done(Action::Gencsr);
         self.ask_helper(now, out);
         Ok(())
@@ -87,8 +87,8 @@ impl Enrolment {
         let rules = &self.policy.helper;
         let question = Question {
             identity: self.identity.to_string(),
-            csr: self.facts.csr.as_deref().cloned(),
-            ed25519_pubkey: self.facts.key.as_deref().cloned(),
+            csr: self.facts.csr.clone(),
+            ed25519_pubkey: self.facts.key.clone(),
             inventory: self
                 .facts
                 .inventory
@@ -112,13 +112,13 @@ impl Enrolment {
         let prior = self.prior.as_deref();
         Details {
             site: shown.and_then(|shown| shown.site.clone()),
-            name: match self.facts.name {
+            name: match self.lasting.name {
                 Some(NameState::Free) => "free",
                 Some(NameState::Live) => "live",
                 Some(NameState::Unknown) | None => "unknown",
             },
             held_until: self.facts.held_until,
-            renewal: self.facts.former_key.is_some(),
+            renewal: self.lasting.former_key.is_some(),
             must_confirm: self.facts.confirm.is_some(),
             failures: prior.map_or(0, |prior| prior.failures),
             deferrals: prior.map_or(0, |prior| prior.deferrals),

@@ -8,7 +8,7 @@ use super::super::*;
 use super::World;
 use super::node::Fault;
 use super::world::{NAME, configuration, configuration_with};
-use crate::answer::HelperFault;
+use crate::answer::{Answer, HelperFault};
 use crate::time::after;
 
 /// What the world does next.

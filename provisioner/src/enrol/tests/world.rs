@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use overlay_protocol::id::Identity;
-use overlay_protocol::provisioning::NodeRecord;
 use overlay_protocol::provisioning::audit::Kind;
+use overlay_protocol::provisioning::{Issued, NodeRecord};
 use overlay_testkit::mint::{Chain, Organisation};
 use overlay_tokens::claims::{ClientClaims, ServerClaims};
 use overlay_tokens::issue::{ChainIssuer, ClientToken, ProvisioningToken, ServerToken};
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::*;
 use super::node::TestNode;
-use crate::answer::HelperFault;
+use crate::answer::{Answer, HelperFault};
 use crate::entropy::Entropy;
 use crate::policy::{Calls, Features, HelperRules, Issue, Names, Policy, Quarantine, Retry};
 use crate::question::Question;
