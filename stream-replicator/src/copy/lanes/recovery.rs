@@ -195,7 +195,8 @@ impl<T> Lanes<T> {
             self.asks.remove(&index);
             return self.complete(index, true);
         }
-        if !found.is_all {
+        // Where identifiers guard, its own is all that counts: nobody reads on among others' messages.
+        if self.guard == Guard::Subjects && !found.is_all {
             return;
         }
         self.asks.remove(&index);

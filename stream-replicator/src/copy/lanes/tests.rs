@@ -136,6 +136,22 @@ fn a_message_that_alone_is_never_answered_is_told_and_given_up_where_others_arri
 }
 
 #[test]
+fn a_refused_message_is_given_up_however_much_others_write_to_its_subject() {
+    for guard in [Guard::Subjects, Guard::Ids] {
+        let mut world = World::new(guard, vec![21]);
+        for _turn in 0..100 {
+            world.step(8);
+            world.arrive();
+            world.answer();
+            world.stream.messages.push((subject(21), None));
+            world.now += Duration::from_millis(100);
+        }
+        world.heal();
+        assert_eq!(world.buried, [21]);
+    }
+}
+
+#[test]
 fn nothing_is_sent_too_far_beyond_what_is_open() {
     let mut world = settled(Guard::Subjects);
     let lanes = &mut world.worker.lanes;
