@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use overlay_testkit::{free_port, nats_server};
+use overlay_testkit::{free_ports, nats_server};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -20,7 +20,8 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let ports = (0..8).map(|_| free_port()).collect();
+        // A component of two instances takes two in a row.
+        let ports = (0..8).map(|_| free_ports(2)).collect();
         Self {
             root: dir.path().join("cell"),
             _dir: dir,
