@@ -1,8 +1,10 @@
 //! The replay of the fuzz corpora on the stable compiler.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, bail};
 
-use crate::run::{cargo, say, shown};
+use crate::run::{cargo, check, say, shown, target_dir};
 use crate::test::Counts;
 
 /// Runs the replay program, with `mutate` more inputs a target.
@@ -11,16 +13,16 @@ use crate::test::Counts;
 ///
 /// When an input makes a target fail, or when there was none.
 pub(crate) fn run(mutate: u64) -> Result<Counts> {
-    let mut command = cargo(&[
-        "run",
+    // With the features of the whole workspace: what the other steps built is used.
+    check(&mut cargo(&[
+        "build",
         "--quiet",
         "--locked",
-        "--package",
-        "overlay-fuzz",
+        "--workspace",
         "--bin",
         "replay",
-        "--",
-    ]);
+    ]))?;
+    let mut command = Command::new(target_dir().join("debug/replay"));
     if mutate > 0 {
         command.args(["--mutate", &mutate.to_string()]);
     }
