@@ -37,12 +37,20 @@ pub fn free_ports(count: u16) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::eventually_blocking;
 
     #[test]
     fn each_port_can_be_listened_at_and_is_given_once() {
         let ports = [free_port(), free_port(), free_port()];
-        let listeners = ports.map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
+        // A child that another test starts has a copy of the listener that tried until it runs its program.
+        let listeners = ports.map(|port| {
+            eventually_blocking(Duration::from_secs(10), Duration::from_millis(10), || {
+                TcpListener::bind(("127.0.0.1", port))
+            })
+        });
         assert!(!listeners.iter().any(|listener| {
             let taken = listener.local_addr().unwrap().port();
             free_port() == taken

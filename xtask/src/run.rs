@@ -40,10 +40,6 @@ pub(crate) fn in_ci() -> bool {
 }
 
 /// Whether the caller has set this variable.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the environment is read here, at the edge"
-)]
 pub(crate) fn is_given(variable: &str) -> bool {
     std::env::var_os(variable).is_some()
 }
