@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{cargo, check, read, root, say, target_dir};
+use crate::run::{build, read, root, say, target_dir};
 
 /// Programs whose `--print-reference` is kept.
 const DAEMONS: &[&str] = &[
@@ -23,13 +23,7 @@ const DAEMONS: &[&str] = &[
 ///
 /// When a program can't be run, or when a file differs under `only_check`.
 pub(crate) fn run(only_check: bool) -> Result<()> {
-    check(&mut cargo(&[
-        "build",
-        "--workspace",
-        "--bins",
-        "--quiet",
-        "--locked",
-    ]))?;
+    build()?;
     let mut stale = Vec::new();
     for daemon in DAEMONS {
         let toml = read(Command::new(program(daemon)).arg("--print-reference"))?;

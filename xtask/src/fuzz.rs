@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{cargo, check, say, shown, target_dir};
+use crate::run::{build, say, shown, target_dir};
 use crate::test::Counts;
 
 /// Runs the replay program, with `mutate` more inputs a target.
@@ -13,15 +13,7 @@ use crate::test::Counts;
 ///
 /// When an input makes a target fail, or when there was none.
 pub(crate) fn run(mutate: u64) -> Result<Counts> {
-    // With the features of the whole workspace: what the other steps built is used.
-    check(&mut cargo(&[
-        "build",
-        "--quiet",
-        "--locked",
-        "--workspace",
-        "--bin",
-        "replay",
-    ]))?;
+    build()?;
     let mut command = Command::new(target_dir().join("debug/replay"));
     if mutate > 0 {
         command.args(["--mutate", &mutate.to_string()]);

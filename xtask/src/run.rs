@@ -51,6 +51,19 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
+/// Builds every program, always with the same features, so that no step builds anew what another one has built.
+pub(crate) fn build() -> Result<()> {
+    let args = [
+        "build",
+        "--workspace",
+        "--bins",
+        "--examples",
+        "--locked",
+        "--quiet",
+    ];
+    check(&mut cargo(&args))
+}
+
 /// Runs a command with its output on the terminal; an exit code other than 0 is an error.
 pub(crate) fn check(command: &mut Command) -> Result<()> {
     let status = command
