@@ -18,16 +18,16 @@ use overlay_protocol::replication::control::{Replica, SERVICE};
 use overlay_protocol::rpc::{RpcReply, StatusCode};
 use overlay_protocol::subject;
 use overlay_runtime::{CancellationToken, Clock, Context, Secrets, Tasks, err_chain};
+use overlay_tokens::UnixTime;
 use overlay_tokens::own::Holder;
 use overlay_tokens::request::{CallRefusal, RefusedCall, ServiceAgent, ServiceCall, TakenRequest};
-use overlay_tokens::{Key, UnixTime};
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use zeroize::Zeroizing;
 
 use super::connect::{Link, Links};
 use super::supervise::Post;
 use crate::config;
+use crate::login;
 use crate::metrics::{Metrics, Operation};
 
 /// Requests that are worked on at a time; further ones are told to come again.
@@ -255,17 +255,10 @@ impl Desk {
     /// The token and key that answers are signed with, as their files are now.
     fn holder(&self) -> Option<Holder> {
         let (token, seed) = self.token.as_ref()?;
-        let read = || {
-            let token = overlay_tokens::file::read_token(token).map_err(|e| err_chain(&e))?;
-            let secret = self.secrets.read(seed).map_err(|e| err_chain(&e))?;
-            let text = secret.expose_text().map_err(|e| err_chain(&e))?;
-            let text = Zeroizing::new(text.to_owned());
-            let key = Key::from_seed_text(text.as_bytes()).map_err(|e| err_chain(&e))?;
-            Holder::new(&token, key).map_err(|e| err_chain(&e))
-        };
-        match read() {
+        match login::holder(token, seed, &self.secrets) {
             Ok(holder) => Some(holder),
             Err(error) => {
+                let error = err_chain(&error);
                 tracing::warn!(error, "the answer is not signed");
                 None
             }

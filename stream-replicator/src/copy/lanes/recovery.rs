@@ -70,18 +70,13 @@ impl<T> Lanes<T> {
         }
         let silent: Vec<u64> = self.silent.intersection(&self.ready).copied().collect();
         for index in silent {
-            if self.is_mute(index) {
+            let entry = self.entry(index);
+            if entry.is_some_and(|entry| entry.silence.is_certain(&self.limits)) {
                 self.ready.remove(&index);
                 self.give_up(index, Poison::Unanswered);
             }
         }
         self.tell(done);
-    }
-
-    /// Whether it is for certain that this message alone gets no answer.
-    fn is_mute(&self, index: u64) -> bool {
-        let entry = self.entry(index);
-        entry.is_some_and(|entry| entry.silence.is_certain(&self.limits))
     }
 
     /// No answer came to a message; what was sent after it may be stored.
@@ -138,7 +133,9 @@ impl<T> Lanes<T> {
             let known = self.places.get(&entry.lane.place);
             Some(Ask {
                 index: *index,
-                since: known.map_or(entry.floor, |place| place.last),
+                // Where identifiers guard, its own is all that counts.
+                since: (self.guard == Guard::Subjects)
+                    .then(|| known.map_or(entry.floor, |place| place.last)),
                 twin: match entry.stage {
                     Stage::Asked(Doubt::Duplicate(twin)) => Some(twin),
                     Stage::Asked(_)
@@ -195,8 +192,7 @@ impl<T> Lanes<T> {
             self.asks.remove(&index);
             return self.complete(index, true);
         }
-        // Where identifiers guard, its own is all that counts: nobody reads on among others' messages.
-        if self.guard == Guard::Subjects && !found.is_all {
+        if !found.is_all {
             return;
         }
         self.asks.remove(&index);
@@ -205,9 +201,8 @@ impl<T> Lanes<T> {
 
     /// The target does not have it.
     fn try_again(&mut self, index: u64, doubt: Doubt, now: Instant) {
-        let limit = self.limits.tries;
+        let limits = self.limits;
         let is_guarded = self.guard == Guard::Subjects;
-        let is_mute = self.is_mute(index);
         let Some(entry) = self.entry_mut(index) else {
             return;
         };
@@ -228,12 +223,14 @@ impl<T> Lanes<T> {
                 entry.held = true;
                 self.put_off(index, now);
             }
-            Doubt::Silence if is_mute => self.give_up(index, Poison::Unanswered),
+            Doubt::Silence if entry.silence.is_certain(&limits) => {
+                self.give_up(index, Poison::Unanswered);
+            }
             // Whose fault it is nobody says: it holds up its own key, and is told.
             Doubt::Silence => self.put_off(index, now),
             Doubt::Poison(poison) => {
                 entry.refusals += 1;
-                if entry.refusals >= limit {
+                if entry.refusals >= limits.tries {
                     self.give_up(index, poison);
                 } else {
                     self.put_off(index, now);

@@ -29,8 +29,8 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 pub(crate) struct Ask<'a, T> {
     pub(crate) index: u64,
-    /// Messages of its subject up to this sequence of the target need not be looked at.
-    pub(crate) since: u64,
+    /// Messages of its subject up to this sequence of the target need not be looked at; none at all without one.
+    pub(crate) since: Option<u64>,
     /// Sequence in the target of what has its identifier.
     pub(crate) twin: Option<u64>,
     pub(crate) item: &'a T,

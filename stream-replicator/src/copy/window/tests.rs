@@ -93,6 +93,33 @@ fn poison_is_given_up_by_name_and_what_is_behind_it_goes_on() {
 }
 
 #[test]
+fn each_poison_in_a_row_costs_no_longer_than_the_first() {
+    let poison: Vec<u64> = (1..=20).collect();
+    let mut world = World::new(Sharing::Alone, false, poison.clone());
+    let (mut since, mut cost) = (world.now, Vec::new());
+    while world.buried.len() < poison.len() {
+        let before = world.buried.len();
+        world.step(12);
+        while !world.worker.to_target.is_empty() {
+            world.arrive();
+        }
+        while !world.worker.to_worker.is_empty() {
+            world
+                .worker
+                .answer(&world.stream.messages, &world.buried, world.now);
+        }
+        if world.buried.len() > before {
+            cost.push(world.now - since);
+            since = world.now;
+        } else if let Want::Wait(until) = world.worker.window.want(world.now) {
+            world.now = until;
+        }
+    }
+    assert!(cost.iter().all(|each| *each <= cost[0]), "{cost:?}");
+    world.heal();
+}
+
+#[test]
 fn a_message_that_alone_is_never_answered_is_given_up_and_the_next_one_with_it_known() {
     for chain in [Chain::Ids, Chain::Sequences] {
         let mut world = World::with(chain, Sharing::Alone, false, Vec::new());

@@ -55,13 +55,13 @@ pub(in crate::service) async fn beyond(
     Ok((tail, created))
 }
 
-/// What the target has of a subject behind `since`, and whose the message at `twin` is.
+/// What the target has of a subject behind `since`, if that is asked, and whose the message at `twin` is.
 pub(in crate::service) async fn find(
     target: &Link,
     name: &str,
     stamp: &Stamp,
     subject: &str,
-    (since, twin): (u64, Option<u64>),
+    (since, twin): (Option<u64>, Option<u64>),
 ) -> Result<Found, ApiError> {
     let jetstream = &target.jetstream;
     let twin = match twin {
@@ -76,6 +76,9 @@ pub(in crate::service) async fn find(
         is_all: true,
         twin,
         ..Found::default()
+    };
+    let Some(since) = since else {
+        return Ok(found);
     };
     let Some(last) = api::last_message(jetstream, name, subject).await? else {
         return Ok(found);

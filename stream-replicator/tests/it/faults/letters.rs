@@ -4,7 +4,7 @@ use overlay_testkit::eventually;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::verdict::{self, Stored, source_sequence};
+use super::verdict::{self, Stored};
 use super::world::{SOURCE, World, ask, connect, stop};
 use super::{LIMIT, PERIOD};
 
@@ -55,12 +55,7 @@ async fn what_is_too_large_even_to_be_kept_aside_is_cut_and_the_rest_arrives() {
     assert!(letters[0].body.len() < MAX_PAYLOAD && letters[0].body.len() > MAX_PAYLOAD / 4);
     assert_eq!(header(&letters[1], "Long"), None);
     assert_eq!(letters[1].body, "body");
-    let copied: Vec<u64> = world
-        .target_messages()
-        .await
-        .iter()
-        .filter_map(|it| source_sequence(&it.headers))
-        .collect();
+    let copied = world.sequences().await;
     assert_eq!(copied, (1..=10).chain(13..=22).collect::<Vec<_>>());
 }
 
@@ -99,12 +94,7 @@ async fn a_message_whose_headers_cannot_be_read_is_kept_aside_and_not_copied_wit
     let letters = letters(&world, 1).await;
     stop(&mut replicator);
     assert_eq!(letters[0].body, body);
-    let copied: Vec<u64> = world
-        .target_messages()
-        .await
-        .iter()
-        .filter_map(|it| source_sequence(&it.headers))
-        .collect();
+    let copied = world.sequences().await;
     assert_eq!(copied, [1, 2, 3, 5, 6, 7]);
     let reason = letters[0].headers.get("Overlay-Dead-Reason").unwrap();
     assert!(reason.as_str().contains("headers"), "{reason:?}");

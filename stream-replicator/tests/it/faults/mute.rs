@@ -6,7 +6,7 @@ use std::time::Duration;
 use overlay_testkit::{Broker, Process, eventually, http_get};
 use serde_json::{Value, json};
 
-use super::verdict::{self, Stored, source_sequence};
+use super::verdict::{self, Stored};
 use super::world::{Load, SITE, SOURCE, TARGET, World, ask, connect, start, stop};
 use super::{LIMIT, PERIOD};
 
@@ -80,12 +80,6 @@ fn unanswered(port: u16) -> bool {
     http_get(port, "/metrics").unwrap().1.contains(&line)
 }
 
-async fn copied(world: &World) -> Vec<u64> {
-    let messages = world.target_messages().await;
-    let sequences = messages.iter().map(|it| source_sequence(&it.headers));
-    sequences.flatten().collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_last_message_that_is_never_answered_is_told_and_copied_once_it_is_allowed() {
     let mut world = world().await;
@@ -102,7 +96,7 @@ async fn a_last_message_that_is_never_answered_is_told_and_copied_once_it_is_all
     is(port, "\"up\"").await;
     assert!(!unanswered(port));
     stop(&mut replicator);
-    assert_eq!(copied(&world).await, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(world.sequences().await, [1, 2, 3, 4, 5, 6]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,7 +110,7 @@ async fn a_message_that_alone_is_never_answered_is_kept_aside_and_what_is_behind
     let letters = letters(&world, 2).await;
     world.copied().await;
     stop(&mut replicator);
-    assert_eq!(copied(&world).await, [1, 2, 3, 4, 5, 8, 9, 10, 11, 12]);
+    assert_eq!(world.sequences().await, [1, 2, 3, 4, 5, 8, 9, 10, 11, 12]);
     let reason = letters[0].headers.get("Overlay-Dead-Reason").unwrap();
     assert!(reason.as_str().contains("never answers"), "{reason:?}");
 }
@@ -139,7 +133,7 @@ async fn a_key_that_is_never_answered_is_kept_aside_while_others_go_on() {
     })
     .await;
     stop(&mut replicator);
-    let mut copied = copied(&world).await;
+    let mut copied = world.sequences().await;
     copied.sort_unstable();
     assert_eq!(copied, (2..=last).collect::<Vec<_>>());
     assert_eq!(letters[0].body, "denied");

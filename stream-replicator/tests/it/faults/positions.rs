@@ -6,7 +6,7 @@ use overlay_testkit::{Broker, eventually};
 use serde_json::{Value, json};
 
 use super::sources::copy_tree;
-use super::verdict::{assert_same, source_sequence};
+use super::verdict::assert_same;
 use super::world::{SOURCE, TARGET, World, ask, connect, stop};
 use super::{LIMIT, PERIOD};
 
@@ -128,12 +128,7 @@ async fn among_others(more: &str) {
     let mut replicator = world.replicator(more);
     world.copied().await;
     stop(&mut replicator);
-    let ours: Vec<u64> = world
-        .target_messages()
-        .await
-        .iter()
-        .filter_map(|it| source_sequence(&it.headers))
-        .collect();
+    let ours = world.sequences().await;
     assert_eq!(ours, (1..=200).collect::<Vec<_>>());
 }
 
@@ -203,11 +198,7 @@ async fn a_source_that_does_not_say_where_the_copy_was_is_not_copied_again() {
     world.publish(100, 101).await;
     world.copied().await;
     stop(&mut replicator);
-    let copied = world.target_messages().await;
-    let sequences: Vec<_> = copied
-        .iter()
-        .filter_map(|it| source_sequence(&it.headers))
-        .collect();
+    let sequences = world.sequences().await;
     assert_eq!(sequences, [101]);
 }
 
@@ -233,10 +224,6 @@ async fn a_target_that_lost_everything_is_filled_from_where_the_copy_was_to_star
     let mut replicator = world.replicator(from);
     world.copied().await;
     stop(&mut replicator);
-    let copied = world.target_messages().await;
-    let sequences: Vec<_> = copied
-        .iter()
-        .filter_map(|it| source_sequence(&it.headers))
-        .collect();
+    let sequences = world.sequences().await;
     assert_eq!(sequences, (101..=200).collect::<Vec<_>>());
 }

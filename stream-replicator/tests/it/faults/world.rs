@@ -189,6 +189,15 @@ impl World {
     pub(super) async fn target_messages(&self) -> Vec<Stored> {
         verdict::read(&connect(&self.target).await, TARGET).await
     }
+
+    /// Source sequences of the copies, in the target's order.
+    pub(super) async fn sequences(&self) -> Vec<u64> {
+        let messages = self.target_messages().await;
+        let sequences = messages
+            .iter()
+            .map(|it| verdict::source_sequence(&it.headers));
+        sequences.flatten().collect()
+    }
 }
 
 /// Stops a replicator cleanly. One that has just begun does not hear the signal yet, and would die of it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, kv};
 use overlay_testkit::mint::{Login, Organisation};
-use overlay_testkit::{Broker, Process, eventually, http_get};
+use overlay_testkit::{Broker, Process, ProcessBuilder, eventually, http_get};
 use overlay_tokens::issue::ServerToken;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -132,12 +132,29 @@ prefix = "copy"
     }
 
     pub(super) fn replica_with(&self, config: &str) -> Replica {
+        self.run(config, |process| process)
+    }
+
+    /// One whose token, key and password systemd hands over: where the configuration says, there is nothing.
+    pub(super) fn replica_with_credentials(&self) -> Replica {
+        let config = self.config(None, "", "");
+        let handed = self.dir.path().join("credentials");
+        fs::create_dir(&handed).unwrap();
+        for name in ["server.jwt", "server.seed", "password"] {
+            fs::rename(self.dir.path().join(name), handed.join(name)).unwrap();
+        }
+        self.run(&config, |process| {
+            process.env("CREDENTIALS_DIRECTORY", handed)
+        })
+    }
+
+    fn run(&self, config: &str, with: impl FnOnce(ProcessBuilder) -> ProcessBuilder) -> Replica {
         let path = self.dir.path().join("replicator.toml");
         fs::write(&path, config).unwrap();
-        let mut process = Process::builder(env!("CARGO_BIN_EXE_overlay-stream-replicator"))
+        let process = Process::builder(env!("CARGO_BIN_EXE_overlay-stream-replicator"))
             .arg("--config")
-            .arg(&path)
-            .start();
+            .arg(&path);
+        let mut process = with(process).start();
         let line = process.wait_for_line("admin listener", LIMIT);
         let port = line.rsplit(':').next().unwrap().trim().parse().unwrap();
         Replica { process, port }

@@ -58,6 +58,19 @@ async fn every_replica_tells_its_status_and_the_leader_the_lag() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_signed_with_the_token_that_systemd_hands_over() {
+    let cell = Cell::start().await;
+    let one = cell.replica_with_credentials();
+    one.is_ready().await;
+    let operator = Operator::new(&cell, ALL).await;
+    // An answer that is not signed fails there.
+    let status = operator
+        .until("status", &json!({}), |found| found.len() == 1)
+        .await;
+    assert_eq!(status[0]["replicator"], "SITE");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_holds_in_all_replicas_and_over_restarts_until_it_is_resumed() {
     let cell = Cell::start().await;
     let mut one = cell.replica(None);

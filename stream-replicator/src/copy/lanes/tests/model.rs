@@ -154,7 +154,7 @@ impl Stream {
     }
 
     /// What the program asks of a subject: its last message, and where that is another's, those of a part before.
-    pub(super) fn found(&self, wanted: u64, since: u64, twin: Option<u64>) -> Found {
+    pub(super) fn found(&self, wanted: u64, since: Option<u64>, twin: Option<u64>) -> Found {
         const PART: usize = 3;
         let twin = twin.map(
             |at| match self.messages[usize::try_from(at - 1).unwrap()].1 {
@@ -164,7 +164,7 @@ impl Stream {
         );
         let of: Vec<_> = self
             .numbered()
-            .filter(|(_, subject, _)| *subject == wanted)
+            .filter(|(_, subject, _)| *subject == wanted && since.is_some())
             .collect();
         match of.last() {
             None => Found {
@@ -181,7 +181,7 @@ impl Stream {
             Some((last, _, None)) => {
                 let part: Vec<_> = of
                     .iter()
-                    .filter(|(at, ..)| *at > since)
+                    .filter(|(at, ..)| Some(*at) > since)
                     .take(PART)
                     .collect();
                 let reached = part.last().map_or(*last, |(at, ..)| *at);
