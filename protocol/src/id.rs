@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
@@ -63,7 +64,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks and takes a text.
@@ -71,10 +72,9 @@ macro_rules! name {
             /// # Errors
             ///
             /// [`NameError`] says which rule the text breaks.
-            pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
-                let text = text.into();
-                check(&text, $dots)?;
-                Ok(Self(text))
+            pub fn new(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, NameError> {
+                check(text.as_ref(), $dots)?;
+                Ok(Self(text.into()))
             }
 
             /// Returns the text.
@@ -110,7 +110,7 @@ macro_rules! name {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                name.as_str().to_owned()
             }
         }
 

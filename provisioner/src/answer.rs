@@ -40,8 +40,8 @@ pub struct Answer {
     pub confirm: bool,
     /// The overlay that the node goes to. Ours.
     pub placement: String,
-    /// SHA-256 of the output, in hexadecimal, for records.
-    pub sha256: String,
+    /// SHA-256 of the output, for records.
+    pub digest: [u8; 32],
 }
 
 /// What the node's token shall say; the rest of the claims is not the helper's to choose.
@@ -106,7 +106,7 @@ impl Answer {
     /// [`AnswerError`] says what cannot be used; a part of an output is never used.
     pub fn decode(output: &[u8]) -> Result<Self, AnswerError> {
         let mut answer = read::answer(output)?;
-        answer.sha256 = hex::encode(Sha256::digest(output));
+        answer.digest = Sha256::digest(output).into();
         Ok(answer)
     }
 

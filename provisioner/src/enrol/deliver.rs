@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use overlay_protocol::lifecycle::EventKind;
 use overlay_protocol::provisioning::action::MessageReply;
-use overlay_protocol::provisioning::audit::{HelperFacts, Kind};
+use overlay_protocol::provisioning::audit::Kind;
 use overlay_protocol::provisioning::{DataError, Issued, NodeState};
 use overlay_tokens::claims::ServerClaims;
 use overlay_tokens::{UnixTime, Unverified};
@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::call::Unusable;
 use super::command::{Action, Command, IssuedToken, Note, Why, one_line};
 use super::end::End;
+use super::facts::Verdict;
 use super::{Enrolment, Stage};
 use crate::answer::{Answer, HelperFault};
 use crate::policy::Upgrades;
@@ -35,10 +36,12 @@ impl Enrolment {
         let answer = match answer {
             Ok(answer) => answer,
             Err(fault) => {
-                self.lasting.helper = Some(Box::new(HelperFacts {
-                    decision: "fault".to_owned(),
+                self.lasting.helper = Some(Box::new(Verdict {
+                    decision: "fault",
+                    message: None,
+                    confirmed: false,
+                    digest: None,
                     took_ms,
-                    ..HelperFacts::default()
                 }));
                 let reason = match &fault {
                     HelperFault::Output(_) => Reason::HelperOutput,
@@ -54,11 +57,11 @@ impl Enrolment {
         if !words.is_empty() {
             out.push(Command::Tell(Note::Helper(words.clone())));
         }
-        self.lasting.helper = Some(Box::new(HelperFacts {
-            decision: answer.decision().to_owned(),
-            message: Some(words.clone()).filter(|words| !words.is_empty()),
+        self.lasting.helper = Some(Box::new(Verdict {
+            decision: answer.decision(),
+            message: Some(words.as_str().into()).filter(|_| !words.is_empty()),
             confirmed: answer.confirm,
-            sha256: Some(answer.sha256.clone()),
+            digest: Some(answer.digest),
             took_ms,
         }));
         if answer.defer {

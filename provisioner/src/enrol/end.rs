@@ -8,6 +8,7 @@ use overlay_protocol::provisioning::{Issued, NodeRecord, NodeState};
 use overlay_tokens::UnixTime;
 
 use super::command::{Command, Finished, NameState, Outcome, Why};
+use super::facts::Verdict;
 use super::{Enrolment, Stage, judge};
 use crate::reason::Reason;
 use crate::time::{after, until};
@@ -357,7 +358,7 @@ impl Enrolment {
             },
             former_key: self.lasting.former_key.as_ref().map(|key| key.to_string()),
             issued: self.issued_token().cloned(),
-            helper: self.lasting.helper.as_deref().cloned(),
+            helper: self.lasting.helper.as_deref().map(Verdict::facts),
             placement: self.placement(),
             version: match kind {
                 Kind::Upgraded => Some(self.wanted_version().to_owned()),

@@ -19,8 +19,30 @@ use crate::question::{NodeKey, SigningRequest};
 pub(super) struct Lasting {
     pub(super) former_key: Option<Box<PublicKey>>,
     pub(super) name: Option<NameState>,
-    pub(super) helper: Option<Box<HelperFacts>>,
+    pub(super) helper: Option<Box<Verdict>>,
     pub(super) configured: bool,
+}
+
+/// What the helper decided, as small as it is kept.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) decision: &'static str,
+    pub(super) message: Option<Box<str>>,
+    pub(super) confirmed: bool,
+    pub(super) digest: Option<[u8; 32]>,
+    pub(super) took_ms: Option<u64>,
+}
+
+impl Verdict {
+    pub(super) fn facts(&self) -> HelperFacts {
+        HelperFacts {
+            decision: self.decision.to_owned(),
+            message: self.message.as_deref().map(str::to_owned),
+            confirmed: self.confirmed,
+            sha256: self.digest.map(hex::encode),
+            took_ms: self.took_ms,
+        }
+    }
 }
 
 /// What was learned on the way.

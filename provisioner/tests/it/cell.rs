@@ -434,6 +434,13 @@ pub(crate) fn startup(identity: &str) -> Vec<u8> {
 
 /// Waits until each of these nodes was configured and restarted, and makes sure that each was once.
 pub(crate) async fn all_enrolled_once(fleet: &Fleet, who: &Provisioner) {
+    all_restarted(fleet, who).await;
+    let twice = fleet.names_where(|seen| !seen.is_enrolled_once());
+    assert!(twice.is_empty(), "{twice:?}");
+}
+
+/// Waits until each of these nodes was restarted.
+pub(crate) async fn all_restarted(fleet: &Fleet, who: &Provisioner) {
     eventually(SOON * 2, OFTEN, || async {
         let left = fleet.names_where(|seen| seen.restarts == 0);
         if left.is_empty() {
@@ -448,6 +455,4 @@ pub(crate) async fn all_enrolled_once(fleet: &Fleet, who: &Provisioner) {
         }
     })
     .await;
-    let twice = fleet.names_where(|seen| !seen.is_enrolled_once());
-    assert!(twice.is_empty(), "{twice:?}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use overlay_testkit::emulated::{Behaviour, Step};
 use overlay_testkit::eventually;
 
-use crate::cell::{Cell, OFTEN, Provisioner, SOON, all_enrolled_once, leaving};
+use crate::cell::{Cell, OFTEN, Provisioner, SOON, all_enrolled_once, all_restarted, leaving};
 use crate::leader::bucket;
 
 /// A claim outlives its instance only so long.
@@ -106,15 +106,7 @@ async fn the_other_instance_takes_over_within_the_lease() {
     .await;
     one.process.kill();
     let started = tokio::time::Instant::now();
-    eventually(SOON, OFTEN, || async {
-        let left = fleet.names_where(|seen| seen.restarts == 0);
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}\n{}", two.process.stderr()))
-        }
-    })
-    .await;
+    all_restarted(&fleet, &two).await;
     assert!(
         started.elapsed() < Duration::from_secs(25),
         "{:?}",
@@ -165,15 +157,7 @@ async fn left_behind(more: &str, end: impl FnOnce(&mut Provisioner)) {
         .wait_for("overlay_provisioner_nodes{place=\"waiting\"}", 10.0)
         .await;
     end(&mut first);
-    eventually(SOON * 2, OFTEN, || async {
-        let left = fleet.names_where(|seen| seen.restarts == 0);
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}\n{}", second.process.stderr()))
-        }
-    })
-    .await;
+    all_restarted(&fleet, &second).await;
     assert!(fleet.names_where(|seen| seen.restarts != 1).is_empty());
     assert!(second.metric("overlay_provisioner_scans_total") > scans);
 }
@@ -202,15 +186,7 @@ pub(crate) async fn restart(count: usize) {
     })
     .await;
     cell.broker.restart();
-    eventually(SOON * 2, OFTEN, || async {
-        let left = fleet.names_where(|seen| seen.restarts == 0);
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}\n{}", provisioner.process.stderr()))
-        }
-    })
-    .await;
+    all_restarted(&fleet, &provisioner).await;
     assert!(fleet.names_where(|seen| seen.restarts != 1).is_empty());
 }
 
