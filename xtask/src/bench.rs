@@ -1,8 +1,10 @@
 //! Runs a benchmark in a release build. The benchmarks themselves are in `e2e`, which may see every component.
 
+use std::process::Command;
+
 use anyhow::{Context, Result};
 
-use crate::run::{cargo, check, say, target_dir};
+use crate::run::{Profile, build, check, root, say, target_dir};
 use crate::tools;
 
 /// Builds everything for release and runs one benchmark, which prints figures and writes JSON under `target/bench`.
@@ -15,27 +17,13 @@ pub(crate) fn run(name: &str, flags: &[String]) -> Result<()> {
     let out = target_dir().join("bench");
     std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
     say("building for release");
-    check(&mut cargo(&[
-        "build",
-        "--release",
-        "--workspace",
-        "--bins",
-        "--quiet",
-    ]))?;
+    let program = build(Profile::Release)?.join("overlay-bench");
     check(
-        cargo(&[
-            "run",
-            "--release",
-            "--quiet",
-            "--package",
-            "overlay-e2e",
-            "--bin",
-            "overlay-bench",
-            "--",
-            name,
-        ])
-        .args(flags)
-        .env("OVERLAY_NATS_SERVER_DEFAULT", nats_server)
-        .env("OVERLAY_BENCH_OUT", out),
+        Command::new(program)
+            .arg(name)
+            .args(flags)
+            .current_dir(root())
+            .env("OVERLAY_NATS_SERVER_DEFAULT", nats_server)
+            .env("OVERLAY_BENCH_OUT", out),
     )
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{cargo, check, say, target_dir};
+use crate::run::{Profile, build, say, target_dir};
 use crate::tools;
 use cell::Cell;
 use shown::Shown;
@@ -31,12 +31,11 @@ const NODES: usize = 3;
 pub(crate) fn run(once: bool, debug: bool, dir: Option<&Path>) -> Result<()> {
     let mut shown = Shown::default();
     shown.step("building the programs (the first time takes some minutes)");
-    let mut build = cargo(&["build", "--workspace", "--bins", "--locked", "--quiet"]);
-    if !debug {
-        build.arg("--release");
-    }
-    check(&mut build)?;
-    let programs = target_dir().join(if debug { "debug" } else { "release" });
+    let programs = build(if debug {
+        Profile::Debug
+    } else {
+        Profile::Release
+    })?;
     shown.step("nats-server, stock");
     let nats_server = tools::newest()?;
     let directory = place(dir)?;

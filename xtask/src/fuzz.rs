@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{build, say, shown, target_dir};
+use crate::run::{Profile, build, say, shown};
 use crate::test::Counts;
 
 /// Runs the replay program, with `mutate` more inputs a target.
@@ -13,8 +13,7 @@ use crate::test::Counts;
 ///
 /// When an input makes a target fail, or when there was none.
 pub(crate) fn run(mutate: u64) -> Result<Counts> {
-    build()?;
-    let mut command = Command::new(target_dir().join("debug/replay"));
+    let mut command = Command::new(build(Profile::Debug)?.join("replay"));
     if mutate > 0 {
         command.args(["--mutate", &mutate.to_string()]);
     }

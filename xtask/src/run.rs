@@ -51,17 +51,24 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
-/// Builds every program, always with the same features, so that no step builds anew what another one has built.
-pub(crate) fn build() -> Result<()> {
-    let args = [
-        "build",
-        "--workspace",
-        "--bins",
-        "--examples",
-        "--locked",
-        "--quiet",
-    ];
-    check(&mut cargo(&args))
+/// How programs are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Debug,
+    Release,
+}
+
+/// Builds every program and tells where they are; always with the same features, so that nothing is built anew that was
+/// built before.
+pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
+    let mut command = cargo(&["build", "--workspace", "--bins", "--locked", "--quiet"]);
+    let (more, directory) = match profile {
+        // As the tests need it: examples bring features of what only tests see.
+        Profile::Debug => ("--examples", "debug"),
+        Profile::Release => ("--release", "release"),
+    };
+    check(command.arg(more))?;
+    Ok(target_dir().join(directory))
 }
 
 /// Runs a command with its output on the terminal; an exit code other than 0 is an error.

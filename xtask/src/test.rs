@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{build, cargo, check, in_ci, is_given, say, shown, target_dir, took};
+use crate::run::{Profile, build, cargo, check, in_ci, is_given, say, shown, target_dir, took};
 use crate::{deps, docs, fuzz, overlays, skips, tools, vectors};
 
 /// What a step counted.
@@ -36,7 +36,7 @@ const STEPS: &[Step] = &[
         ])
     }),
     ("tools", tools::for_tests),
-    ("build", || build().map(|()| PASSED)),
+    ("build", || build(Profile::Debug).map(|_| PASSED)),
     ("tests", || {
         tests(&[
             "test",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::run::{cargo, check, say, target_dir};
+use crate::run::{Profile, build, cargo, check, say, target_dir};
 use crate::test::Counts;
 
 /// The crates whose test suites hold handlers.
@@ -45,7 +45,7 @@ pub(crate) fn run(dir: Option<&Path>) -> Result<()> {
     if report.exists() {
         fs::remove_file(&report).with_context(|| format!("remove {}", report.display()))?;
     }
-    check(&mut cargo(&["build", "--workspace", "--bins", "--quiet"]))?;
+    build(Profile::Debug)?;
     let mut command = cargo(&["test", "--quiet", "--no-fail-fast", "--test", "it"]);
     for name in CRATES {
         command.args(["--package", name]);
