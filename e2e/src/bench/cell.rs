@@ -1,12 +1,12 @@
 //! A cell for measuring: made by `overlay cell init`, run by hand so that each process is known.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use overlay_testkit::free_port;
 use overlay_testkit::mint::Organisation;
 use overlay_tokens::file;
 use rustls::pki_types::CertificateDer;
@@ -57,12 +57,6 @@ fn nats_server() -> Result<String> {
         )
 }
 
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
-    Ok(listener.local_addr().context("read the port")?.port())
-}
-
 impl Cell {
     /// Makes a cell with one node and starts its broker and login service, not the node.
     pub(crate) fn start(variant: &Variant) -> Result<Self> {
@@ -79,7 +73,7 @@ impl Cell {
             .tempdir()
             .context("make a directory")?;
         let directory = scratch.path().join("cell");
-        let (port, monitor, admin) = (free_port()?, free_port()?, free_port()?);
+        let (port, monitor, admin) = (free_port(), free_port(), free_port());
         let programs = programs()?;
         let made = Command::new(programs.join("overlay"))
             .args(["cell", "init"])
@@ -118,10 +112,7 @@ impl Cell {
             let config = directory.join("broker-auth/broker-auth.toml");
             let mut command = Command::new(programs.join("overlay-broker-auth"));
             command.arg("--config").arg(&config);
-            let listen = format!(
-                "127.0.0.1:{}",
-                if index == 0 { admin } else { free_port()? }
-            );
+            let listen = format!("127.0.0.1:{}", if index == 0 { admin } else { free_port() });
             command.env("OVERLAY_BROKER_AUTH__ADMIN__LISTEN", &listen);
             let log = scratch.path().join(format!("broker-auth-{index}.log"));
             responders.push(Running::start(&mut command, &log)?);

@@ -120,7 +120,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         runs.push(run);
     }
     let middle = |value: fn(&Run) -> f64| median(&mut runs.iter().map(value).collect::<Vec<_>>());
-    let figures: [Figure; 14] = [
+    let figures: [Figure; 16] = [
         ("nodes a minute", |run| run.per_minute, "1/min"),
         ("nodes enrolled", |run| run.enrolled as f64, ""),
         ("wall time", |run| run.wall_s, "s"),
@@ -140,6 +140,12 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         ),
         ("emulator, per node", |run| run.cpu_ms.emulator, "CPU ms"),
         ("connections of provisioners", |run| run.connections, ""),
+        ("most nodes that waited", |run| run.most.nodes, ""),
+        (
+            "memory of a provisioner then",
+            |run| run.most.resident_mib,
+            "MiB",
+        ),
         (
             "peak memory of a provisioner",
             |run| run.provisioner_mib,

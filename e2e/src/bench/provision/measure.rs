@@ -9,7 +9,7 @@ use overlay_testkit::http_get;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::super::process::{cpu_seconds, descriptors, helper_seconds, peak_mib};
+use super::super::process::{cpu_seconds, descriptors, helper_seconds, peak_mib, resident_mib};
 use super::super::report::{at, say};
 use super::Options;
 use super::world::{Provisioner, World};
@@ -19,6 +19,10 @@ const OWN_DESCRIPTORS: usize = 500;
 /// What a real node sleeps before it starts again.
 const RESTART: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(10);
+/// How often is looked at how many nodes wait.
+const LOOK: Duration = Duration::from_millis(250);
+/// Where nodes are that wait for their turn or for a place.
+const WAITING: [&str; 3] = ["waiting", "contacting", "later"];
 /// How long a node may be done a second time.
 const SETTLE: Duration = Duration::from_millis(500);
 
@@ -38,9 +42,17 @@ pub(super) struct Run {
     pub(super) cpu_ms: Spent,
     pub(super) connections: f64,
     pub(super) provisioner_mib: f64,
+    pub(super) most: Waiting,
     pub(super) broker_mib: f64,
     pub(super) connected_s: f64,
     pub(super) members_s: Option<f64>,
+}
+
+/// How many nodes waited for their turn or a place with one provisioner, and what it held then.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Waiting {
+    pub(super) nodes: f64,
+    pub(super) resident_mib: f64,
 }
 
 /// Processor time by who spent it.
@@ -57,7 +69,7 @@ impl Run {
     pub(super) fn line(&self) -> String {
         let cpu = &self.cpu_ms;
         format!(
-            "{:.0} nodes a minute ({} in {:.2} s), p50 {:.1} ms, p99 {:.1} ms, CPU ms a node: provisioner {:.2}, helper {:.2}, nats-server {:.2}, broker-auth {:.2}, emulator {:.2}; {:.0} connections, {:.1} MiB, lost {}, doubled {}",
+            "{:.0} nodes a minute ({} in {:.2} s), p50 {:.1} ms, p99 {:.1} ms, CPU ms a node: provisioner {:.2}, helper {:.2}, nats-server {:.2}, broker-auth {:.2}, emulator {:.2}; {:.0} connections, {:.1} MiB with {:.0} nodes waiting, {:.1} MiB at the most, lost {}, doubled {}",
             self.per_minute,
             self.enrolled,
             self.wall_s,
@@ -69,6 +81,8 @@ impl Run {
             cpu.broker_auth,
             cpu.emulator,
             self.connections,
+            self.most.resident_mib,
+            self.most.nodes,
             self.provisioner_mib,
             self.lost,
             self.doubled
@@ -86,6 +100,7 @@ impl Run {
                 "provisioner": cpu.provisioner, "helper": cpu.helper, "nats_server": cpu.broker,
                 "broker_auth": cpu.broker_auth, "emulator": cpu.emulator,
             },
+            "most_waiting": { "nodes": self.most.nodes, "provisioner_mib": self.most.resident_mib },
             "peak_mib": { "provisioner": self.provisioner_mib, "nats_server": self.broker_mib },
             "connected_s": self.connected_s, "members_s": self.members_s,
         })
@@ -121,9 +136,19 @@ pub(super) async fn once(options: &Options) -> Result<Run> {
 
     let due = options.nodes - dead_of(options);
     let limit = began + Duration::from_secs(options.limit);
-    let mut shown = began;
+    let (mut shown, mut looked) = (began, began);
+    let mut most = Waiting::default();
     while fleet.restarted() < due && Instant::now() < limit {
         tokio::time::sleep(POLL).await;
+        if looked.elapsed() > LOOK {
+            looked = Instant::now();
+            for provisioner in &provisioners {
+                let now = waiting(provisioner)?;
+                if now.nodes > most.nodes {
+                    most = now;
+                }
+            }
+        }
         if shown.elapsed() > Duration::from_secs(10) {
             shown = Instant::now();
             say(&format!(
@@ -148,6 +173,7 @@ pub(super) async fn once(options: &Options) -> Result<Run> {
         calls: tally.calls,
         connected_s,
         members_s,
+        most,
         connections: logins(&world)? - logins_before - (tally.entered - entered_before) as f64,
         broker_mib: peak_mib(world.cell.broker.pid())?,
         ..Run::default()
@@ -226,6 +252,21 @@ async fn wait_for_members(fleet: &Fleet, due: usize, began: Instant, limit: Inst
         tokio::time::sleep(POLL).await;
     }
     began.elapsed().as_secs_f64()
+}
+
+fn waiting(provisioner: &Provisioner) -> Result<Waiting> {
+    let (_, page) = http_get(provisioner.admin, "/metrics").context("ask the provisioner")?;
+    let mut nodes = 0.0;
+    for place in WAITING {
+        let gauge = format!("overlay_provisioner_nodes{{place={place:?}}} ");
+        let found = page.lines().find_map(|line| line.strip_prefix(&gauge));
+        let number: Option<f64> = found.and_then(|number| number.trim().parse().ok());
+        nodes += number.with_context(|| format!("find {gauge}"))?;
+    }
+    Ok(Waiting {
+        nodes,
+        resident_mib: resident_mib(provisioner.process.pid())?,
+    })
 }
 
 /// Logins that the broker has let in so far.

@@ -8,12 +8,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use overlay_testkit::http_get;
+use overlay_testkit::{free_port, http_get};
 use overlay_tokens::claims::ClientPermissions;
 use overlay_tokens::issue::{ClientToken, ProvisioningToken};
 use tokio::time::Instant;
 
-use super::super::cell::{Cell, Variant, free_port, programs};
+use super::super::cell::{Cell, Variant, programs};
 use super::super::process::Running;
 use super::{HelperMode, Options};
 
@@ -36,6 +36,7 @@ pub(super) struct World {
 #[derive(Debug)]
 pub(super) struct Provisioner {
     pub(super) process: Running,
+    pub(super) admin: u16,
 }
 
 impl World {
@@ -69,7 +70,7 @@ impl World {
         });
         let mut world = Self {
             issuer: organisation.public().to_string(),
-            helper_port: free_port()?,
+            helper_port: free_port(),
             helper: None,
             token,
             cell,
@@ -86,7 +87,7 @@ impl World {
 
     /// Starts one provisioner and waits until it says that it is ready.
     pub(super) async fn provisioner(&self, options: &Options, index: usize) -> Result<Provisioner> {
-        let admin = free_port()?;
+        let admin = free_port();
         let directory = self.directory();
         let config = directory.join(format!("provisioner-{index}.toml"));
         fs::write(&config, self.config(options, admin)?).context("write the configuration")?;
@@ -97,7 +98,7 @@ impl World {
         let limit = Instant::now() + START_LIMIT;
         loop {
             if http_get(admin, "/ready").is_ok_and(|(status, _)| status == 200) {
-                return Ok(Provisioner { process });
+                return Ok(Provisioner { process, admin });
             }
             if process.has_ended() || Instant::now() > limit {
                 let said = fs::read_to_string(&log).unwrap_or_default();

@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use super::super::cell::{free_port, programs};
+use super::super::cell::programs;
 use super::super::process::{Running, cpu_seconds, peak_mib, resident_mib};
 use super::brokers::{SOURCE, TARGET};
+use overlay_testkit::free_port;
 
 /// Which program, and how it is told to copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Program {
     pub(super) fn start(&self, job: &Job, scratch: &TempDir, label: &str) -> Result<Replicator> {
         let dir = scratch.path().join(label);
         fs::create_dir_all(dir.join("state")).context("make a directory")?;
-        let monitor_port = free_port()?;
+        let monitor_port = free_port();
         let (path, text) = self.config(job, &dir, monitor_port);
         fs::write(&path, text).context("write the configuration")?;
         let mut command = self.command()?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
+use overlay_testkit::free_port;
 use overlay_testkit::mint::{Organisation, now};
 use overlay_tokens::claims::{ClientClaims, ClientPermissions, ServerPermissions};
 use overlay_tokens::issue::{ChainIssuer, ClientToken, ServerToken};
@@ -16,7 +17,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::request::Person;
-use crate::bench::cell::{Cell, Variant, free_port, programs};
+use crate::bench::cell::{Cell, Variant, programs};
 use crate::bench::process::Running;
 
 /// How long a service may take to be ready.
@@ -176,8 +177,8 @@ impl World {
 
     /// Starts a service and waits until it is ready.
     pub(crate) fn service(&self, setup: &Setup, name: &str) -> Result<Service> {
-        let http = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-        let admin = free_port()?;
+        let http = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let admin = free_port();
         let log = self.scratch.path().join(format!("{name}.log"));
         let mut running = match &setup.peer {
             None => {
