@@ -38,8 +38,8 @@ pub use error::StartError;
 pub use helper::{HelperKind, HelperSettings, HelperStartError};
 pub use limits::Limiter;
 pub use policy::{
-    Calls, Conflict, Features, HelperRules, Issue, Names, NodeSecret, Pki, Placement, Policy,
-    Quarantine, Retry, Upgrades,
+    Calls, Conflict, Features, HelperRules, Issue, KnownTokens, Names, NodeSecret, Pki, Placement,
+    Policy, Quarantine, Retry, Upgrades,
 };
 pub use question::{Details, Hidden, NodeKey, Question, SigningRequest};
 pub use queue::{Offered, Queue};

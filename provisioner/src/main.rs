@@ -1,6 +1,10 @@
 //! Enrols nodes that have nothing but a provisioning token.
 use std::process::ExitCode;
 
+/// What one thread makes, another drops: see docs/adr/0022.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     overlay_runtime::launch(overlay_runtime::app!(), overlay_provisioner::run)
 }

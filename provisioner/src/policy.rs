@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
-use overlay_tokens::{Issuers, SecretText};
+use overlay_tokens::claims::ProvisioningClaims;
+use overlay_tokens::{Issuers, SecretText, VerifiedCache};
 use regex::Regex;
 
 /// Everything that decides how a node is enrolled; the same for all nodes.
@@ -12,6 +14,8 @@ use regex::Regex;
 pub struct Policy {
     /// Whose provisioning tokens are good.
     pub issuers: Issuers,
+    /// Provisioning tokens verified before: few tokens, most of them shared by many nodes.
+    pub known_tokens: KnownTokens,
     /// Secrets that guard the nodes' provisioning agent (`cht`). A node is told those that are for its name, else those that are
     /// for all: whoever waits may claim any name, and would else be told the secrets of every site.
     pub secrets: Vec<NodeSecret>,
@@ -41,6 +45,17 @@ pub struct Policy {
     pub quarantine: Quarantine,
     /// Overlays that the helper may name.
     pub placements: BTreeMap<String, Placement>,
+}
+
+/// Provisioning tokens verified before.
+#[derive(Debug, Clone)]
+pub struct KnownTokens(pub(crate) Arc<VerifiedCache<ProvisioningClaims>>);
+
+impl Default for KnownTokens {
+    /// What a cell has of tokens, and 2 MiB at the most, whoever makes one for each node.
+    fn default() -> Self {
+        Self(Arc::new(VerifiedCache::new(256, 2 << 20)))
+    }
 }
 
 impl Policy {

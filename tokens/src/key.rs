@@ -3,8 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
+use ed25519_dalek::{Signature, SigningKey, Verifier as _, VerifyingKey};
 use zeroize::Zeroizing;
+
+mod sign;
+
+use sign::Signer;
 
 /// Why a key was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,41 +32,49 @@ pub enum KeyError {
 
 /// A private ed25519 key. Masked when shown for debugging, wiped when dropped.
 #[derive(Clone)]
-pub struct Key(SigningKey);
+pub struct Key {
+    own: SigningKey,
+    signer: Signer,
+}
 
 impl Key {
     /// Makes a new key from the randomness of the operating system.
     pub fn generate() -> Result<Self, KeyError> {
         let mut seed = Zeroizing::new([0_u8; 32]);
         random(seed.as_mut())?;
-        Ok(Self(SigningKey::from_bytes(&seed)))
+        Ok(Self::of(&seed))
     }
 
     /// The key of a 32-byte seed (RFC 8032).
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        let seed = Zeroizing::new(seed);
-        Self(SigningKey::from_bytes(&seed))
+        Self::of(&Zeroizing::new(seed))
     }
 
     /// Reads a seed file's content: exactly 64 hexadecimal digits of either case, no line end.
     pub fn from_seed_text(text: &[u8]) -> Result<Self, KeyError> {
-        let seed = Zeroizing::new(from_hex(text)?);
-        Ok(Self(SigningKey::from_bytes(&seed)))
+        Ok(Self::of(&Zeroizing::new(from_hex(text)?)))
+    }
+
+    fn of(seed: &[u8; 32]) -> Self {
+        Self {
+            own: SigningKey::from_bytes(seed),
+            signer: Signer::of(seed),
+        }
     }
 
     /// The seed as 64 lower-case hexadecimal digits, as Choria's seed files hold it.
     pub fn seed_text(&self) -> Zeroizing<String> {
-        Zeroizing::new(hex::encode(self.0.as_bytes()))
+        Zeroizing::new(hex::encode(self.own.as_bytes()))
     }
 
     /// The public half.
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key())
+        PublicKey(self.own.verifying_key())
     }
 
     /// Signs `message` itself: no hash before, no context (RFC 8032, pure Ed25519).
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        self.0.sign(message).to_bytes()
+        self.signer.sign(&self.own, message)
     }
 }
 

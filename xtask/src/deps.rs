@@ -114,6 +114,7 @@ const IMPURE: &[&str] = &["tokio", "async-nats", "mio", "hyper"];
 /// What a fleet node may not reach: it has no use for it.
 const NODE: &str = "overlay-server";
 const NOT_ON_NODES: &[&str] = &[
+    "aws-lc-rs",
     "axum",
     "hyper",
     "rcgen",

@@ -8,7 +8,7 @@ use overlay_tokens::rsa::{RsaError, RsaPublic};
 use overlay_tokens::{DecodeError, Key, KeyError, SecretText, Unverified};
 
 use super::{Config, SecretSource};
-use crate::policy::{NodeSecret, Policy};
+use crate::policy::{KnownTokens, NodeSecret, Policy};
 
 /// The secrets, read.
 #[derive(Debug)]
@@ -137,6 +137,7 @@ impl Keys {
         };
         let policy = Policy {
             issuers,
+            known_tokens: KnownTokens::default(),
             secrets: node_secrets,
             denied_tokens: config.denied_tokens.clone(),
             site: config.site.clone(),

@@ -1,9 +1,13 @@
 //! What is judged once a node has answered for the first time.
 
+use std::sync::Arc;
+
 use overlay_protocol::id::{Identity, MAX_NAME_BYTES, sha256_hex};
 use overlay_protocol::provisioning::{NodeRecord, NodeState, TokenFacts};
 use overlay_tokens::claims::{OverlayExtension, ProvisioningClaims, ServerClaims};
-use overlay_tokens::{PublicKey, UnixTime, Unverified, Verified, VerifyError, verify_renewal};
+use overlay_tokens::{
+    PublicKey, TokenError, UnixTime, Unverified, Verified, VerifyError, verify_renewal,
+};
 
 use super::command::{NameState, Why, cut};
 use crate::policy::{Conflict, Policy};
@@ -15,7 +19,7 @@ const SITE: &str = "site";
 /// A provisioning token that is good for this node.
 #[derive(Debug)]
 pub(super) struct Shown {
-    pub(super) token: Verified<ProvisioningClaims>,
+    pub(super) token: Arc<Verified<ProvisioningClaims>>,
     pub(super) facts: TokenFacts,
     pub(super) site: Option<String>,
 }
@@ -27,18 +31,19 @@ pub(super) fn token(
     policy: &Policy,
     now: UnixTime,
 ) -> Result<Shown, Why> {
-    let token = Unverified::<ProvisioningClaims>::decode(text).map_err(|error| {
-        Why::new(
-            Reason::TokenMalformed,
-            format!("the node's provisioning token cannot be read: {error}"),
-        )
-    })?;
-    let token = token.verify(&policy.issuers, now).map_err(|error| {
-        Why::new(
-            reason(&error),
-            format!("the node's provisioning token is not good: {error}"),
-        )
-    })?;
+    let known = &policy.known_tokens.0;
+    let token = known
+        .verify(text, &policy.issuers, now)
+        .map_err(|error| match error {
+            TokenError::Decode(error) => Why::new(
+                Reason::TokenMalformed,
+                format!("the node's provisioning token cannot be read: {error}"),
+            ),
+            TokenError::Verify(error) => Why::new(
+                reason(&error),
+                format!("the node's provisioning token is not good: {error}"),
+            ),
+        })?;
     let id = &token.standard.jti;
     if policy.denied_tokens.contains(id) {
         return Err(Why::new(

@@ -211,7 +211,10 @@ impl Builder {
         line(format_args!("{tls}"));
         if self.jetstream {
             let store = quoted(&dir.join("store"));
-            line(format_args!("jetstream {{ store_dir: {store} }}"));
+            // Without limits the broker takes its share of what is free, and does not start when accounts set more aside.
+            line(format_args!(
+                "jetstream {{ store_dir: {store}, max_file_store: 64GB, max_memory_store: 4GB }}"
+            ));
         }
         if self.websocket {
             let security = if tls.is_empty() { "no_tls: true" } else { &tls };

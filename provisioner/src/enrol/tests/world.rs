@@ -16,7 +16,9 @@ use super::super::*;
 use super::node::TestNode;
 use crate::answer::{Answer, HelperFault};
 use crate::entropy::Entropy;
-use crate::policy::{Calls, Features, HelperRules, Issue, Names, Policy, Quarantine, Retry};
+use crate::policy::{
+    Calls, Features, HelperRules, Issue, KnownTokens, Names, Policy, Quarantine, Retry,
+};
 use crate::question::Question;
 use crate::time::after;
 
@@ -63,6 +65,7 @@ impl World {
         let issuer = issuer(&organisation, &chain);
         let policy = Policy {
             issuers: organisation.issuers(),
+            known_tokens: KnownTokens::default(),
             secrets: vec![crate::policy::NodeSecret::of_all(SECRET)],
             denied_tokens: [].into(),
             site: Some("here".to_owned()),

@@ -8,8 +8,8 @@ use overlay_protocol::provisioning::NodeRecord;
 use overlay_protocol::rpc::RpcReply;
 use overlay_provisioner::{
     Action, Admission, Answer, Call, CallFault, Calls, Command, Enrolment, Entropy, Features,
-    Finished, Found, HelperFault, HelperRules, Input, Issue, IssuedToken, NameState, Names,
-    NodeSecret, Policy, Quarantine, Question, Retry, TokenUse,
+    Finished, Found, HelperFault, HelperRules, Input, Issue, IssuedToken, KnownTokens, NameState,
+    Names, NodeSecret, Policy, Quarantine, Question, Retry, TokenUse,
 };
 use overlay_testkit::vectors::Loader;
 use overlay_tokens::claims::{ClientClaims, ServerClaims};
@@ -65,6 +65,7 @@ impl Keys {
     pub(super) fn policy(&self) -> Policy {
         Policy {
             issuers: self.issuers.clone(),
+            known_tokens: KnownTokens::default(),
             secrets: vec![NodeSecret::of_all(self.secret.as_str())],
             denied_tokens: [].into(),
             site: None,
