@@ -212,6 +212,38 @@ fn provisioning_tokens_that_are_not_good_are_refused_with_their_reason() {
 }
 
 #[test]
+fn a_token_that_was_good_for_one_node_is_judged_for_the_next() {
+    let mut first = World::new();
+    assert_eq!(first.verdict(), ("enrolled", ""));
+    let id = first.details[0].token.clone().unwrap().id.unwrap();
+    let next = || {
+        let mut world = World::new();
+        world.policy.issuers = first.organisation.issuers();
+        world.policy.known_tokens = first.policy.known_tokens.clone();
+        world.node.jwt.clone_from(&first.node.jwt);
+        world
+    };
+
+    let mut denying = next();
+    denying.policy.denied_tokens.insert(id);
+    assert_eq!(denying.verdict(), ("refused", "token_denied"));
+
+    let mut elsewhere = next();
+    elsewhere.policy.issuers = World::new().organisation.issuers();
+    assert_eq!(elsewhere.verdict(), ("refused", "token_untrusted"));
+
+    let mut forged = next();
+    let (signed, signature) = first.node.jwt.rsplit_once('.').unwrap();
+    let swapped: String = signature.chars().rev().collect();
+    forged.node.jwt = format!("{signed}.{swapped}");
+    assert_eq!(forged.verdict().0, "refused");
+
+    let mut late = next();
+    late.now = after(late.now, Duration::from_secs(7200));
+    assert_eq!(late.verdict(), ("refused", "token_expired"));
+}
+
+#[test]
 fn provision_case_12_a_token_with_a_line_end_is_taken_and_one_with_a_leading_space_is_not() {
     let mut world = World::new();
     world.node.jwt.push('\n');
