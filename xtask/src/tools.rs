@@ -154,6 +154,8 @@ fn pinned(version: &str) -> Result<PathBuf> {
                 "install",
                 "--quiet",
                 "--no-deps",
+                // Else pip removes another version that somebody installed, though it installs here.
+                "--ignore-installed",
                 "--disable-pip-version-check",
             ])
             .args(["--no-warn-script-location", "--prefix"])
