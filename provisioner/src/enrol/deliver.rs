@@ -59,7 +59,7 @@ impl Enrolment {
         }
         self.lasting.helper = Some(Box::new(Verdict {
             decision: answer.decision(),
-            message: Some(words.as_str().into()).filter(|_| !words.is_empty()),
+            message: (!words.is_empty()).then(|| words.as_str().into()),
             confirmed: answer.confirm,
             digest: Some(answer.digest),
             took_ms,

@@ -6,12 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use overlay_testkit::free_port;
 use tempfile::TempDir;
 
 use super::super::cell::programs;
 use super::super::process::{Running, cpu_seconds, peak_mib, resident_mib};
 use super::brokers::{SOURCE, TARGET};
-use overlay_testkit::free_port;
 
 /// Which program, and how it is told to copy.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,15 +15,9 @@ fn without_trouble_few_answers_are_asked_for_and_everything_is_there() {
     let mut asked = 0;
     while world.worker.window.handled() < LAST {
         world.step(12);
-        while !world.worker.to_target.is_empty() {
-            world.arrive();
-        }
+        world.arrive_all();
         asked += world.worker.to_worker.len();
-        while !world.worker.to_worker.is_empty() {
-            world
-                .worker
-                .answer(&world.stream.messages, &world.buried, world.now);
-        }
+        world.answer_all();
     }
     assert!(asked <= usize::try_from(LAST).unwrap() / 4 + 1, "{asked}");
     world.heal();
@@ -44,11 +38,7 @@ fn sr_case_48_a_writer_that_was_overtaken_stores_nothing_more_and_knows_it() {
         for _message in 0..8 {
             world.arrive();
         }
-        while !world.worker.to_worker.is_empty() {
-            world
-                .worker
-                .answer(&world.stream.messages, &world.buried, world.now);
-        }
+        world.answer_all();
     }
     let before = world.stream.messages.clone();
     assert!(before.len() > 16);
@@ -100,14 +90,8 @@ fn each_poison_in_a_row_costs_no_longer_than_the_first() {
     while world.buried.len() < poison.len() {
         let before = world.buried.len();
         world.step(12);
-        while !world.worker.to_target.is_empty() {
-            world.arrive();
-        }
-        while !world.worker.to_worker.is_empty() {
-            world
-                .worker
-                .answer(&world.stream.messages, &world.buried, world.now);
-        }
+        world.arrive_all();
+        world.answer_all();
         if world.buried.len() > before {
             cost.push(world.now - since);
             since = world.now;
@@ -127,14 +111,8 @@ fn a_message_that_alone_is_never_answered_is_given_up_and_the_next_one_with_it_k
         let start = world.now;
         while world.worker.window.handled() < LAST {
             world.step(12);
-            while !world.worker.to_target.is_empty() {
-                world.arrive();
-            }
-            while !world.worker.to_worker.is_empty() {
-                world
-                    .worker
-                    .answer(&world.stream.messages, &world.buried, world.now);
-            }
+            world.arrive_all();
+            world.answer_all();
             world.now += Duration::from_millis(100);
             // Two silences at least, and what is silent beside it costs no more.
             if world.now - start < Duration::from_secs(20) {
@@ -159,9 +137,7 @@ fn nothing_is_given_up_while_nobody_shows_that_the_target_answers() {
         for _turn in 0..2000 {
             world.step(8);
             world.arrive();
-            world
-                .worker
-                .answer(&world.stream.messages, &world.buried, world.now);
+            world.answer();
             world.now += Duration::from_millis(100);
         }
         assert!(world.buried.is_empty());
@@ -216,9 +192,7 @@ fn a_target_that_lost_what_it_had_ends_the_window() {
         world.step(4);
         for _message in 0..4 {
             world.arrive();
-            world
-                .worker
-                .answer(&world.stream.messages, &world.buried, world.now);
+            world.answer();
         }
     }
     assert!(world.worker.window.target() > 8);

@@ -14,6 +14,8 @@ use super::{LIMIT, PERIOD};
 
 /// For how long nothing more must come.
 const QUIET: Duration = Duration::from_millis(700);
+/// How far back a start by delta reaches here.
+const DELTA: Duration = Duration::from_secs(30);
 const MARK: &str = "Choria-SR-Source";
 
 /// Runs a case to its end.
@@ -251,25 +253,29 @@ pub(crate) async fn start(file: &Value, case: &Value) -> Result<(), String> {
     let in_future = consumer["opt_start_time"]
         .as_str()
         .is_some_and(|text| millis(text) > start);
+    let inside = cut > 0 && cut < last && !in_future;
     pair.source.fill("TEST.a", 1, cut + 1).await;
-    let between = time::OffsetDateTime::now_utc();
-    if cut > 0 && cut < last {
-        // Long enough for the start of a process to fall into it.
-        tokio::time::sleep(Duration::from_secs(4)).await;
+    let between = time::OffsetDateTime::now_utc() + Duration::from_secs(1);
+    if inside {
+        // A delta counts from the start of the process, which a busy machine delays: it has all of `DELTA` for that.
+        let gap = if stanza.contains("start_delta") {
+            DELTA + Duration::from_secs(1)
+        } else {
+            Duration::from_secs(2)
+        };
+        tokio::time::sleep(gap).await;
     }
     pair.source.fill("TEST.a", cut + 1, last + 1).await;
-    let between = between + Duration::from_secs(1);
     let format = time::format_description::well_known::Rfc3339;
     let moved = stanza
         .lines()
         .map(|line| {
             let (key, value) = line.trim().split_once(": ").unwrap();
-            let inside = cut > 0 && cut < last && !in_future;
             match key {
                 "start_time" if inside => {
                     format!("start_time: {}", between.format(&format).unwrap())
                 }
-                "start_delta" if inside => "start_delta: 2s".to_owned(),
+                "start_delta" if inside => format!("start_delta: {}s", DELTA.as_secs()),
                 _ => format!("{key}: {value}"),
             }
         })

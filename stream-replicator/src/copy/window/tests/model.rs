@@ -307,6 +307,24 @@ impl World {
         }
     }
 
+    pub(super) fn arrive_all(&mut self) {
+        while !self.worker.to_target.is_empty() {
+            self.arrive();
+        }
+    }
+
+    /// The next answer reaches the worker.
+    pub(super) fn answer(&mut self) {
+        self.worker
+            .answer(&self.stream.messages, &self.buried, self.now);
+    }
+
+    pub(super) fn answer_all(&mut self) {
+        while !self.worker.to_worker.is_empty() {
+            self.answer();
+        }
+    }
+
     /// The connection breaks: some of what is under way was read by the broker and comes late, the rest is gone.
     pub(super) fn cut(&mut self, kept: usize) {
         let mut lost = std::mem::take(&mut self.worker.to_target);
@@ -341,8 +359,7 @@ impl World {
             }
             101..=150 => {
                 for _answer in 0..number % 6 {
-                    self.worker
-                        .answer(&self.stream.messages, &self.buried, self.now);
+                    self.answer();
                 }
             }
             // An answer is lost.
@@ -441,8 +458,7 @@ impl World {
                 self.restart(0);
             }
             self.arrive();
-            self.worker
-                .answer(&self.stream.messages, &self.buried, self.now);
+            self.answer();
             self.now += Duration::from_millis(100);
             if self.worker.window.handled() == LAST {
                 break;
