@@ -8,7 +8,7 @@ use overlay_testkit::{Broker, Proxy, eventually};
 
 use crate::{LIMIT, PERIOD};
 
-const TERM: Duration = Duration::from_secs(2);
+const TERM: Duration = Duration::from_secs(4);
 
 /// One process that takes part.
 struct Candidate {

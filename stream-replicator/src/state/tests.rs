@@ -1,7 +1,9 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::time::Duration;
 
 use overlay_protocol::replication::{Advisory, AdvisoryEvent};
+use overlay_testkit::eventually_blocking;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -66,6 +68,12 @@ fn files() -> (TempDir, Files) {
     (dir, files)
 }
 
+/// Processes that other tests start meanwhile hold a lock of ours until their program begins.
+fn open(files: &Files) -> Disk {
+    let (limit, period) = (Duration::from_secs(20), Duration::from_millis(5));
+    eventually_blocking(limit, period, || Disk::open(files.clone()))
+}
+
 fn names(files: &Files) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(&files.dir)
         .unwrap()
@@ -85,7 +93,7 @@ fn sorted(mut loaded: Loaded) -> Vec<TrackedItem> {
 #[test]
 fn what_was_written_in_lines_is_read_after_a_kill() {
     let (_dir, files) = files();
-    let mut disk = Disk::open(files.clone()).unwrap();
+    let mut disk = open(&files);
     assert!(!files.load().unwrap().is_found);
     disk.write(&batch(lines(&[
         Line::Item(item("a", 1)),
@@ -110,7 +118,7 @@ fn what_was_written_in_lines_is_read_after_a_kill() {
 #[test]
 fn a_snapshot_in_pieces_takes_the_place_of_the_journals_before_it() {
     let (_dir, files) = files();
-    let mut disk = Disk::open(files.clone()).unwrap();
+    let mut disk = open(&files);
     disk.write(&batch(lines(&[
         Line::Item(item("old", 1)),
         Line::Item(gone("old")),
@@ -147,7 +155,7 @@ fn a_snapshot_in_pieces_takes_the_place_of_the_journals_before_it() {
 #[test]
 fn sr_case_41_an_orderly_end_leaves_the_originals_file_and_nothing_else() {
     let (_dir, files) = files();
-    let disk = Disk::open(files.clone()).unwrap();
+    let disk = open(&files);
     disk.close(encode_items(&[item("h1", 5)], true), Vec::new())
         .unwrap();
     assert_eq!(names(&files), ["GINKGO_OTHER.json"]);
@@ -156,10 +164,10 @@ fn sr_case_41_an_orderly_end_leaves_the_originals_file_and_nothing_else() {
         text,
         r#"{"Items":{"h1":{"seen":"2026-11-20T22:14:11.642976878Z","copied":"0001-01-01T00:00:00Z","size":5,"value":"h1"}}}"#
     );
-    let disk = Disk::open(files.clone()).unwrap();
+    let disk = open(&files);
     disk.close(Vec::new(), Vec::new()).unwrap();
     assert_eq!(names(&files), Vec::<String>::new(), "no values, no file");
-    let disk = Disk::open(files.clone()).unwrap();
+    let disk = open(&files);
     disk.close(Vec::new(), lines(&[Line::Advisory(Entry::Owed(owed(3)))]))
         .unwrap();
     assert_eq!(
@@ -172,7 +180,7 @@ fn sr_case_41_an_orderly_end_leaves_the_originals_file_and_nothing_else() {
 #[test]
 fn a_file_that_the_original_wrote_meanwhile_counts_where_it_is_newer() {
     let (_dir, files) = files();
-    let mut disk = Disk::open(files.clone()).unwrap();
+    let mut disk = open(&files);
     disk.write(&batch(lines(&[
         Line::Item(item("a", 1)),
         Line::Item(gone("b")),
@@ -213,13 +221,13 @@ fn bad_entries_cost_themselves_and_a_bad_file_is_set_aside() {
 #[test]
 fn files_are_one_process_s_at_a_time() {
     let (_dir, files) = files();
-    let disk = Disk::open(files.clone()).unwrap();
+    let disk = open(&files);
     assert!(matches!(
         Disk::open(files.clone()),
         Err(StateError::Held { .. })
     ));
     drop(disk);
-    assert!(Disk::open(files).is_ok());
+    open(&files);
 }
 
 proptest! {
