@@ -5,19 +5,30 @@ use std::path::{Path, PathBuf};
 
 use crate::mint::CalloutKeys;
 use crate::nats_server::{self, NatsServer};
+use crate::port::free_port;
 
 use super::{Broker, Cluster};
 
 /// A trusted key that nobody has: it makes the broker offer a nonce to everybody, as that of a cell does.
 const NOBODY: &str = "UB5BATDDWTX2EUP3IYENVYPYK7FQK6DSUXXUD36A5BAKH4M6DPSLD325";
 
-/// Ports of a broker on 127.0.0.1; -1 in the file lets the system choose.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Ports of a broker on 127.0.0.1. No other broker of this process ever has one of them: whoever waits for a broker that
+/// is down must not find another test's in its place.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Ports {
-    pub(super) client: Option<u16>,
-    pub(super) monitoring: Option<u16>,
-    pub(super) websocket: Option<u16>,
-    pub(super) cluster: Option<u16>,
+    pub(super) client: u16,
+    pub(super) monitoring: u16,
+    pub(super) websocket: u16,
+}
+
+impl Ports {
+    pub(super) fn free() -> Self {
+        Self {
+            client: free_port(),
+            monitoring: free_port(),
+            websocket: free_port(),
+        }
+    }
 }
 
 /// PEM files of a TLS server.
@@ -181,7 +192,7 @@ impl Builder {
     }
 
     /// The text of the configuration file.
-    pub(super) fn text(&self, dir: &Path, ports: &Ports) -> String {
+    pub(super) fn text(&self, dir: &Path, ports: Ports) -> String {
         let mut text = String::new();
         let quoted = |path: &Path| format!("{:?}", path.display().to_string());
         let mut line = |args: std::fmt::Arguments<'_>| {
@@ -231,7 +242,7 @@ impl Builder {
                 .collect();
             line(format_args!(
                 "cluster {{ name: testkit, listen: {}, routes: [ {} ] }}",
-                listen(Some(member.own)),
+                listen(member.own),
                 routes.join(", ")
             ));
         }
@@ -240,9 +251,6 @@ impl Builder {
     }
 }
 
-fn listen(port: Option<u16>) -> String {
-    match port {
-        Some(port) => format!("\"127.0.0.1:{port}\""),
-        None => "\"127.0.0.1:-1\"".to_owned(),
-    }
+fn listen(port: u16) -> String {
+    format!("\"127.0.0.1:{port}\"")
 }
