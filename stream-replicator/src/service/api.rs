@@ -265,12 +265,15 @@ pub(super) async fn delete_consumer(
     }
 }
 
-/// The message of a sequence, if it is there.
+/// The message of a sequence, if it is there. No stream has one of sequence 0, and nats-server refuses to look for it.
 pub(super) async fn message(
     jetstream: &jetstream::Context,
     stream: &str,
     sequence: u64,
 ) -> Result<Option<Stored>, ApiError> {
+    if sequence == 0 {
+        return Ok(None);
+    }
     get(jetstream, stream, &json!({ "seq": sequence })).await
 }
 

@@ -130,6 +130,31 @@ async fn sr_case_26_a_source_with_the_longer_reply_subjects_is_copied_with_the_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_has_read_nothing_yet_goes_on_when_its_source_is_back() {
+    for more in [
+        &[PREFIX][..],
+        &[PREFIX, "target_initiated: true", "filter_subject: TEST"][..],
+    ] {
+        let mut pair = Pair::with_test().await;
+        let _replicator = pair.replicate(more);
+        eventually(LIMIT, PERIOD, || async {
+            let consumers = pair.source.consumers("TEST").await;
+            consumers
+                .iter()
+                .any(|it| it["config"]["ack_policy"] == "none")
+        })
+        .await;
+        pair.source.broker.restart();
+        pair.source.client = eventually(LIMIT, PERIOD, || {
+            async_nats::connect(pair.source.broker.url())
+        })
+        .await;
+        pair.source.fill("TEST", 1, 4).await;
+        pair.holds_exactly(1..=3).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sr_case_27_what_the_source_says_of_a_request_is_never_copied() {
     let mut pair = Pair::with_test().await;
     pair.source.fill("TEST", 1, 4).await;
