@@ -56,18 +56,13 @@ async fn a_limit_of_bytes_makes_a_message_take_its_time() {
     // The last chunk is on its way when the line is busy with it, so a little less than half a second.
     assert!(started.elapsed() >= Duration::from_millis(400));
     proxy.limit(0);
-    // A busy machine may hold up one or the other.
-    let mut quickest = LIMIT;
-    for _ in 0..5 {
-        let started = Instant::now();
-        client
-            .publish("big", vec![0; 500_000].into())
-            .await
-            .unwrap();
-        tokio::time::timeout(LIMIT, inbox.next()).await.unwrap();
-        quickest = quickest.min(started.elapsed());
-    }
-    assert!(quickest < Duration::from_millis(400), "{quickest:?}");
+    let started = Instant::now();
+    client
+        .publish("big", vec![0; 500_000].into())
+        .await
+        .unwrap();
+    tokio::time::timeout(LIMIT, inbox.next()).await.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(400));
 }
 
 #[tokio::test]

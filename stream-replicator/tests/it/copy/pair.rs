@@ -195,6 +195,17 @@ impl Side {
         }
     }
 
+    /// Waits until a reader's consumer, which acknowledges nothing, is at the stream.
+    pub(super) async fn is_read(&self, stream: &str) {
+        eventually(LIMIT, PERIOD, || async {
+            let consumers = self.consumers(stream).await;
+            consumers
+                .iter()
+                .any(|it| it["config"]["ack_policy"] == "none")
+        })
+        .await;
+    }
+
     /// Number of messages in a stream; none without it.
     pub(super) async fn count(&self, stream: &str) -> u64 {
         let info = self.info(stream).await;

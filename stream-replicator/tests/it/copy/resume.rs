@@ -137,13 +137,7 @@ async fn a_copy_that_has_read_nothing_yet_goes_on_when_its_source_is_back() {
     ] {
         let mut pair = Pair::with_test().await;
         let _replicator = pair.replicate(more);
-        eventually(LIMIT, PERIOD, || async {
-            let consumers = pair.source.consumers("TEST").await;
-            consumers
-                .iter()
-                .any(|it| it["config"]["ack_policy"] == "none")
-        })
-        .await;
+        pair.source.is_read("TEST").await;
         pair.source.broker.restart();
         pair.source.client = eventually(LIMIT, PERIOD, || {
             async_nats::connect(pair.source.broker.url())

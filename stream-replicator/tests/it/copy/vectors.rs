@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use overlay_testkit::Process;
 use overlay_testkit::vectors::{Loader, Outcome};
-use overlay_testkit::{Process, eventually};
 use serde_json::{Value, json};
 
 use super::pair::{Pair, STOP_LIMIT, Stored};
 use super::positions::millis;
-use super::{LIMIT, PERIOD};
 
 /// For how long nothing more must come.
 const QUIET: Duration = Duration::from_millis(700);
@@ -293,13 +292,7 @@ pub(crate) async fn start(file: &Value, case: &Value) -> Result<(), String> {
         .map(|sequence| sequence.as_u64().unwrap())
         .collect();
     // The reader is there: now what comes is behind the start.
-    eventually(LIMIT, PERIOD, || async {
-        let consumers = pair.source.consumers("TEST").await;
-        consumers
-            .iter()
-            .any(|it| it["config"]["ack_policy"] == "none")
-    })
-    .await;
+    pair.source.is_read("TEST").await;
     if !case["published_after_start"].is_null() {
         pair.source.fill("TEST.a", last + 1, last + 2).await;
     }
