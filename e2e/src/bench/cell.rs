@@ -33,6 +33,8 @@ pub(crate) struct Cell {
     pub(crate) port: u16,
     pub(crate) broker: Running,
     pub(crate) responders: Vec<Running>,
+    /// Ports of their admin listeners.
+    pub(crate) admins: Vec<u16>,
     _scratch: tempfile::TempDir,
 }
 
@@ -107,27 +109,25 @@ impl Cell {
         }
         let broker = Running::start(&mut command, &scratch.path().join("nats-server.log"))?;
         wait_for_port(port)?;
-        let mut responders = Vec::new();
+        let (mut responders, mut admins) = (Vec::new(), Vec::new());
         for index in 0..variant.responders.max(1) {
             let config = directory.join("broker-auth/broker-auth.toml");
             let mut command = Command::new(programs.join("overlay-broker-auth"));
             command.arg("--config").arg(&config);
-            let listen = format!("127.0.0.1:{}", if index == 0 { admin } else { free_port() });
+            let admin = if index == 0 { admin } else { free_port() };
+            let listen = format!("127.0.0.1:{admin}");
             command.env("OVERLAY_BROKER_AUTH__ADMIN__LISTEN", &listen);
             let log = scratch.path().join(format!("broker-auth-{index}.log"));
             responders.push(Running::start(&mut command, &log)?);
-            wait_for_port(
-                listen
-                    .rsplit_once(':')
-                    .and_then(|(_, port)| port.parse().ok())
-                    .context("read a port")?,
-            )?;
+            wait_for_port(admin)?;
+            admins.push(admin);
         }
         Ok(Self {
             directory,
             port,
             broker,
             responders,
+            admins,
             _scratch: scratch,
         })
     }

@@ -3,6 +3,7 @@
 
 mod behind;
 mod course;
+mod told;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use super::source_time::SourceTime;
 use super::trace::Trace;
 
 use behind::Behind;
+use told::Told;
 
 /// Wait before something that is missing is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -91,8 +93,7 @@ pub(super) struct Site {
     started: SystemTime,
     /// Where it stood when it last copied.
     memory: Option<Bookmark>,
-    /// What was told last and still holds.
-    told: Option<String>,
+    told: Told,
     /// Whether an operator said that it may go on whatever was lost.
     goes_on: bool,
     /// How often in a row the source did not say where the copying stood.
@@ -175,7 +176,7 @@ impl Worker {
             questions: self.questions,
             sampling: None,
             memory: None,
-            told: None,
+            told: Told::default(),
             goes_on: false,
             silences: 0,
         })
@@ -196,24 +197,24 @@ impl Site {
             .unwrap_or_else(|| self.name.clone())
     }
 
-    /// Tells what is wrong, once.
+    /// Tells what is wrong: each time in the status and the count, in the log as [`Told`] says.
     pub(super) fn trouble(&mut self, words: String) {
-        self.status.fault(self.clock.now(), words.clone());
-        if self.told.as_ref() == Some(&words) {
+        let now = self.clock.now();
+        self.status.fault(now, words.clone());
+        self.metrics.handler_error();
+        if !self.told.is_due(&words, now) {
             return;
         }
-        self.metrics.handler_error();
         tracing::warn!(
             stream = self.config.source.stream,
             worker = self.config.name,
             "{words}"
         );
-        self.told = Some(words);
     }
 
     /// What was wrong is so no more.
     pub(super) fn untroubled(&mut self) {
-        self.told = None;
+        self.told = Told::default();
     }
 
     /// Whether a durable consumer shows the position, for the original.

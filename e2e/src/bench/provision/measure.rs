@@ -23,6 +23,8 @@ const POLL: Duration = Duration::from_millis(10);
 const LOOK: Duration = Duration::from_millis(250);
 /// Where nodes are that wait for their turn or for a place.
 const WAITING: [&str; 3] = ["waiting", "contacting", "later"];
+/// Counts each login of a provisioner; a connection is one.
+const LOGINS: &str = "overlay_broker_auth_logins_allowed_total{role=\"provisioner\"} ";
 /// How long a node may be done a second time.
 const SETTLE: Duration = Duration::from_millis(500);
 
@@ -126,13 +128,11 @@ pub(super) async fn once(options: &Options) -> Result<Run> {
         let logins = logins(&world)?;
         let provisioners = provisioners(&world, options).await?;
         let (fleet, connected_s) = fleet.await;
-        let logins = logins + fleet.tally().entered as f64;
         let before = spent(&world, &provisioners)?;
         let began = fleet.announce().await;
         (provisioners, fleet, connected_s, (began, logins), before)
     };
     let (began, logins_before) = began;
-    let entered_before = fleet.tally().entered;
 
     let due = options.nodes - dead_of(options);
     let limit = began + Duration::from_secs(options.limit);
@@ -174,7 +174,7 @@ pub(super) async fn once(options: &Options) -> Result<Run> {
         connected_s,
         members_s,
         most,
-        connections: logins(&world)? - logins_before - (tally.entered - entered_before) as f64,
+        connections: logins(&world)? - logins_before,
         broker_mib: peak_mib(world.cell.broker.pid())?,
         ..Run::default()
     };
@@ -259,9 +259,7 @@ fn waiting(provisioner: &Provisioner) -> Result<Waiting> {
     let mut nodes = 0.0;
     for place in WAITING {
         let gauge = format!("overlay_provisioner_nodes{{place={place:?}}} ");
-        let found = page.lines().find_map(|line| line.strip_prefix(&gauge));
-        let number: Option<f64> = found.and_then(|number| number.trim().parse().ok());
-        nodes += number.with_context(|| format!("find {gauge}"))?;
+        nodes += sample(&page, &gauge)?;
     }
     Ok(Waiting {
         nodes,
@@ -269,28 +267,22 @@ fn waiting(provisioner: &Provisioner) -> Result<Waiting> {
     })
 }
 
-/// Logins that the broker has let in so far.
+/// Logins of provisioners so far, as those who let them in count them.
 fn logins(world: &World) -> Result<f64> {
-    let text = std::fs::read_to_string(world.cell.directory.join("broker/nats-server.conf"))
-        .context("read the broker's configuration")?;
-    let port = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("http:"))
-        .and_then(|value| {
-            value
-                .trim()
-                .trim_matches('"')
-                .rsplit(':')
-                .next()?
-                .parse()
-                .ok()
-        })
-        .context("find the broker's monitoring port")?;
-    let (_, body) = http_get(port, "/varz").context("ask the broker")?;
-    let page: Value = serde_json::from_str(&body).context("read the broker's answer")?;
-    page["total_connections"]
-        .as_f64()
-        .context("read the broker's answer")
+    let mut logins = 0.0;
+    for admin in &world.cell.admins {
+        let (_, page) = http_get(*admin, "/metrics").context("ask broker-auth")?;
+        logins += sample(&page, LOGINS)?;
+    }
+    Ok(logins)
+}
+
+/// One sample of a page of metrics.
+fn sample(page: &str, name: &str) -> Result<f64> {
+    let found = page.lines().find_map(|line| line.strip_prefix(name));
+    found
+        .and_then(|number| number.trim().parse().ok())
+        .with_context(|| format!("find {name}"))
 }
 
 fn spent(world: &World, provisioners: &[Provisioner]) -> Result<Spent> {

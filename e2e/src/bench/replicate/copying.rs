@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::super::report::Report;
+use super::super::report::{Report, say};
 use super::brokers::{Held, Pair, SOURCE, TARGET};
 use super::cases::{Case, all};
 use super::program::{Job, Program, Replicator, Spent};
@@ -22,14 +22,16 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
         let mut rows = Rows::new();
         for _ in 0..options.runs.max(1) {
             for program in case.programs(options) {
-                let figures = copy(case, &program, &pair, options).await;
-                let figures =
-                    figures.with_context(|| format!("{}, {}", case.name, program.name()))?;
-                rows.add(
-                    report,
-                    &format!("{}, {}", case.name, program.name()),
-                    figures,
-                );
+                let row = format!("{}, {}", case.name, program.name());
+                match copy(case, &program, &pair, options).await {
+                    Ok(figures) => rows.add(report, &row, figures),
+                    // The original's failure is a result, ours is the end.
+                    Err(error) if program.is_peer() => {
+                        say(&format!("{row}: failed: {error:#}"));
+                        report.row(json!({ "row": row, "failed": format!("{error:#}") }));
+                    }
+                    Err(error) => return Err(error.context(row)),
+                }
             }
             for window in case.windows {
                 let figures = limit(case, *window, &pair, options).await?;
@@ -166,7 +168,7 @@ async fn drive(
     let messages = case.messages(None, options);
     pair.fill(messages, case.size, None).await?;
     pair.target
-        .make(TARGET, &["copy.BENCH.>"], serde_json::json!({}))
+        .make(TARGET, &["copy.BENCH.>"], json!({}))
         .await?;
     let job = job(case, pair);
     let values = [
