@@ -125,16 +125,13 @@ async fn fail_over(program: &Program, pair: &Pair, clean: bool) -> Result<Figure
     // Longer than any of the programs takes to be noticed missing, or until the copy is whole again.
     tokio::time::sleep(Duration::from_secs(if clean { 6 } else { 16 })).await;
     ended.cancel();
-    let published = tasks
+    let messages = tasks
         .join_next()
         .await
         .context("publish")?
         .context("publish")??;
-    let messages = pair
-        .source
-        .state(SOURCE)
-        .await?
-        .map_or(published, |it| it.messages);
+    // What was sent last may not be stored yet.
+    pair.source.wait_for(SOURCE, messages, LIMIT).await?;
     pair.target.wait_for(TARGET, messages, LIMIT).await?;
     drop(leader);
     follower.stop().await?;
@@ -159,7 +156,7 @@ async fn fail_over(program: &Program, pair: &Pair, clean: bool) -> Result<Figure
     Ok(vec![("longest pause", pause, "s")])
 }
 
-/// Publishes one message after the other, evenly; says how many stand in the source then.
+/// Publishes one message after the other, evenly; says how many were sent, with the one before.
 async fn beat(client: async_nats::Client, ended: CancellationToken) -> Result<u64> {
     let mut number = 1;
     let mut ticks = tokio::time::interval(BEAT);
