@@ -6,14 +6,17 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use overlay_testkit::free_port;
 use overlay_testkit::mint::Organisation;
+use overlay_testkit::{free_port, http_get};
 use overlay_tokens::file;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
 
 use super::process::Running;
+
+/// How long a program may take to start, on a machine that does other things as well.
+const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a run may vary.
 #[derive(Debug, Clone, Default)]
@@ -118,8 +121,9 @@ impl Cell {
             let listen = format!("127.0.0.1:{admin}");
             command.env("OVERLAY_BROKER_AUTH__ADMIN__LISTEN", &listen);
             let log = scratch.path().join(format!("broker-auth-{index}.log"));
-            responders.push(Running::start(&mut command, &log)?);
-            wait_for_port(admin)?;
+            let mut responder = Running::start(&mut command, &log)?;
+            wait_until_ready(&mut responder, admin, &log)?;
+            responders.push(responder);
             admins.push(admin);
         }
         Ok(Self {
@@ -191,11 +195,27 @@ fn unseal(configuration: &Path) -> Result<()> {
         .with_context(|| format!("write {}", configuration.display()))
 }
 
+/// Waits until the login service answers: whoever logs in before is refused.
+fn wait_until_ready(responder: &mut Running, admin: u16, log: &Path) -> Result<()> {
+    let limit = Instant::now() + START_LIMIT;
+    while !http_get(admin, "/ready").is_ok_and(|(status, _)| status == 200) {
+        if responder.has_ended() || Instant::now() > limit {
+            let said = fs::read_to_string(log).unwrap_or_default();
+            bail!("broker-auth is not ready: {said}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 fn wait_for_port(port: u16) -> Result<()> {
-    let limit = Instant::now() + Duration::from_secs(15);
+    let limit = Instant::now() + START_LIMIT;
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         if Instant::now() > limit {
-            bail!("nothing listens on port {port} after 15 s");
+            bail!(
+                "nothing listens on port {port} after {} s",
+                START_LIMIT.as_secs()
+            );
         }
         std::thread::sleep(Duration::from_millis(20));
     }
