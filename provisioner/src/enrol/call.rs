@@ -274,8 +274,9 @@ impl Enrolment {
             CallFault::NotSent(_) => (Reason::NoAnswer, false),
             CallFault::Overheard(_) => (Reason::SharedName, false),
         };
-        // Whoever does not hear a restart any more has begun it.
-        if action == Action::Restart && reason == Reason::Gone {
+        // Whoever may have heard a restart and does not listen any more has begun it. Whoever was not there to hear it may
+        // have lost the broker for a moment, and is told again.
+        if action == Action::Restart && reason == Reason::Gone && tries.silent > 0 {
             self.await_member(now, out);
             return Ok(());
         }
@@ -325,8 +326,8 @@ impl Enrolment {
             // Nobody is there at all: who announced the name has left, or never was there.
             (Action::Jwt | Action::Inventory, Reason::Gone) => Err(End::Stopped(why)),
             (Action::Jwt, Reason::WrongSecret) => Err(End::Refused(why)),
-            // The node may have heard it and be on its way; whether it arrives shows.
-            (Action::Restart, Reason::NoAnswer | Reason::BadAnswer) => {
+            // The node may have heard it, or have started again by itself; whether it arrives shows.
+            (Action::Restart, Reason::NoAnswer | Reason::BadAnswer | Reason::Gone) => {
                 self.await_member(now, out);
                 Ok(())
             }

@@ -448,6 +448,15 @@ fn a_restart_that_is_not_answered_may_have_been_heard() {
 }
 
 #[test]
+fn a_node_that_was_not_there_to_hear_its_restart_is_told_again() {
+    let mut world = World::new();
+    world.node.fail(Action::Restart, Fault::Gone, 2);
+    assert_eq!(world.verdict(), ("enrolled", ""));
+    assert_eq!(world.node.times(Action::Restart), 3);
+    assert_eq!(world.node.times(Action::Configure), 1);
+}
+
+#[test]
 fn provision_case_25_a_node_that_comes_back_each_time_is_left_alone() {
     let mut world = World::new();
     let without = json!({"configuration": {"identity": NAME}}).to_string();
