@@ -6,17 +6,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use overlay_testkit::free_port;
 use overlay_testkit::mint::Organisation;
-use overlay_testkit::{free_port, http_get};
 use overlay_tokens::file;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
 
-use super::process::Running;
-
-/// How long a program may take to start, on a machine that does other things as well.
-const START_LIMIT: Duration = Duration::from_secs(30);
+use super::process::{Running, START_LIMIT};
 
 /// What a run may vary.
 #[derive(Debug, Clone, Default)]
@@ -122,7 +119,8 @@ impl Cell {
             command.env("OVERLAY_BROKER_AUTH__ADMIN__LISTEN", &listen);
             let log = scratch.path().join(format!("broker-auth-{index}.log"));
             let mut responder = Running::start(&mut command, &log)?;
-            wait_until_ready(&mut responder, admin, &log)?;
+            // Whoever logs in before is refused.
+            responder.wait_until_ready(admin, "/ready", &log)?;
             responders.push(responder);
             admins.push(admin);
         }
@@ -193,19 +191,6 @@ fn unseal(configuration: &Path) -> Result<()> {
         .collect();
     fs::write(configuration, kept.join("\n"))
         .with_context(|| format!("write {}", configuration.display()))
-}
-
-/// Waits until the login service answers: whoever logs in before is refused.
-fn wait_until_ready(responder: &mut Running, admin: u16, log: &Path) -> Result<()> {
-    let limit = Instant::now() + START_LIMIT;
-    while !http_get(admin, "/ready").is_ok_and(|(status, _)| status == 200) {
-        if responder.has_ended() || Instant::now() > limit {
-            let said = fs::read_to_string(log).unwrap_or_default();
-            bail!("broker-auth is not ready: {said}");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 fn wait_for_port(port: u16) -> Result<()> {

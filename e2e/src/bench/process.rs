@@ -3,9 +3,15 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use overlay_testkit::http_get;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::Instant;
+
+/// How long a program may take to start, on a machine that does other things as well.
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// The kernel's clock ticks a second as `/proc` shows them: fixed on Linux for all architectures we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -98,6 +104,21 @@ impl Running {
             .spawn()
             .with_context(|| format!("start {}", command.get_program().to_string_lossy()))?;
         Ok(Self { child })
+    }
+
+    /// Waits until its admin listener answers `page` with 200; a failure tells what it wrote to its log.
+    pub(crate) fn wait_until_ready(&mut self, admin: u16, page: &str, log: &Path) -> Result<()> {
+        let limit = Instant::now() + START_LIMIT;
+        while !http_get(admin, page).is_ok_and(|(status, _)| status == 200) {
+            let has_ended = self.has_ended();
+            if has_ended || Instant::now() > limit {
+                let what = if has_ended { "ended" } else { "is not ready" };
+                let said = fs::read_to_string(log).unwrap_or_default();
+                bail!("the program of {} {what}; it said: {said}", log.display());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -14,12 +14,11 @@ use overlay_tokens::issue::{ClientToken, ProvisioningToken};
 use tokio::time::Instant;
 
 use super::super::cell::{Cell, Variant, programs};
-use super::super::process::Running;
+use super::super::process::{Running, START_LIMIT};
 use super::{HelperMode, Options};
 
 const SECRET: &str = "bench-s3cret";
 const DAY: Duration = Duration::from_secs(86_400);
-const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running cell, and what provisioners need.
 #[derive(Debug)]

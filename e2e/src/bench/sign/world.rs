@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use overlay_testkit::free_port;
 use overlay_testkit::mint::{Organisation, now};
@@ -14,14 +14,10 @@ use overlay_tokens::claims::{ClientClaims, ClientPermissions, ServerPermissions}
 use overlay_tokens::issue::{ChainIssuer, ClientToken, ServerToken};
 use overlay_tokens::{Key, PublicKey, Unverified, file};
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::request::Person;
 use crate::bench::cell::{Cell, Variant, programs};
 use crate::bench::process::Running;
-
-/// How long a service may take to be ready.
-const START: Duration = Duration::from_secs(30);
 
 /// Decides by two bodies and a set, of which the first allows; in the syntax of both versions.
 pub(crate) const POLICY: &str = r#"package io.choria.aaasvc
@@ -199,25 +195,12 @@ impl World {
                 Running::start(command.env("USER", "bench"), &log)?
             }
         };
-        let told = |what: &str| -> String {
-            let text = fs::read_to_string(&log).unwrap_or_default();
-            format!("{what}; it said: {text}")
-        };
-        let limit = Instant::now() + START;
         let page = if setup.peer.is_some() {
             "/metrics"
         } else {
             "/ready"
         };
-        while !is_ready(admin, page) {
-            if running.has_ended() {
-                bail!(told("the service ended"));
-            }
-            if Instant::now() > limit {
-                bail!(told("the service is not ready"));
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        running.wait_until_ready(admin, page, &log)?;
         // What is done once at the start is no part of idle memory's noise.
         std::thread::sleep(Duration::from_secs(2));
         Ok(Service { running, http })
@@ -338,8 +321,4 @@ impl World {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
-}
-
-fn is_ready(port: u16, page: &str) -> bool {
-    overlay_testkit::http_get(port, page).is_ok_and(|(status, _)| status == 200)
 }
