@@ -1,8 +1,15 @@
 //! Standard base64 as Go reads and writes it.
 
+use std::io;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64_simd::AsOut as _;
+use serde::{Serialize, Serializer};
+
+/// So many bytes are encoded at once: a multiple of three, so that only the last part is padded.
+const PART: usize = 768;
 
 // Go demands the padding but ignores what the unused last bits hold.
 const STANDARD: GeneralPurpose = GeneralPurpose::new(
@@ -15,6 +22,29 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(
 /// Encodes with padding.
 pub(crate) fn encode(bytes: &[u8]) -> String {
     base64_simd::STANDARD.encode_to_string(bytes)
+}
+
+/// Returns how long bytes are in base64.
+pub(crate) fn length(bytes: &[u8]) -> usize {
+    bytes.len().div_ceil(3) * 4
+}
+
+/// Encodes with padding, without a text in between.
+pub(crate) fn write<W: io::Write + ?Sized>(writer: &mut W, bytes: &[u8]) -> io::Result<()> {
+    let mut text = [0_u8; PART / 3 * 4];
+    for part in bytes.chunks(PART) {
+        writer.write_all(base64_simd::STANDARD.encode(part, text.as_mut_slice().as_out()))?;
+    }
+    Ok(())
+}
+
+/// Bytes in a message, which [`json::encode`](crate::json::encode) writes as base64.
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
 }
 
 /// Decodes text in which CR and LF do not count, as in Go.
@@ -59,7 +89,7 @@ mod tests {
     use base64::Engine as _;
     use proptest::prelude::*;
 
-    use super::{STANDARD, decode, encode};
+    use super::{Bytes, PART, STANDARD, decode, encode, length};
 
     #[test]
     fn line_breaks_do_not_count_and_padding_does() {
@@ -85,8 +115,16 @@ mod tests {
 
         #[test]
         fn what_is_encoded_reads_back(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert_eq!(encode(&bytes), STANDARD.encode(&bytes));
+            let text = STANDARD.encode(&bytes);
+            prop_assert_eq!(&encode(&bytes), &text);
+            prop_assert_eq!(length(&bytes), text.len());
             prop_assert_eq!(decode(encode(&bytes).as_bytes()).unwrap(), bytes);
+        }
+
+        #[test]
+        fn bytes_of_any_length_are_a_text_in_json(bytes in proptest::collection::vec(any::<u8>(), 0..3 * PART)) {
+            let text = crate::json::encode_text(&Bytes(&bytes));
+            prop_assert_eq!(text, format!("\"{}\"", STANDARD.encode(&bytes)));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
+use crate::b64;
 use crate::error::{DecodeError, Layer};
 
 mod object;
@@ -61,7 +62,16 @@ impl Limits {
 /// When the value cannot be JSON at all (a map with keys that are no strings), which no type of this crate is.
 #[must_use]
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
+    encode_about(value, 1024)
+}
+
+/// Encodes as [`encode`] what is about so many bytes long: memory is asked for once.
+///
+/// # Panics
+///
+/// As [`encode`].
+pub(crate) fn encode_about<T: Serialize + ?Sized>(value: &T, bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, GoFormatter);
     value
         .serialize(&mut serializer)
@@ -140,6 +150,17 @@ impl Formatter for GoFormatter {
             }
         }
         writer.write_all(bytes.get(written..).unwrap_or_default())
+    }
+
+    /// Writes bytes as Go does: base64, in which nothing needs an escape.
+    fn write_byte_array<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        value: &[u8],
+    ) -> io::Result<()> {
+        writer.write_all(b"\"")?;
+        b64::write(writer, value)?;
+        writer.write_all(b"\"")
     }
 }
 

@@ -23,5 +23,8 @@ pub const REQUEST: &str = "io.choria.protocol.v2.request";
 /// Protocol of [`Reply`].
 pub const REPLY: &str = "io.choria.protocol.v2.reply";
 
+/// About what a layer has beside its bytes and tokens: names, subjects, a small filter.
+const FRAME_BYTES: usize = 512;
+
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,9 @@
 use serde::Serialize;
 
-use super::REPLY;
+use super::{FRAME_BYTES, REPLY};
+use crate::b64::{self, Bytes};
 use crate::error::{DecodeError, Layer};
-use crate::json::{Limits, Member, Object, encode, json, text};
+use crate::json::{Limits, Member, Object, encode_about, json, text};
 
 const MEMBERS: &[Member] = &[
     text("protocol"),
@@ -41,7 +42,7 @@ impl Reply {
     /// [`DecodeError`] says which limit or member was broken.
     pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
         let object = Object::decode(Layer::Reply, MEMBERS, bytes, limits)?;
-        let message = crate::b64::decode(object.str("message")?.as_bytes());
+        let message = b64::decode(object.str("message")?.as_bytes());
         Ok(Self {
             message: message.map_err(|error| object.bad("message", error))?,
             request: object.str("request")?.to_owned(),
@@ -54,21 +55,22 @@ impl Reply {
     /// Encodes the bytes to hash and sign.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        encode(&Wire {
+        let wire = Wire {
             protocol: REPLY,
-            message: crate::b64::encode(&self.message),
+            message: Bytes(&self.message),
             request: &self.request,
             sender: &self.sender,
             agent: &self.agent,
             time: self.time_ns,
-        })
+        };
+        encode_about(&wire, b64::length(&self.message) + FRAME_BYTES)
     }
 }
 
 #[derive(Serialize)]
 struct Wire<'a> {
     protocol: &'static str,
-    message: String,
+    message: Bytes<'a>,
     request: &'a str,
     sender: &'a str,
     agent: &'a str,

@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::REQUEST;
+use super::{FRAME_BYTES, REQUEST};
+use crate::b64::{self, Bytes};
 use crate::error::{DecodeError, Layer};
 use crate::filter::Filter;
-use crate::json::{Limits, Member, Object, encode, json, text};
+use crate::json::{Limits, Member, Object, encode_about, json, text};
 
 const MEMBERS: &[Member] = &[
     text("protocol"),
@@ -93,9 +94,9 @@ impl Request {
     /// Encodes the bytes to sign; they must be kept, since another encoding has another signature.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        encode(&Wire {
+        let wire = Wire {
             protocol: REQUEST,
-            message: crate::b64::encode(&self.message),
+            message: Bytes(&self.message),
             id: &self.id,
             sender: &self.sender,
             caller: &self.caller,
@@ -104,7 +105,8 @@ impl Request {
             ttl: self.ttl.as_secs(),
             time: self.time_ns,
             filter: self.filter.as_ref(),
-        })
+        };
+        encode_about(&wire, b64::length(&self.message) + FRAME_BYTES)
     }
 
     /// Returns what the agent sees: a payload that is base64 itself is decoded once more.
@@ -112,7 +114,7 @@ impl Request {
     /// Discovery relies on it, and bodies in JSON are never base64.
     #[must_use]
     pub fn payload(&self) -> Vec<u8> {
-        crate::b64::decode(&self.message).unwrap_or_else(|_plain| self.message.clone())
+        b64::decode(&self.message).unwrap_or_else(|_plain| self.message.clone())
     }
 
     /// Tells whether the request is good at a time: strictly later than its time less its life, strictly earlier than
@@ -127,7 +129,7 @@ impl Request {
 #[derive(Serialize)]
 struct Wire<'a> {
     protocol: &'static str,
-    message: String,
+    message: Bytes<'a>,
     id: &'a str,
     sender: &'a str,
     caller: &'a str,

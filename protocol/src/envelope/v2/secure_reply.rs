@@ -3,9 +3,10 @@ use std::fmt;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::SECURE_REPLY;
+use super::{FRAME_BYTES, SECURE_REPLY};
+use crate::b64::{self, Bytes};
 use crate::error::{DecodeError, Layer};
-use crate::json::{Limits, Member, Object, encode, text};
+use crate::json::{Limits, Member, Object, encode_about, text};
 
 const MEMBERS: &[Member] = &[
     text("protocol"),
@@ -54,11 +55,11 @@ impl SecureReply {
         let reply = object.base64("reply")?;
         let claimed = object.str("hash")?;
         let mut decoded = Self::new(reply);
-        if crate::b64::decode(claimed.as_bytes()).ok().as_deref() != Some(decoded.hash.as_slice()) {
+        if b64::decode(claimed.as_bytes()).ok().as_deref() != Some(decoded.hash.as_slice()) {
             return Err(DecodeError::Hash);
         }
         if let Some(signature) = object.optional_text("signature")? {
-            let bytes = crate::b64::decode(signature.as_bytes());
+            let bytes = b64::decode(signature.as_bytes());
             decoded.signature = Some(bytes.map_err(|error| object.bad("signature", error))?);
         }
         decoded.sender = object
@@ -70,13 +71,15 @@ impl SecureReply {
     /// Encodes for the data of a transport.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        encode(&Wire {
+        let token = self.sender.as_ref().map_or(0, String::len);
+        let wire = Wire {
             protocol: SECURE_REPLY,
-            reply: crate::b64::encode(&self.reply),
-            hash: crate::b64::encode(&self.hash),
-            signature: self.signature.as_deref().map(crate::b64::encode),
+            reply: Bytes(&self.reply),
+            hash: Bytes(&self.hash),
+            signature: self.signature.as_deref().map(Bytes),
             sender: self.sender.as_deref(),
-        })
+        };
+        encode_about(&wire, b64::length(&self.reply) + token + FRAME_BYTES)
     }
 }
 
@@ -93,10 +96,10 @@ impl fmt::Debug for SecureReply {
 #[derive(Serialize)]
 struct Wire<'a> {
     protocol: &'static str,
-    reply: String,
-    hash: String,
+    reply: Bytes<'a>,
+    hash: Bytes<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    signature: Option<String>,
+    signature: Option<Bytes<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sender: Option<&'a str>,
 }

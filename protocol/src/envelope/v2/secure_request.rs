@@ -2,9 +2,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::SECURE_REQUEST;
+use super::{FRAME_BYTES, SECURE_REQUEST};
+use crate::b64::{self, Bytes};
 use crate::error::{DecodeError, Layer};
-use crate::json::{Limits, Member, Object, encode, text};
+use crate::json::{Limits, Member, Object, encode_about, text};
 
 const MEMBERS: &[Member] = &[
     text("protocol"),
@@ -60,13 +61,15 @@ impl SecureRequest {
     /// Encodes for the data of a transport, or for the answer of a signer.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        encode(&Wire {
+        let tokens = self.caller.len() + self.signer.as_ref().map_or(0, String::len);
+        let wire = Wire {
             protocol: SECURE_REQUEST,
-            request: crate::b64::encode(&self.request),
-            signature: crate::b64::encode(&self.signature),
+            request: Bytes(&self.request),
+            signature: Bytes(&self.signature),
             caller: &self.caller,
             signer: self.signer.as_deref(),
-        })
+        };
+        encode_about(&wire, b64::length(&self.request) + tokens + FRAME_BYTES)
     }
 
     /// Tells whether there is no signature, only the word that says so.
@@ -91,8 +94,8 @@ impl fmt::Debug for SecureRequest {
 #[derive(Serialize)]
 struct Wire<'a> {
     protocol: &'static str,
-    request: String,
-    signature: String,
+    request: Bytes<'a>,
+    signature: Bytes<'a>,
     caller: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     signer: Option<&'a str>,

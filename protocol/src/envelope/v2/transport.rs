@@ -1,8 +1,9 @@
 use serde::Serialize;
 
-use super::TRANSPORT;
+use super::{FRAME_BYTES, TRANSPORT};
+use crate::b64::{self, Bytes};
 use crate::error::{DecodeError, Layer};
-use crate::json::{Limits, Member, Object, encode, json, text};
+use crate::json::{Limits, Member, Object, encode_about, json, text};
 
 const MEMBERS: &[Member] = &[text("protocol"), text("data"), json("headers")];
 const HEADERS: &[Member] = &[
@@ -93,23 +94,24 @@ impl Transport {
     /// Encodes for the broker.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        encode(&Wire {
+        let wire = Wire {
             protocol: TRANSPORT,
-            data: crate::b64::encode(&self.data),
+            data: Bytes(&self.data),
             headers: WireHeaders {
                 reply: self.reply.as_deref(),
                 sender: self.sender.as_deref(),
                 trace: &self.trace,
                 federation: self.federation.as_ref(),
             },
-        })
+        };
+        encode_about(&wire, b64::length(&self.data) + FRAME_BYTES)
     }
 }
 
 #[derive(Serialize)]
 struct Wire<'a> {
     protocol: &'static str,
-    data: String,
+    data: Bytes<'a>,
     headers: WireHeaders<'a>,
 }
 
