@@ -136,6 +136,12 @@ fn a_session_that_was_ended_is_signed_for_no_more_by_any_signer() {
 fn wrong_passwords_at_one_signer_lock_the_door_of_the_other() {
     let world = World::with_signers(2, &[]);
     let bob = world.user("bob", "correct horse", &["--acl", "rpcutil.*"]);
+    // Each signer reads the file: the lock outlasts what is tried below, on a machine of any speed.
+    world.edit(
+        "aaa-signer/aaa-signer.toml",
+        "",
+        "[login.limits]\nfirst_delay = \"5m\"",
+    );
     let _up = world.up();
     world.wait_for_signer(1, true);
     world.wait_for_signer(2, true);
