@@ -62,7 +62,7 @@ impl Limits {
 /// When the value cannot be JSON at all (a map with keys that are no strings), which no type of this crate is.
 #[must_use]
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    encode_about(value, 1024)
+    encode_about(value, 256)
 }
 
 /// Encodes as [`encode`] what is about so many bytes long: memory is asked for once.
@@ -86,7 +86,8 @@ pub(crate) fn encode_about<T: Serialize + ?Sized>(value: &T, bytes: usize) -> Ve
 /// As [`encode`].
 #[must_use]
 pub fn encode_text<T: Serialize + ?Sized>(value: &T) -> String {
-    String::from_utf8(encode(value)).expect("a JSON writer fed with text writes text")
+    let short = encode_about(value, 64);
+    String::from_utf8(short).expect("a JSON writer fed with text writes text")
 }
 
 /// Looks at brackets only, and jumps over texts: most of a message is one long text.

@@ -7,6 +7,9 @@ use super::{MAX_MESSAGE_BYTES, MAX_WORD_BYTES};
 use crate::json;
 use crate::shorten::shorten;
 
+/// About what a record takes beside the request.
+const FACTS_BYTES: usize = 1024;
+
 /// Data of a record. The first six members are those of Choria's signature audit, in its order.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -230,7 +233,8 @@ impl Data {
     /// Encodes as JSON.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        json::encode(self)
+        let request = self.request.as_deref().map_or(0, |raw| raw.get().len());
+        json::encode_about(self, request + FACTS_BYTES)
     }
 }
 

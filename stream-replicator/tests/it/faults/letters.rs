@@ -36,7 +36,7 @@ async fn what_is_too_large_even_to_be_kept_aside_is_cut_and_the_rest_arrives() {
         .await
         .unwrap();
     client.flush().await.unwrap();
-    world.stored(12).await;
+    world.stored(&client, 12).await;
     world.publish(10, 20).await;
     let mut replicator = world.replicator("");
     world.copied().await;

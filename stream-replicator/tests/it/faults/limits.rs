@@ -115,7 +115,7 @@ async fn a_message_too_large_for_the_target_is_kept_aside_and_the_rest_arrives()
         .await
         .unwrap();
     client.flush().await.unwrap();
-    world.stored(51).await;
+    world.stored(&client, 51).await;
     world.publish(50, 100).await;
     let mut replicator = world.replicator("");
     world.copied().await;

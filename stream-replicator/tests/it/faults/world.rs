@@ -99,14 +99,13 @@ impl World {
             client.publish(subject, body(number)).await.unwrap();
         }
         client.flush().await.unwrap();
-        self.stored(before + (to - from)).await;
+        self.stored(&client, before + (to - from)).await;
     }
 
     /// Waits until the source stream has come at least so far: what another connection sends before may come after.
-    pub(super) async fn stored(&self, sequence: u64) {
-        let client = connect(&self.source).await;
+    pub(super) async fn stored(&self, client: &async_nats::Client, sequence: u64) {
         eventually(LIMIT, PERIOD, || async {
-            let last = last_sequence(&client, SOURCE).await?;
+            let last = last_sequence(client, SOURCE).await?;
             if last >= sequence {
                 Ok(())
             } else {
