@@ -9,6 +9,7 @@ mod fleet;
 mod load;
 mod login;
 mod logins;
+mod machine;
 mod node;
 mod process;
 mod provision;

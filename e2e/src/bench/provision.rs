@@ -120,7 +120,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         runs.push(run);
     }
     let middle = |value: fn(&Run) -> f64| median(&mut runs.iter().map(value).collect::<Vec<_>>());
-    let figures: [Figure; 16] = [
+    let figures: [Figure; 17] = [
         ("nodes a minute", |run| run.per_minute, "1/min"),
         ("nodes enrolled", |run| run.enrolled as f64, ""),
         ("wall time", |run| run.wall_s, "s"),
@@ -152,6 +152,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
             "MiB",
         ),
         ("peak memory of nats-server", |run| run.broker_mib, "MiB"),
+        ("logins of nodes refused", |run| run.refused as f64, ""),
         (
             "messages to a node",
             |run| run.calls as f64 / run.enrolled.max(1) as f64,

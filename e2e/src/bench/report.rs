@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
+use super::machine::Machine;
+
 /// Prints one line.
 #[expect(clippy::print_stdout, reason = "the benchmark's one output")]
 pub(crate) fn say(line: &str) {
@@ -18,6 +20,7 @@ pub(crate) struct Report {
     name: &'static str,
     figures: Vec<(String, f64, &'static str)>,
     rows: Vec<Value>,
+    machine: Machine,
 }
 
 impl Report {
@@ -26,6 +29,7 @@ impl Report {
             name,
             figures: Vec::new(),
             rows: Vec::new(),
+            machine: Machine::watch(),
         }
     }
 
@@ -34,8 +38,13 @@ impl Report {
         self.figures.push((name.into(), value, unit));
     }
 
-    /// Adds the raw result of one run.
-    pub(crate) fn row(&mut self, row: Value) {
+    /// Adds the raw result of one run, and says how much the machine was disturbed since the last one.
+    pub(crate) fn row(&mut self, mut row: Value) {
+        let disturbance = self.machine.disturbance();
+        say(&disturbance.line());
+        if let Value::Object(members) = &mut row {
+            members.insert("machine".to_owned(), disturbance.json());
+        }
         self.rows.push(row);
     }
 
@@ -44,7 +53,7 @@ impl Report {
     /// # Errors
     ///
     /// When the file can't be written.
-    pub(crate) fn finish(self, out: &Path) -> Result<()> {
+    pub(crate) fn finish(mut self, out: &Path) -> Result<()> {
         let mut figures = Map::new();
         for (name, value, unit) in &self.figures {
             say(&format!("{name:<44} {value:>12.3} {unit}"));
@@ -52,6 +61,9 @@ impl Report {
                 name.clone(),
                 serde_json::json!({ "value": value, "unit": unit }),
             );
+        }
+        if self.rows.is_empty() {
+            self.row(Value::Object(Map::new()));
         }
         let document =
             serde_json::json!({ "benchmark": self.name, "figures": figures, "runs": self.rows });

@@ -29,8 +29,8 @@ pub(super) async fn run(options: &Options, way: HandOver) -> Result<Report> {
     let (mut gaps, mut rests) = (Vec::new(), Vec::new());
     for index in 1..=options.runs.max(1) {
         let world = World::start(&options)?;
-        let mut first = world.provisioner(&options, 0).await?;
-        let second = world.provisioner(&options, 1).await?;
+        let mut first = world.provisioner(&options, 0)?;
+        let second = world.provisioner(&options, 1)?;
         let fleet = nodes(&world, &options).await;
         let began = fleet.announce().await;
         let limit = began + Duration::from_secs(options.limit);

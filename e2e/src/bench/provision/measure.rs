@@ -25,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const WAITING: [&str; 3] = ["waiting", "contacting", "later"];
 /// Counts each login of a provisioner; a connection is one.
 const LOGINS: &str = "overlay_broker_auth_logins_allowed_total{role=\"provisioner\"} ";
+/// So many nodes of each kind are shown when something went wrong.
+const ODD: usize = 5;
 /// How long a node may be done a second time.
 const SETTLE: Duration = Duration::from_millis(500);
 
@@ -37,6 +39,8 @@ pub(super) struct Run {
     pub(super) lost: usize,
     pub(super) doubled: usize,
     pub(super) calls: usize,
+    /// Logins of nodes that the broker refused; they came again, as real nodes do.
+    pub(super) refused: usize,
     /// Milliseconds from a node's first request to its restart, sorted.
     pub(super) took_ms: Vec<f64>,
     /// Seconds from the start to each restart, sorted.
@@ -71,7 +75,7 @@ impl Run {
     pub(super) fn line(&self) -> String {
         let cpu = &self.cpu_ms;
         format!(
-            "{:.0} nodes a minute ({} in {:.2} s), p50 {:.1} ms, p99 {:.1} ms, CPU ms a node: provisioner {:.2}, helper {:.2}, nats-server {:.2}, broker-auth {:.2}, emulator {:.2}; {:.0} connections, {:.1} MiB with {:.0} nodes waiting, {:.1} MiB at the most, lost {}, doubled {}",
+            "{:.0} nodes a minute ({} in {:.2} s), p50 {:.1} ms, p99 {:.1} ms, CPU ms a node: provisioner {:.2}, helper {:.2}, nats-server {:.2}, broker-auth {:.2}, emulator {:.2}; {:.0} connections, {:.1} MiB with {:.0} nodes waiting, {:.1} MiB at the most, lost {}, doubled {}, logins refused and tried again {}",
             self.per_minute,
             self.enrolled,
             self.wall_s,
@@ -87,7 +91,8 @@ impl Run {
             self.most.nodes,
             self.provisioner_mib,
             self.lost,
-            self.doubled
+            self.doubled,
+            self.refused
         )
     }
 
@@ -95,7 +100,7 @@ impl Run {
         let cpu = &self.cpu_ms;
         json!({
             "nodes_per_minute": self.per_minute, "wall_s": self.wall_s, "enrolled": self.enrolled, "lost": self.lost,
-            "doubled": self.doubled, "calls": self.calls, "connections": self.connections,
+            "doubled": self.doubled, "logins_refused": self.refused, "calls": self.calls, "connections": self.connections,
             "per_node_ms": { "p50": at(&self.took_ms, 500), "p99": at(&self.took_ms, 990) },
             "done_s": { "p50": at(&self.done_s, 500), "p90": at(&self.done_s, 900) },
             "cpu_ms_per_node": {
@@ -122,11 +127,11 @@ pub(super) async fn once(options: &Options) -> Result<Run> {
         let (fleet, connected_s) = fleet.await;
         let (began, before) = (Instant::now(), spent(&world, &[])?);
         let logins = logins(&world)?;
-        let provisioners = provisioners(&world, options).await?;
+        let provisioners = provisioners(&world, options)?;
         (provisioners, fleet, connected_s, (began, logins), before)
     } else {
         let logins = logins(&world)?;
-        let provisioners = provisioners(&world, options).await?;
+        let provisioners = provisioners(&world, options)?;
         let (fleet, connected_s) = fleet.await;
         let before = spent(&world, &provisioners)?;
         let began = fleet.announce().await;
@@ -171,6 +176,7 @@ pub(super) async fn once(options: &Options) -> Result<Run> {
         lost: due.saturating_sub(tally.restarted),
         doubled: tally.configured_again + tally.restarted_again,
         calls: tally.calls,
+        refused: tally.refused,
         connected_s,
         members_s,
         most,
@@ -198,10 +204,10 @@ pub(super) async fn once(options: &Options) -> Result<Run> {
     Ok(run)
 }
 
-async fn provisioners(world: &World, options: &Options) -> Result<Vec<Provisioner>> {
+fn provisioners(world: &World, options: &Options) -> Result<Vec<Provisioner>> {
     let mut provisioners = Vec::new();
     for index in 0..options.provisioners.max(1) {
-        provisioners.push(world.provisioner(options, index).await?);
+        provisioners.push(world.provisioner(options, index)?);
     }
     Ok(provisioners)
 }
@@ -228,6 +234,7 @@ pub(super) async fn nodes(world: &World, options: &Options) -> Fleet {
         .token(world.token.clone())
         .count(nodes)
         .connections(most)
+        .reconnect_as_nodes_do()
         .behave(move |index, _| {
             // Spread evenly over the order in which they announce themselves.
             if index * dead / nodes == (index + 1) * dead / nodes {
@@ -344,7 +351,9 @@ fn keep_logs(directory: &Path, wrong: bool, all: &[Seen]) {
         }
     }
     let odd = all.iter().filter(|seen| !seen.is_enrolled_once());
-    for seen in odd.filter(|seen| seen.first_at.is_some()).take(5) {
+    // Those that are dead by design stand among those that nobody asked anything.
+    let (asked, left): (Vec<_>, Vec<_>) = odd.partition(|seen| seen.first_at.is_some());
+    for seen in asked.iter().take(ODD).chain(left.iter().take(ODD)) {
         say(&format!(
             "{:?}, {:?}, refused {:?}",
             seen.standing, seen.order, seen.refusals

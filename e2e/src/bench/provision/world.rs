@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use overlay_testkit::{free_port, http_get};
+use anyhow::{Context, Result};
+use overlay_testkit::free_port;
 use overlay_tokens::claims::ClientPermissions;
 use overlay_tokens::issue::{ClientToken, ProvisioningToken};
-use tokio::time::Instant;
 
 use super::super::cell::{Cell, Variant, programs};
-use super::super::process::{Running, START_LIMIT};
+use super::super::process::Running;
 use super::{HelperMode, Options};
 
 const SECRET: &str = "bench-s3cret";
@@ -85,7 +84,7 @@ impl World {
     }
 
     /// Starts one provisioner and waits until it says that it is ready.
-    pub(super) async fn provisioner(&self, options: &Options, index: usize) -> Result<Provisioner> {
+    pub(super) fn provisioner(&self, options: &Options, index: usize) -> Result<Provisioner> {
         let admin = free_port();
         let directory = self.directory();
         let config = directory.join(format!("provisioner-{index}.toml"));
@@ -94,17 +93,8 @@ impl World {
         command.arg("--config").arg(&config);
         let log = directory.join(format!("provisioner-{index}.log"));
         let mut process = Running::start(&mut command, &log)?;
-        let limit = Instant::now() + START_LIMIT;
-        loop {
-            if http_get(admin, "/ready").is_ok_and(|(status, _)| status == 200) {
-                return Ok(Provisioner { process, admin });
-            }
-            if process.has_ended() || Instant::now() > limit {
-                let said = fs::read_to_string(&log).unwrap_or_default();
-                bail!("the provisioner is not ready: {said}");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        process.wait_until_ready(admin, "/ready", &log)?;
+        Ok(Provisioner { process, admin })
     }
 
     pub(super) fn directory(&self) -> PathBuf {
