@@ -72,6 +72,10 @@ enum Bench {
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
+    if let Err(error) = process::end_children_when_asked() {
+        report::say(&format!("error: {error:#}"));
+        return ExitCode::FAILURE;
+    }
     let result = match &args.bench {
         Bench::Logins(options) => logins::run(options),
         Bench::Sign(options) => sign::run(options),

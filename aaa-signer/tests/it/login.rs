@@ -181,7 +181,9 @@ async fn who_has_nothing_but_a_password_logs_in_over_the_broker() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_instances_take_one_request_once_and_lock_a_name_together() {
     let cell = Cell::start();
-    let table = login(&cell);
+    // Longer than what is tried under the lock takes on a machine of any speed.
+    let locked = "per_name = 0\nfirst_delay = \"10s\"";
+    let table = login(&cell).replace("per_name = 0", locked);
     let one = cell.service("aaa-1.cell", &table);
     let two = cell.service("aaa-2.cell", &table);
     let login = request(&mint::key(), "bob", "secret");

@@ -112,7 +112,7 @@ pub(crate) fn configure(dir: &Path, url: &str, organisation: &Organisation) {
     operator(organisation).write(dir, "client");
     let text = format!(
         "token_file = \"client.jwt\"\nseed_file = \"client.seed\"\nidentity = \"desk\"\n\
-         [broker]\nservers = [\"{url}\"]\ntls = false\nconnect_timeout = \"1s\"\n\
+         [broker]\nservers = [\"{url}\"]\ntls = false\nconnect_timeout = \"5s\"\n\
          [discovery]\ntimeout = \"1s\"\n[issuers]\nchoria = \"{}\"\n",
         organisation.public()
     );

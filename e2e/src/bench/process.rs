@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use overlay_testkit::http_get;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 /// How long a program may take to start, on a machine that does other things as well.
@@ -35,21 +37,49 @@ fn stat_number(pid: u32, index: usize) -> Result<f64> {
 /// User and system time of a process's children, those that have ended and those that live, in seconds.
 pub(crate) fn helper_seconds(pid: u32) -> Result<f64> {
     let mut seconds = (stat_number(pid, 13)? + stat_number(pid, 14)?) / TICKS_PER_SECOND;
-    let processes = fs::read_dir("/proc").context("read /proc")?;
-    for process in processes.flatten() {
-        let Some(child) = process
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
+    for child in children(pid)? {
         // One that has just ended is counted by the parent.
-        if stat_number(child, 1).is_ok_and(|parent| parent == f64::from(pid)) {
-            seconds += cpu_seconds(child).unwrap_or_default();
-        }
+        seconds += cpu_seconds(child).unwrap_or_default();
     }
     Ok(seconds)
+}
+
+fn children(pid: u32) -> Result<Vec<u32>> {
+    let processes = fs::read_dir("/proc").context("read /proc")?;
+    let children = processes.flatten().filter_map(|process| {
+        let child = process.file_name().to_str()?.parse().ok()?;
+        let parent = stat_number(child, 1).ok()?;
+        (parent == f64::from(pid)).then_some(child)
+    });
+    Ok(children.collect())
+}
+
+/// Ends all children (SIGKILL) when this process is asked to end (SIGTERM), and then itself: nothing of a benchmark is
+/// left to disturb the next one.
+pub(crate) fn end_children_when_asked() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("start a runtime")?;
+    let mut asked = {
+        let _entered = runtime.enter();
+        signal(SignalKind::terminate()).context("listen for SIGTERM")?
+    };
+    thread::spawn(move || {
+        runtime.block_on(asked.recv());
+        for child in children(std::process::id()).unwrap_or_default() {
+            end(child, Signal::KILL);
+        }
+        end(std::process::id(), Signal::KILL);
+    });
+    Ok(())
+}
+
+fn end(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // One that has just ended by itself needs no signal.
+        let _ended = kill_process(pid, signal);
+    }
 }
 
 /// Resident memory of a process in MiB.
@@ -116,7 +146,7 @@ impl Running {
                 let said = fs::read_to_string(log).unwrap_or_default();
                 bail!("the program of {} {what}; it said: {said}", log.display());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
@@ -132,10 +162,7 @@ impl Running {
 
     /// Asks it to end (SIGTERM) without waiting.
     pub(crate) fn terminate(&self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // One that has just ended by itself needs no signal.
-            let _ended = kill_process(pid, Signal::TERM);
-        }
+        end(self.child.id(), Signal::TERM);
     }
 
     /// Ends it (SIGKILL).

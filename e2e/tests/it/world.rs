@@ -226,7 +226,7 @@ impl World {
 
     /// The identities that answer a ping now, sorted.
     pub(crate) fn answering(&self) -> Vec<String> {
-        let said = self.overlay(&["ping", "--names", "--timeout", "2s"]);
+        let said = self.overlay(&["ping", "--names", "--timeout", "4s"]);
         let mut names: Vec<String> = said
             .out
             .lines()

@@ -17,7 +17,7 @@ use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
 const OFTEN: Duration = Duration::from_millis(20);
-const LIMIT: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(5);
 const QUESTION: &str = r#"{"identity":"n1.example.net","csr":null}"#;
 
 fn sh(script: &str) -> Vec<String> {
@@ -179,7 +179,7 @@ async fn provision_case_32_a_process_that_hangs_is_killed_with_all_that_it_start
     let asking = Asking::process(&script);
     let started = Instant::now();
     assert_eq!(asking.ask().await, Err(AskError::TimedOut(LIMIT)));
-    assert!(started.elapsed() < LIMIT + Duration::from_secs(2));
+    assert!(started.elapsed() < LIMIT + SOON);
     for path in [child, grandchild] {
         let pid = pid_in(&path).await;
         wait_for_end(pid).await;
@@ -341,7 +341,7 @@ async fn a_process_that_hangs_is_killed_and_the_next_question_has_another() {
     let asking = Asking::persistent(&script, 1);
     let started = Instant::now();
     assert_eq!(asking.ask().await, Err(AskError::TimedOut(LIMIT)));
-    assert!(started.elapsed() < LIMIT + Duration::from_secs(1));
+    assert!(started.elapsed() < LIMIT + SOON);
     for name in ["pid", "child"] {
         wait_for_end(pid_in(&dir.path().join(name)).await).await;
     }
@@ -401,7 +401,7 @@ async fn readiness_tells_that_there_is_no_helper() {
     .await;
     let started = Instant::now();
     assert!(asking.ask().await.is_err());
-    assert!(started.elapsed() < LIMIT + Duration::from_secs(1));
+    assert!(started.elapsed() < LIMIT + SOON);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use serde_json::{Map, json};
 use crate::cell::{Cell, OFTEN, SOON, all_enrolled_once, leaving, provisioning_token};
 
 /// One attempt, and not much patience.
-const ONCE: &str = "[retry]\nfirst = \"1h\"\n[calls]\nfirst_contact = \"3s\"\nanswer = \"3s\"\npause = \"50ms\"\n[limits]\nworkers = 4\nreply_bytes = 65536\n";
+const ONCE: &str = "[retry]\nfirst = \"1h\"\n[calls]\nfirst_contact = \"6s\"\nanswer = \"6s\"\npause = \"50ms\"\n[limits]\nworkers = 4\nreply_bytes = 65536\n";
 
 fn faults() -> Vec<(&'static str, Fault, &'static [&'static str])> {
     let mut faults = vec![

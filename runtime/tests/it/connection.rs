@@ -132,7 +132,7 @@ async fn logs_in_with_the_seed_of_a_file() {
     context.connector.connect(&settings).await.unwrap();
 
     settings.auth = seed_file(dir.path(), &nkeys::KeyPair::new_user().seed().unwrap());
-    settings.connect_limit = Duration::from_millis(100);
+    settings.connect_limit = Duration::from_secs(2);
     let error = context.connector.connect(&settings).await.unwrap_err();
     let text = overlay_runtime::err_chain(&error);
     assert!(text.contains("authorization violation"), "{text}");
@@ -190,7 +190,7 @@ async fn requests_have_a_limit_of_their_own() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), async_nats::RequestErrorKind::TimedOut);
-    let error = nats::request(&client, "nobody", "", limit)
+    let error = nats::request(&client, "nobody", "", LIMIT)
         .await
         .unwrap_err();
     assert_eq!(error.kind(), async_nats::RequestErrorKind::NoResponders);

@@ -83,8 +83,10 @@ impl Provisioner {
             .unwrap();
         let limits = Limits::default();
         let mut heard = Vec::new();
-        let patience = Duration::from_millis(250);
+        // For the first one; then until it is quiet.
+        let mut patience = Duration::from_millis(1500);
         while let Ok(Some(message)) = tokio::time::timeout(patience, replies.next()).await {
+            patience = Duration::from_millis(500);
             let transport = Transport::decode(&message.payload, &limits).unwrap();
             let Ok(secure) = SecureReply::decode(&transport.data, &limits) else {
                 continue;
@@ -212,7 +214,7 @@ async fn an_emulated_node_goes_the_whole_way_once_and_comes_back_as_a_member() {
 #[tokio::test]
 async fn lock_and_secret_keep_others_out() {
     let broker = Broker::plain();
-    let brief = Duration::from_millis(400);
+    let brief = Duration::from_secs(5);
     let fleet = one(&broker, Behaviour::default().lock(brief)).await;
     let (one, two) = (
         Provisioner::new(&broker, "one").await,

@@ -32,10 +32,10 @@ async fn a_delay_may_hold_one_direction_back() {
     let proxy = Proxy::start(broker.port()).await;
     let client = async_nats::connect(proxy.url()).await.unwrap();
     round_trip(&client).await;
-    proxy.delay_on(Way::ToClient, Duration::from_millis(150));
+    proxy.delay_on(Way::ToClient, Duration::from_secs(3));
     let trip = round_trip(&client).await;
-    assert!(trip >= Duration::from_millis(150), "{trip:?}");
-    assert!(trip < Duration::from_millis(600), "{trip:?}");
+    assert!(trip >= Duration::from_secs(3), "{trip:?}");
+    assert!(trip < Duration::from_secs(6), "{trip:?}");
 }
 
 #[tokio::test]
@@ -46,15 +46,15 @@ async fn a_limit_of_bytes_makes_a_message_take_its_time() {
     let far = async_nats::connect(broker.url()).await.unwrap();
     let mut inbox = far.subscribe("big").await.unwrap();
     far.flush().await.unwrap();
-    proxy.limit(1_000_000);
+    proxy.limit(100_000);
     let started = Instant::now();
     client
         .publish("big", vec![0; 500_000].into())
         .await
         .unwrap();
     tokio::time::timeout(LIMIT, inbox.next()).await.unwrap();
-    // The last chunk is on its way when the line is busy with it, so a little less than half a second.
-    assert!(started.elapsed() >= Duration::from_millis(400));
+    // The last chunk is on its way when the line is busy with it, so a little less than five seconds.
+    assert!(started.elapsed() >= Duration::from_secs(4));
     proxy.limit(0);
     let started = Instant::now();
     client
@@ -62,7 +62,7 @@ async fn a_limit_of_bytes_makes_a_message_take_its_time() {
         .await
         .unwrap();
     tokio::time::timeout(LIMIT, inbox.next()).await.unwrap();
-    assert!(started.elapsed() < Duration::from_millis(400));
+    assert!(started.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test]

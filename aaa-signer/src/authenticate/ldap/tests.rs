@@ -418,7 +418,7 @@ async fn a_connection_that_breaks_or_says_nonsense_is_a_refusal() {
     let proxy = Proxy::start(port.expect("a port")).await;
     let through = Ldap {
         url: Url::parse(&format!("ldap://127.0.0.1:{}", proxy.port())).expect("an address"),
-        timeout: Duration::from_millis(800),
+        timeout: Duration::from_millis(2500),
         ..world.settings(by_template())
     };
     assert!(log_in(&through, "bob", "of bob").await.is_ok());

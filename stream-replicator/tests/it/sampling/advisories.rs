@@ -116,7 +116,7 @@ async fn a_backlog_that_has_yet_to_come_makes_nobody_silent() {
     let lines = [
         "inspect_field: sender",
         "inspect_duration: 1h",
-        "warn_duration: 4s",
+        "warn_duration: 10s",
         RELIABLE,
     ];
 
@@ -128,7 +128,7 @@ async fn a_backlog_that_has_yet_to_come_makes_nobody_silent() {
     cell.advisories(NODES.len()).await;
     stop(replicator);
     // All go on being well, for longer than a silence is borne.
-    for _second in 0..6 {
+    for _second in 0..12 {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         cell.seen(&NODES).await;
     }
@@ -167,7 +167,7 @@ async fn a_node_that_shuts_down_in_good_order_raises_no_alarm() {
     let text = format!(
         "name = \"SITE\"\n[[streams]]\nname = \"W1\"\nstream = \"NODES\"\ntarget_stream = \"FLEET\"\nprefix = \"fleet\"\n\
          [streams.source]\nservers = [\"{}\"]\n[streams.target]\nservers = [\"{}\"]\n\
-         [streams.sampling]\nfield = \"sender\"\ninterval = \"8s\"\nwarn = \"3s\"\nlifecycle = true\n\
+         [streams.sampling]\nfield = \"sender\"\ninterval = \"16s\"\nwarn = \"8s\"\nlifecycle = true\n\
          [streams.advisory]\nsubject = \"adv.%s.%v\"\nreliable = true\n",
         cell.source.url(),
         cell.target.url(),

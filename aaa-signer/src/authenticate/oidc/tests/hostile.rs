@@ -42,7 +42,7 @@ impl Hostile {
 
     fn desk(&self) -> Desk {
         Desk::new(Oidc {
-            timeout: Duration::from_millis(1500),
+            timeout: Duration::from_secs(5),
             ..settings(&self.base, None)
         })
     }
