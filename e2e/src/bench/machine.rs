@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) struct Machine {
     since: Option<Times>,
     pause_us: Arc<AtomicU64>,
-    is_over: Arc<AtomicBool>,
 }
 
 /// Processor time of the whole machine so far, in clock ticks.
@@ -39,10 +38,9 @@ pub(crate) struct Disturbance {
 impl Machine {
     pub(crate) fn watch() -> Self {
         let pause_us = Arc::new(AtomicU64::new(0));
-        let is_over = Arc::new(AtomicBool::new(false));
-        let (longest, ends) = (Arc::clone(&pause_us), Arc::clone(&is_over));
+        let watched = Arc::downgrade(&pause_us);
         thread::spawn(move || {
-            while !ends.load(Ordering::Relaxed) {
+            while let Some(longest) = watched.upgrade() {
                 let began = Instant::now();
                 thread::sleep(LOOK);
                 let late = began.elapsed().saturating_sub(LOOK).as_micros();
@@ -52,7 +50,6 @@ impl Machine {
         Self {
             since: times(),
             pause_us,
-            is_over,
         }
     }
 
@@ -67,12 +64,6 @@ impl Machine {
             stolen,
             pause_ms: self.pause_us.swap(0, Ordering::Relaxed) as f64 / 1000.0,
         }
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
     }
 }
 
