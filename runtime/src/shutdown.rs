@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first begins an orderly stop, the second ends the process.
+//! SIGTERM and SIGINT: the first begins an orderly stop, the second ends the process. SIGHUP changes nothing.
 
 use std::io;
 
@@ -7,11 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
 
-/// The signals that end us, received from now on.
+/// The signals that end us, and the one that by default would, received from now on.
 #[derive(Debug)]
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -19,6 +20,7 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
@@ -33,9 +35,15 @@ impl Signals {
     }
 
     async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                // Sent by habit, to have files read again; it must not end a service.
+                Some(()) = self.hang_up.recv() => tracing::info!(
+                    "SIGHUP: nothing to do; files that may change are looked at anyway, the configuration needs a restart"
+                ),
+            }
         }
     }
 }

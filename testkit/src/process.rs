@@ -146,6 +146,11 @@ impl Process {
         self.signal(Signal::INT);
     }
 
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Freezes it (SIGSTOP), and waits until none of its threads runs any more.
     ///
     /// # Panics

@@ -59,6 +59,29 @@ async fn works_until_sigterm_and_ends_as_asked() {
 }
 
 #[tokio::test]
+async fn a_sighup_ends_neither_its_work_nor_an_orderly_stop() {
+    let broker = Broker::plain();
+    let mut component = start(&with_broker(&broker), &[]);
+    let process = &mut component.process;
+    process.wait_for_line("ready for work", LIMIT);
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    process.hang_up();
+    process.wait_for_line("SIGHUP: nothing to do", LIMIT);
+    let answer = client.request("question", "".into()).await.unwrap();
+    assert_eq!(answer.payload, "yes");
+
+    // While it stops, it is no second signal either.
+    client.request("question", "hang".into()).await.unwrap();
+    process.terminate();
+    process.wait_for_line("stopping", LIMIT);
+    process.hang_up();
+    assert_eq!(process.wait(LIMIT).code(), Some(0));
+    let log = process.stderr();
+    assert!(log.contains("grace period over"), "{log}");
+    assert!(!log.contains("ending at once"), "{log}");
+}
+
+#[tokio::test]
 async fn the_admin_listener_tells_health_metrics_version_and_log_level() {
     let mut broker = Broker::plain();
     let mut component = start(&with_broker(&broker), &[]);
