@@ -12,6 +12,15 @@ const OF_WORKER: [&str; 3] = ["replicator", "stream", "worker"];
 const WITH_OUTCOME: [&str; 4] = ["replicator", "stream", "worker", "outcome"];
 const WITH_KIND: [&str; 4] = ["replicator", "stream", "worker", "kind"];
 const WITH_REASON: [&str; 4] = ["replicator", "stream", "worker", "reason"];
+/// Why messages are refused for good.
+const REASONS: [&str; 6] = [
+    "too_large",
+    "subject",
+    "not_taken",
+    "headers",
+    "unanswered",
+    "refused",
+];
 const WITH_EVENT: [&str; 4] = ["replicator", "stream", "worker", "event"];
 const PROCESSING: [f64; 12] = [
     0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
@@ -247,6 +256,10 @@ impl Ours {
         let handled = |outcome| self.handled.with_label_values(&with(outcome));
         let bytes = |outcome| self.handled_bytes.with_label_values(&with(outcome));
         let fault = |kind| self.faults.with_label_values(&with(kind));
+        // Alerts ask for what was added: a series that begins with its first letter never adds that one.
+        for reason in REASONS {
+            self.dead.with_label_values(&with(reason));
+        }
         Worker {
             received: self.received.with_label_values(&of_worker),
             received_bytes: self.received_bytes.with_label_values(&of_worker),

@@ -1,6 +1,7 @@
 use overlay_runtime::metrics::text;
 
 use super::*;
+use crate::copy::answer::Poison;
 
 /// Names and labels that dashboards and alerts of the original's users know.
 const ORIGINAL: [(&str, &[&str]); 28] = [
@@ -74,6 +75,43 @@ fn ours_tell_what_the_original_does_not() {
     ] {
         assert!(text.contains(line), "{line} is missing in\n{text}");
     }
+}
+
+#[test]
+fn every_reason_of_a_dead_letter_is_at_nothing_before_the_first_one() {
+    let registry = Registry::new();
+    let metrics = Metrics::register(&registry, "SITE", false).unwrap();
+    let worker = metrics.worker("S", "W");
+    let shown = || {
+        let text = text(&registry).unwrap();
+        let name = "overlay_stream_replicator_dead_letters_total{";
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let at = |reason: &str, letters: u8| {
+        format!(
+            r#"overlay_stream_replicator_dead_letters_total{{reason="{reason}",replicator="SITE",stream="S",worker="W"}} {letters}"#
+        )
+    };
+    let before = shown();
+    let all = [
+        Poison::TooLarge,
+        Poison::Subject(String::new()),
+        Poison::NotTaken,
+        Poison::Headers,
+        Poison::Unanswered,
+        Poison::Refused(0, String::new()),
+    ];
+    assert_eq!(before.len(), all.len(), "{before:?}");
+    for poison in all {
+        let line = at(poison.word(), 0);
+        assert!(before.contains(&line), "{line} is missing in {before:?}");
+        worker.dead(poison.word());
+    }
+    // Nothing that is counted makes a series that was not there.
+    let after = shown();
+    assert_eq!(after.len(), before.len(), "{after:?}");
+    assert!(after.contains(&at("refused", 1)), "{after:?}");
 }
 
 #[test]
