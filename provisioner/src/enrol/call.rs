@@ -323,8 +323,10 @@ impl Enrolment {
         out: &mut Vec<Command>,
     ) -> Result<(), End> {
         match (action, why.reason) {
-            // Nobody is there at all: who announced the name has left, or never was there.
-            (Action::Jwt | Action::Inventory, Reason::Gone) => Err(End::Stopped(why)),
+            // Nobody ever said a word: anybody may announce a name, and no record is made of what may not exist.
+            (Action::Jwt | Action::Inventory, Reason::Gone) if self.answered.is_empty() => {
+                Err(End::Stopped(why))
+            }
             (Action::Jwt, Reason::WrongSecret) => Err(End::Refused(why)),
             // The node may have heard it, or have started again by itself; whether it arrives shows.
             (Action::Restart, Reason::NoAnswer | Reason::BadAnswer | Reason::Gone) => {

@@ -126,6 +126,25 @@ fn a_node_that_leaves_or_falls_silent_frees_its_place() {
 }
 
 #[test]
+fn a_node_that_leaves_after_its_first_word_is_on_record() {
+    for action in [Action::Jwt, Action::Inventory] {
+        let mut world = World::new();
+        world.node.fail(action, Fault::Gone, 99);
+        assert_eq!(world.verdict(), ("failed", "gone"), "{action}");
+        assert_eq!(world.audits, [(Kind::Failed, Some("gone".to_owned()))]);
+        let record = world.record.unwrap();
+        assert_eq!(record.reason.as_deref(), Some("gone"), "{action}");
+    }
+    // A word that says no is one, too.
+    let mut world = World::new();
+    world.node.fail(Action::Jwt, Fault::Gone, 99);
+    world
+        .node
+        .fail(Action::Inventory, Fault::Aborts("not now"), 99);
+    assert_eq!(world.verdict().0, "failed");
+}
+
+#[test]
 fn a_name_that_nobody_answers_for_leaves_no_trace() {
     let mut world = World::new();
     world.node.fail(Action::Jwt, Fault::Gone, 99);

@@ -189,7 +189,8 @@ impl Driver {
                 );
             }
             Outcome::Stopped(why) => {
-                tracing::debug!(
+                // Nothing else is kept of it: neither a record nor an audit.
+                tracing::info!(
                     reason = why.reason.as_str(),
                     "stopped with {identity}: {}",
                     why.message
