@@ -43,6 +43,8 @@ pub(super) struct Known {
     pub(super) user: String,
     pub(super) key: Option<PublicKey>,
     pub(super) factor: Option<&'static str>,
+    /// The person's tenant, or that of the token whose session is to end; once it is proved.
+    pub(super) tenant: Option<String>,
 }
 
 /// What became of an attempt that was not refused on the way.
@@ -58,6 +60,7 @@ impl Known {
             user,
             key: None,
             factor: None,
+            tenant: None,
         }
     }
 }
@@ -325,6 +328,7 @@ impl Inner {
     fn issue(&self, person: &Person, known: &mut Known) -> Outcome {
         known.user.clone_from(&person.name);
         known.factor = person.factor;
+        known.tenant.clone_from(&person.tenant);
         let key = known.key.ok_or(Reason::NoKey)?;
         self.keeper
             .current()

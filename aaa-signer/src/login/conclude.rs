@@ -117,7 +117,10 @@ impl Inner {
             action: Some(decision),
             site: self.site.clone(),
             time: known.now.secs,
-            decision: Some(reasons),
+            decision: Some(Reasons {
+                tenant: known.tenant.clone(),
+                ..reasons
+            }),
             via: known.from.via.label().to_owned(),
             peer: known.from.peer.clone(),
             ..Data::default()

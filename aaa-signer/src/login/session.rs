@@ -15,9 +15,9 @@ use crate::authenticate::Refusal;
 impl Inner {
     /// Ends the session of a token, for whoever holds its key.
     pub(super) async fn logout(&self, logout: Logout, from: From) -> LogoutAnswer {
-        let known = Known::new(from, String::new(), self.now());
+        let mut known = Known::new(from, String::new(), self.now());
         let mut token = None;
-        let outcome = self.try_logout(&logout, &known, &mut token).await;
+        let outcome = self.try_logout(&logout, &mut known, &mut token).await;
         let (decision, reasons) = match &outcome {
             Ok(()) => (
                 Decision::Allow,
@@ -69,7 +69,7 @@ impl Inner {
     async fn try_logout(
         &self,
         logout: &Logout,
-        known: &Known,
+        known: &mut Known,
         token: &mut Option<TokenFacts>,
     ) -> Result<(), Refusal> {
         self.admit(&known.from)?;
@@ -78,6 +78,7 @@ impl Inner {
             .verify(&self.issuers, known.now)
             .map_err(|error| Refusal::new(Reason::Token, err_chain(&error)))?;
         *token = Some(token_facts(&verified, true));
+        known.tenant.clone_from(&verified.tenant);
         let jti = &verified.standard.jti;
         if jti.is_empty() {
             return Err(Refusal::new(Reason::Token, "the token has no id"));

@@ -352,12 +352,26 @@ async fn tenant_validity_and_second_factor_are_the_users_own() {
     let totp = crate::authenticate::totp::Totp::parse(TOTP).unwrap();
     let code = totp.code_at(desk.now());
     assert_answer!(desk.log_in("bob", "secret").await, LoginAnswer::Failed);
-    let answer = desk.send(desk.request("bob", "secret"), Some(&code)).await;
-    let claims = desk.verify(&token(answer));
+    let key = mint::key();
+    let good = request(&key, "bob", "secret", desk.now());
+    let answer = desk.send(good, Some(&code)).await;
+    let token = token(answer);
+    let claims = desk.verify(&token);
     assert_eq!(claims.standard.exp, Some(desk.now() + 300));
     assert_eq!(claims.tenant.as_deref(), Some("blue"));
     let again = desk.log_in("bob", &format!("secret{code}")).await;
     assert_answer!(again, LoginAnswer::Failed);
+    let timestamp = desk.now().to_string();
+    let text = logout_text(&timestamp, &claims.standard.jti);
+    let logout = Logout {
+        token: token.into(),
+        signature: hex::encode(key.sign(text.as_bytes())),
+        timestamp,
+    };
+    assert_answer!(
+        desk.service.logout(logout, from("x")).await,
+        LogoutAnswer::Done
+    );
     let records = desk.records();
     assert_eq!(
         records[1].data.login.as_ref().unwrap().factor.as_deref(),
@@ -367,6 +381,12 @@ async fn tenant_validity_and_second_factor_are_the_users_own() {
         records[2].data.decision.as_ref().unwrap().reason,
         "second_factor_reused"
     );
+    // Whoever was refused has not proved to be of a tenant.
+    let tenants: Vec<_> = records
+        .iter()
+        .map(|record| record.data.decision.as_ref()?.tenant.as_deref())
+        .collect();
+    assert_eq!(tenants, [None, Some("blue"), None, Some("blue")]);
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ pub struct Reasons {
     /// SHA-256 of the policy's text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// Tenant that the token names.
+    /// Tenant that the token names, or is to name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
 }
