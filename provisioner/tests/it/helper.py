@@ -56,6 +56,17 @@ def answer(question):
         result["certificate"] = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
         result["ca"] = result["certificate"]
         result["ssldir"] = "/etc/choria/ssl"
+    if kind == "placed":
+        del result["configuration"]["plugin.choria.middleware_hosts"]
+        result["placement"] = "lon-7"
+        result["action_policies"] = {"rpcutil.policy": "policy default deny\n"}
+        result["opa_policies"] = {"main.rego": "package choria.aaa.policy\n"}
+    if kind == "nowhere":
+        result["placement"] = "ams-1"
+    if kind == "pki":
+        # The request comes back as it was shown here.
+        result["certificate"] = question["csr"]["csr"]
+        result["ca"] = question["csr"]["public_key"]
     return result
 
 

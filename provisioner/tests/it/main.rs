@@ -7,9 +7,12 @@
 mod cell;
 mod control;
 mod faults;
+mod features;
 mod flow;
 mod helpers;
 mod leader;
+mod one_time;
 mod operator;
 mod pairs;
 mod vectors;
+mod walk;

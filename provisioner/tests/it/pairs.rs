@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use overlay_protocol::envelope::Limits;
+use overlay_protocol::lifecycle::Event;
 use overlay_testkit::emulated::{Behaviour, Step};
 use overlay_testkit::eventually;
 
@@ -41,49 +44,6 @@ pub(crate) async fn pair(count: usize) {
     assert_eq!(one.outcome("enrolled") + two.outcome("enrolled"), wanted);
     let locked = fleet.names_where(|seen| !seen.refusals.is_empty());
     assert!(locked.is_empty(), "{locked:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_provisioner_that_is_killed_at_any_step_leaves_the_node_to_the_next_one() {
-    // Side by side, each step in a cell of its own: most of the time the leases of the dead are waited for.
-    futures_util::future::join_all(Step::FLOW.map(killed_at)).await;
-}
-
-async fn killed_at(step: Step) {
-    let cell = Cell::start().await;
-    let name = "walk.example.net";
-    let fleet = cell
-        .nodes()
-        .names([name])
-        .behaviour(leaving().slow(step, Duration::from_millis(800)))
-        .start()
-        .await;
-    let mut first = cell.begin(QUICK);
-    eventually(SOON, OFTEN, || async { first.is_ready() }).await;
-    fleet.announce().await;
-    eventually(SOON, Duration::from_millis(5), || async {
-        fleet.node(name).calls_of(step) > 0
-    })
-    .await;
-    first.process.kill();
-    let second = cell.begin(QUICK);
-    eventually(SOON, OFTEN, || async {
-        let restarts = fleet.node(name).restarts;
-        if restarts > 0 {
-            Ok(())
-        } else {
-            Err(format!(
-                "{step:?}: {:?}\n{}",
-                fleet.node(name),
-                second.process.stderr()
-            ))
-        }
-    })
-    .await;
-    let seen = fleet.node(name);
-    assert_eq!(seen.restarts, 1, "{step:?}");
-    assert!(seen.server_token().is_some(), "{step:?}");
-    assert!(seen.refusals.is_empty(), "{step:?}: {:?}", seen.refusals);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,6 +162,12 @@ async fn a_stop_comes_to_an_end_and_gives_back_what_it_held() {
         })
         .start()
         .await;
+    let observer = cell.fleet().await;
+    let mut events = observer
+        .subscribe("choria.lifecycle.event.*.provisioner")
+        .await
+        .unwrap();
+    observer.flush().await.unwrap();
     let mut one = cell.provisioner(QUICK);
     fleet.announce().await;
     eventually(SOON, OFTEN, || async {
@@ -210,6 +176,15 @@ async fn a_stop_comes_to_an_end_and_gives_back_what_it_held() {
     .await;
     let status = one.process.stop(SOON);
     assert!(status.success(), "{status}");
+    // The fleet hears that it lives, and that it ends.
+    let mut kinds = Vec::new();
+    while kinds.last() != Some(&"shutdown") {
+        let message = tokio::time::timeout(SOON, events.next()).await.unwrap();
+        let event = Event::decode(&message.unwrap().payload, &Limits::default()).unwrap();
+        assert_eq!(event.identity, "provisioner.example.net");
+        kinds.push(event.kind.type_name());
+    }
+    assert!(kinds.contains(&"alive"), "{kinds:?}");
     let stopped = tokio::time::Instant::now();
     let two = cell.provisioner(QUICK);
     eventually(SOON, OFTEN, || async {
