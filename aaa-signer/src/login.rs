@@ -199,7 +199,8 @@ impl LoginService {
             Ok(())
         });
         if let Some(client) = client {
-            broker::serve(service.clone(), client, &cx.tasks, &cx.shutdown)
+            let places = Arc::new(Semaphore::new(broker::AT_A_TIME));
+            broker::serve(service.clone(), client, places, &cx.tasks, &cx.shutdown)
                 .await
                 .map_err(LoginError::Broker)?;
         }

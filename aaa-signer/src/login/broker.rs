@@ -21,7 +21,7 @@ use overlay_runtime::{CancellationToken, Tasks};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::metrics::REPLY_SUBJECT;
+use super::metrics::Unread;
 use super::{From, LoginAnswer, LoginService, LogoutAnswer};
 use crate::via::Via;
 
@@ -32,9 +32,9 @@ const QUEUE: &str = "overlay-login";
 /// What comes before the verbs.
 const GROUP: &str = "overlay.login.v1";
 /// Questions that are worked on at a time.
-const AT_A_TIME: usize = 256;
+pub(super) const AT_A_TIME: usize = 256;
 /// Longest question, in bytes.
-const MAX_BYTES: usize = 64 * 1024;
+pub(super) const MAX_BYTES: usize = 64 * 1024;
 /// An answer is due within this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What the subject of an answer begins with when the question came from the account of those who log in.
@@ -80,10 +80,11 @@ struct RequestInfo {
     host: String,
 }
 
-/// Subscribes, and answers until the shutdown.
+/// Subscribes, and answers until the shutdown; each question that is worked on has one of `places`.
 pub(super) async fn serve(
     login: LoginService,
     client: Client,
+    places: Arc<Semaphore>,
     tasks: &Tasks,
     shutdown: &CancellationToken,
 ) -> Result<(), async_nats::Error> {
@@ -94,7 +95,6 @@ pub(super) async fn serve(
         .start(NAME, env!("CARGO_PKG_VERSION"))
         .await?;
     let group = service.group(GROUP);
-    let places = Arc::new(Semaphore::new(AT_A_TIME));
     for verb in Verb::ALL {
         let endpoint = group.endpoint(verb.name()).await?;
         let responder = Responder {
@@ -132,7 +132,7 @@ impl Responder {
         while let Some(Some(request)) = shutdown.run_until_cancelled(endpoint.next()).await {
             let Some(from) = from(&request.message) else {
                 // The subject of the answer is whoever's asks, and we may publish more than they.
-                self.login.inner.metrics.dropped(REPLY_SUBJECT);
+                self.unread(Unread::ReplySubject);
                 continue;
             };
             match Arc::clone(&self.places).try_acquire_owned() {
@@ -142,7 +142,10 @@ impl Responder {
                         responder.one(request, from, place).await;
                     });
                 }
-                Err(_full) => respond(&request, Err(busy())).await,
+                Err(_full) => {
+                    self.unread(Unread::Busy);
+                    respond(&request, Err(busy())).await;
+                }
             }
         }
         drop(endpoint.stop().await);
@@ -150,6 +153,7 @@ impl Responder {
 
     async fn one(self, request: Request, from: From, place: OwnedSemaphorePermit) {
         let answer = if request.message.payload.len() > MAX_BYTES {
+            self.unread(Unread::TooLong);
             Err(malformed("the question is too long"))
         } else {
             match tokio::time::timeout(PATIENCE, self.decide(&request.message, from)).await {
@@ -165,19 +169,19 @@ impl Responder {
         match self.verb {
             Verb::Methods => encode(&self.login.methods()),
             Verb::Password => {
-                let PasswordLogin { login, otp } = decode(message)?;
+                let PasswordLogin { login, otp } = self.decode(message)?;
                 encode(&self.password(login, otp, from).await?)
             }
             Verb::Begin => {
-                let begin: Begin = decode(message)?;
+                let begin: Begin = self.decode(message)?;
                 encode(&self.login.begin(begin, from).await.map_err(|_| busy())?)
             }
             Verb::Continue => {
-                let step: Continue = decode(message)?;
+                let step: Continue = self.decode(message)?;
                 encode(&self.login.continue_(step, from).await.map_err(|_| busy())?)
             }
             Verb::Logout => {
-                let logout: Logout = decode(message)?;
+                let logout: Logout = self.decode(message)?;
                 match self.login.logout(logout, from).await {
                     LogoutAnswer::Done => encode(&LoginResponse::default()),
                     LogoutAnswer::Failed => encode(&refused(LOGIN_FAILED)),
@@ -185,6 +189,17 @@ impl Responder {
                 }
             }
         }
+    }
+
+    fn decode<T: DeserializeOwned>(&self, message: &Message) -> Result<T, ServiceError> {
+        serde_json::from_slice(&message.payload).map_err(|_malformed| {
+            self.unread(Unread::Malformed);
+            malformed("no such JSON")
+        })
+    }
+
+    fn unread(&self, why: Unread) {
+        self.login.inner.metrics.unread(why);
     }
 
     async fn password(
@@ -247,10 +262,6 @@ async fn respond(request: &Request, answer: Result<Bytes, ServiceError>) {
     if let Err(error) = request.respond(answer).await {
         tracing::warn!(%error, "an answer of the login service was not sent");
     }
-}
-
-fn decode<T: DeserializeOwned>(message: &Message) -> Result<T, ServiceError> {
-    serde_json::from_slice(&message.payload).map_err(|_malformed| malformed("no such JSON"))
 }
 
 fn encode(answer: &impl Serialize) -> Result<Bytes, ServiceError> {

@@ -11,15 +11,43 @@ use super::Reason;
 use crate::authenticate::userlist::Look;
 use crate::via::Via;
 
-/// The answer was to go where answers to strangers may not go.
-pub(super) const REPLY_SUBJECT: &str = "reply_subject";
+/// Why a question over the broker was no attempt, so that nothing is recorded of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unread {
+    /// The answer was to go where answers to strangers may not go: there is none.
+    ReplySubject,
+    /// Too many are worked on.
+    Busy,
+    /// It is longer than any.
+    TooLong,
+    /// It is no such JSON.
+    Malformed,
+}
+
+impl Unread {
+    const ALL: [Self; 4] = [
+        Self::ReplySubject,
+        Self::Busy,
+        Self::TooLong,
+        Self::Malformed,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::ReplySubject => "reply_subject",
+            Self::Busy => "busy",
+            Self::TooLong => "too_long",
+            Self::Malformed => "malformed",
+        }
+    }
+}
 
 /// Counters of logins; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     outcomes: IntCounterVec,
     seconds: Histogram,
-    replies: IntCounterVec,
+    unread: IntCounterVec,
     users: IntGauge,
     users_file_broken: IntGauge,
     users_file_reads: IntCounterVec,
@@ -55,13 +83,15 @@ impl Metrics {
                 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
             ]),
         )?;
-        let replies = vector(
+        let unread = vector(
             registry,
             "overlay_aaa_login_broker_dropped_total",
-            "Questions over the broker that got no answer, by why",
+            "Questions over the broker that were dropped, or refused unread and without a record, by why",
             &["reason"],
         )?;
-        replies.with_label_values(&[REPLY_SUBJECT]);
+        for why in Unread::ALL {
+            unread.with_label_values(&[why.label()]);
+        }
         let gauge = |name: &str, help: &str| {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone()))?;
@@ -95,7 +125,7 @@ impl Metrics {
         Ok(Self {
             outcomes,
             seconds,
-            replies,
+            unread,
             users,
             users_file_broken,
             users_file_reads,
@@ -146,9 +176,9 @@ impl Metrics {
         self.original_count.with_label_values(&labels).inc();
     }
 
-    /// A question over the broker got no answer.
-    pub(super) fn dropped(&self, reason: &'static str) {
-        self.replies.with_label_values(&[reason]).inc();
+    /// A question over the broker was no attempt.
+    pub(super) fn unread(&self, why: Unread) {
+        self.unread.with_label_values(&[why.label()]).inc();
     }
 
     /// When the chain issuer expires.

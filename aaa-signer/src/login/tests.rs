@@ -212,6 +212,7 @@ macro_rules! assert_answer {
 }
 
 mod guesses;
+mod questions;
 
 #[tokio::test]
 async fn aaa_case_1_and_15_a_login_gives_a_token_of_the_chain() {

@@ -132,3 +132,56 @@ impl Original {
         label
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_hundred_actions_have_a_label_and_all_further_ones_share_one() {
+        let registry = Registry::new();
+        let metrics = Original::register(&registry, "paris").unwrap();
+        let ask = |action: &str| {
+            let target = RpcFacts {
+                agent: "rpcutil".to_owned(),
+                action: action.to_owned(),
+            };
+            metrics.decided(Authority::ActionList, Some(&target), true, false);
+        };
+        let lines = || {
+            let text = overlay_runtime::metrics::text(&registry).unwrap();
+            let of = |name: &str| {
+                let lines = text.lines().filter(|line| line.starts_with(name));
+                lines.map(str::to_owned).collect::<Vec<_>>()
+            };
+            (
+                of("choria_aaa_authorizer_allowed{"),
+                of("choria_aaa_build_info{"),
+            )
+        };
+        let count = |action: &str| {
+            let label = format!("action=\"{action}\"");
+            let (lines, _) = lines();
+            let line = lines.into_iter().find(|line| line.contains(&label));
+            line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        };
+        // Too long for a label, although there is room for others.
+        ask(&"x".repeat(MAX_ACTION_BYTES));
+        assert_eq!(count(OTHER), Some(1.0));
+        for action in 0..200 {
+            ask(&format!("action{action}"));
+        }
+        assert_eq!(count(OTHER), Some(1.0));
+        ask("action200");
+        ask("action201");
+        assert_eq!(count(OTHER), Some(3.0));
+        assert_eq!(count("rpcutil.action200"), None);
+        // Those that have a label keep it.
+        ask("action7");
+        assert_eq!(count("rpcutil.action7"), Some(2.0));
+        let (lines, build) = lines();
+        assert_eq!(lines.len(), 201);
+        assert_eq!(build.len(), 1);
+        assert!(build[0].ends_with(" 1"), "{build:?}");
+    }
+}
