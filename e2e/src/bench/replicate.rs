@@ -11,18 +11,19 @@ mod keyed;
 mod kills;
 mod outage;
 mod program;
+mod rows;
 mod sampling;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
-use serde_json::Value;
 
-use super::report::{Report, median, say};
+use super::report::{Report, say};
 
 pub(crate) use ceiling::Options as CeilingOptions;
 pub(crate) use ceiling::run as ceiling;
+use rows::{Figures, Rows};
 
 /// Flags of `bench replicate`.
 #[derive(Debug, Clone, Args)]
@@ -60,61 +61,6 @@ impl Options {
     }
 }
 
-/// What one run of one program found, by name; each has a unit.
-type Figures = Vec<(&'static str, f64, &'static str)>;
-
-/// Rows of one case: the programs take turns, so that all of them see the same machine.
-struct Rows {
-    runs: Vec<(String, Figures)>,
-}
-
-impl Rows {
-    fn new() -> Self {
-        Self { runs: Vec::new() }
-    }
-
-    fn add(&mut self, report: &mut Report, row: &str, figures: Figures) {
-        let shown: Vec<String> = figures
-            .iter()
-            .map(|(name, value, unit)| format!("{name} {value:.2} {unit}"))
-            .collect();
-        say(&format!("{row}: {}", shown.join(", ")));
-        let members = figures
-            .iter()
-            .map(|(name, value, _)| ((*name).to_owned(), Value::from(*value)));
-        let mut run: serde_json::Map<String, Value> = members.collect();
-        run.insert("row".to_owned(), Value::from(row));
-        report.row(Value::Object(run));
-        self.runs.push((row.to_owned(), figures));
-    }
-
-    /// Medians, row by row in the order in which they first came.
-    fn finish(self, report: &mut Report) {
-        let mut rows: Vec<&String> = Vec::new();
-        for (row, _) in &self.runs {
-            if !rows.contains(&row) {
-                rows.push(row);
-            }
-        }
-        for row in rows {
-            let runs: Vec<&Figures> = self
-                .runs
-                .iter()
-                .filter(|it| it.0 == *row)
-                .map(|it| &it.1)
-                .collect();
-            let Some(first) = runs.first() else { continue };
-            for (name, _, unit) in *first {
-                let mut values: Vec<f64> = runs
-                    .iter()
-                    .flat_map(|run| run.iter().filter(|it| it.0 == *name).map(|it| it.1))
-                    .collect();
-                report.figure(format!("{row}, {name}"), median(&mut values), unit);
-            }
-        }
-    }
-}
-
 /// Measures.
 ///
 /// # Errors
@@ -140,6 +86,11 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         kills::run(options, &mut report).await?;
         outage::run(options, &mut report).await?;
         judge::run(options, &mut report)?;
+        ensure!(
+            !report.is_empty(),
+            "no case has a name that contains {}",
+            options.only.join(" or ")
+        );
         say(&format!(
             "load of the machine at the end: {}",
             program::load()

@@ -48,6 +48,11 @@ impl Report {
         self.rows.push(row);
     }
 
+    /// Whether nothing was measured.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Prints the figures and writes `<out>/<name>.json`.
     ///
     /// # Errors

@@ -92,27 +92,37 @@ fn requests(cell: &Cell, alice: &Path, shown: &mut Shown) -> Result<()> {
     shown.step("a request that she may not make");
     let denied = cell.overlay_as(alice, &["req", "rpcutil", "inventory"])?;
     denied.show();
-    shown.holds("the other one is denied", !denied.ok);
+    shown.holds(
+        "the other one is denied, and the command says so",
+        !denied.ok && denied.text.contains("does not sign rpcutil inventory"),
+    );
     Ok(())
 }
 
 /// The record, and what becomes of a copy in which one word was changed.
 fn audit(cell: &Cell, shown: &mut Shown) -> Result<()> {
-    shown.step("overlay audit search: what is on record, with the reason of each decision");
+    shown.step("overlay audit tail: what is on record, with the reason of each decision");
     let mut record = None;
     let kept = cell.eventually(Duration::from_secs(10), || {
-        let said = cell.overlay(&["audit", "search"])?;
+        let said = cell.overlay(&["audit", "tail", "--no-follow", "--lines", "20"])?;
         let is_there = said.ok
-            && ["inventory", "ping", "allow", "deny"]
-                .iter()
-                .all(|word| said.text.contains(word));
+            && [
+                "because: wrong password",
+                "rpcutil ping",
+                "names rpcutil.inventory",
+            ]
+            .iter()
+            .all(|words| said.text.contains(words));
         record = Some(said);
         Ok(is_there)
     })?;
     if let Some(record) = &record {
         record.show();
     }
-    shown.holds("logins, the signature and the denial are on record", kept);
+    shown.holds(
+        "logins, the signature and the denial are on record with their reasons",
+        kept,
+    );
 
     shown.step("overlay audit verify, on the stream");
     let verified = cell.overlay(&["audit", "verify"])?;
@@ -135,7 +145,13 @@ fn audit(cell: &Cell, shown: &mut Shown) -> Result<()> {
     fs::write(&copy, tampered).with_context(|| format!("write {}", copy.display()))?;
     let caught = cell.overlay(&["audit", "verify", text(&copy)?])?;
     caught.show();
-    shown.holds("the change is found, and it is said where", !caught.ok);
+    shown.holds(
+        "the change is found, and it is said where",
+        !caught.ok
+            && caught
+                .text
+                .contains("tampered.jsonl:2: changed: record 2 of aaa-1.demo"),
+    );
     Ok(())
 }
 
