@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use overlay_testkit::eventually;
+use overlay_testkit::{eventually, free_port, http_get};
 use serde_json::json;
 
 use super::pair::{Pair, STOP_LIMIT, Stored, stop};
@@ -112,10 +112,26 @@ async fn sr_case_14_messages_that_are_too_old_are_passed_over() {
     let pair = Pair::with_test().await;
     pair.source.fill("TEST", 1, 1001).await;
     tokio::time::sleep(Duration::from_millis(8200)).await;
-    let mut replicator = pair.replicate(&["max_age: 8s", "target_subject_prefix: copy"]);
+    let port = free_port();
+    let mut replicator = pair.run_yaml(&format!(
+        "name: SITE\nmonitor_port: {port}\nstreams:\n - stream: TEST\n   target_stream: COPY\n   source_url: {}\n   target_url: {}\n   \
+         max_age: 8s\n   target_subject_prefix: copy\n",
+        pair.source.broker.url(),
+        pair.target.broker.url(),
+    ));
     replicator.wait_for_line("replicating", LIMIT);
     pair.source.fill("TEST", 1001, 1011).await;
     pair.target.holds("COPY", 10).await;
+    let (_, metrics) = http_get(port, "/metrics").unwrap();
+    for line in [
+        r#"choria_stream_replicator_replicator_too_old_messages{replicator="SITE",stream="TEST",worker="SITE"} 1000"#,
+        r#"overlay_stream_replicator_handled_messages_total{outcome="too_old",replicator="SITE",stream="TEST",worker="SITE"} 1000"#,
+    ] {
+        assert!(
+            metrics.lines().any(|it| it == line),
+            "no {line} in {metrics}"
+        );
+    }
     stop(&mut replicator);
     assert_eq!(pair.copied().await, (1001..=1010).collect::<Vec<_>>());
     // The position is at the end: what is newer is all that comes.

@@ -82,6 +82,56 @@ async fn sr_case_15_a_reader_s_consumer_that_is_deleted_is_made_again_without_ga
     assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
+/// Deletes the consumer that the copy is read through; the bookmark of the original stays.
+async fn delete_reader(pair: &Pair) {
+    let readers = eventually(LIMIT, PERIOD, || async {
+        let consumers = pair.source.consumers("TEST").await;
+        let names = consumers
+            .iter()
+            .filter(|it| it["config"]["ack_policy"] == "none")
+            .map(|it| it["name"].as_str().unwrap().to_owned());
+        let names: Vec<_> = names.collect();
+        (!names.is_empty()).then_some(names)
+    })
+    .await;
+    for name in readers {
+        let call = format!("CONSUMER.DELETE.TEST.{name}");
+        let deleted = pair.source.ask(&call, &json!({})).await;
+        assert!(deleted["error"].is_null(), "{deleted}");
+    }
+}
+
+/// Its requests end with 409, which is heard at once: a silence is noticed after seven seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn sr_case_27_a_request_that_the_source_ends_is_made_anew_within_a_second() {
+    let pair = Pair::with_test().await;
+    pair.source.fill("TEST", 1, 6).await;
+    let _replicator = pair.replicate(&[PREFIX]);
+    pair.holds_exactly(1..=5).await;
+    let mut next = 6;
+    // Nothing waits at the source, and then more than is read in a moment.
+    for waiting in [0, 5_000] {
+        // The quickest of several says what it takes; the others, what else the machine does.
+        let mut quickest = Duration::MAX;
+        for _try in 0..5 {
+            pair.source.fill("TEST", next, next + waiting).await;
+            let began = tokio::time::Instant::now();
+            delete_reader(&pair).await;
+            pair.source
+                .fill("TEST", next + waiting, next + waiting + 1)
+                .await;
+            next += waiting + 1;
+            pair.target.holds("COPY", next - 1).await;
+            quickest = quickest.min(began.elapsed());
+            if quickest < Duration::from_secs(1) {
+                break;
+            }
+        }
+        assert!(quickest < Duration::from_secs(1), "{waiting}: {quickest:?}");
+    }
+    pair.holds_exactly(1..next).await;
+}
+
 /// Brokers from 2.14 on say with a feature flag also in which domain and account a message is.
 #[tokio::test(flavor = "multi_thread")]
 async fn sr_case_26_a_source_with_the_longer_reply_subjects_is_copied_with_the_right_marks() {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::LIMIT;
 use super::cell::{Cell, KEY, Replica};
+use super::election::AFTER_THE_TERM;
 use crate::copy::vectors::block_on;
 
 /// Terms of the record are waited for no longer than this; what is due is relative to the term.
@@ -208,26 +209,40 @@ fn same_form(recorded: &Value, ours: &[Vote]) -> Result<(), String> {
     check(!votes.is_empty(), || "ours never votes".to_owned())
 }
 
-/// A leader is stopped, or killed where there is a term to be waited for.
+/// A leader is stopped, or killed where there is a term to be waited for. The quickest of several says what it takes; the
+/// others, what else the machine does.
 async fn takes_over(term: Option<f64>) -> Result<(), String> {
-    let cell = Cell::start().await;
     let length = term.map_or(TERM, |term| TERM.min(Duration::from_secs_f64(term)));
-    let _store = cell.bucket(length).await;
+    let limit = match term {
+        Some(_) => length + AFTER_THE_TERM,
+        None => Duration::from_secs(2),
+    };
+    let mut quickest = Duration::MAX;
+    for _try in 0..3 {
+        quickest = quickest.min(hand_over(length, term.is_some()).await);
+        if quickest < limit {
+            return Ok(());
+        }
+    }
+    Err(format!("another leads after {quickest:?}"))
+}
+
+/// How long nobody leads when a leader is killed, or stopped.
+async fn hand_over(term: Duration, killed: bool) -> Duration {
+    let cell = Cell::start().await;
+    let _store = cell.bucket(term).await;
     let mut one = cell.replica(Some("sr1"));
     one.is_leader().await;
     let two: Replica = cell.replica(Some("sr2"));
     two.is_ready().await;
     let began = Instant::now();
-    let limit = if term.is_some() {
+    if killed {
         one.process.kill();
-        length * 4
     } else {
         one.process.terminate();
-        Duration::from_secs(2)
-    };
+    }
     two.is_leader().await;
-    let took = began.elapsed();
-    check(took < limit, || format!("another leads after {took:?}"))
+    began.elapsed()
 }
 
 /// The maximum age of a bucket in a case's words; nothing: there is no bucket.
