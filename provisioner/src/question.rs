@@ -107,3 +107,38 @@ impl Question {
         Zeroizing::new(overlay_protocol::json::encode(self))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Helpers in shell read members by their place: `identity` is the first, `directory` follows `public_key`.
+    #[test]
+    fn members_stand_in_the_original_order_and_ours_come_last() {
+        let question = Question {
+            identity: "n1.example.net".to_owned(),
+            csr: Some(SigningRequest {
+                csr: "request".to_owned(),
+                public_key: "key".to_owned(),
+                ssldir: "/ssl".to_owned(),
+            }),
+            ed25519_pubkey: Some(NodeKey {
+                public_key: "00ff".to_owned(),
+                directory: "/etc/overlay".to_owned(),
+                signature: "11ee".to_owned(),
+            }),
+            inventory: "{}".to_owned(),
+            jwt: Some(Hidden(Value::from("claims"))),
+            overlay: Some(Details::default()),
+        };
+        let json = question.to_json();
+        let text = str::from_utf8(&json).unwrap();
+        let theirs = concat!(
+            r#"{"identity":"n1.example.net","#,
+            r#""csr":{"csr":"request","public_key":"key","ssldir":"/ssl"},"#,
+            r#""ed25519_pubkey":{"public_key":"00ff","directory":"/etc/overlay","signature":"11ee"},"#,
+            r#""inventory":"{}","jwt":"claims","overlay":{"#,
+        );
+        assert!(text.starts_with(theirs), "{text}");
+    }
+}

@@ -20,7 +20,7 @@ mod perform;
 mod stale;
 
 use std::collections::{HashMap, VecDeque};
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ use super::timers::Timers;
 use super::wire::Speaker;
 use crate::answer::{Answer, HelperFault};
 use crate::candidate::{Turn, admissible};
-use crate::config::{Config, Rate, Streams};
+use crate::config::{Config, Streams};
 use crate::enrol::{Found, Input};
 use crate::helper::Helper;
 use crate::limits::Limiter;
@@ -57,13 +57,6 @@ use crate::time::{after, until};
 const TICK: Duration = Duration::from_millis(200);
 /// Answers of the helper that wait.
 const HELPED: usize = 1024;
-/// Records of refusals and failures that are kept: for all nodes of a cell at once, and then as many as the buckets bear
-/// for a long time.
-const NOTES: Rate = Rate {
-    nodes: NonZeroU32::new(100).expect("not zero"),
-    per: Duration::from_secs(60),
-    burst: NonZeroU32::new(20_000).expect("not zero"),
-};
 /// No enrolment takes longer than its limits and this.
 const CLAIM_MARGIN: Duration = Duration::from_secs(300);
 
@@ -133,7 +126,7 @@ pub(super) struct Driver {
     places: Places,
     limiter: Limiter,
     /// What is kept of nodes that were never enrolled.
-    notes: Limiter,
+    notes: keep::Notes,
     inputs: VecDeque<(NodeId, Input)>,
     /// Ends of claims that are not acknowledged.
     parting: usize,
@@ -173,7 +166,7 @@ impl Driver {
             queue: Queue::new(config.limits.waiting.get()),
             places: Places::new(config.limits.first_contact.get(), workers.get()),
             limiter: Limiter::new(config.token_rate, config.site_rate),
-            notes: Limiter::new(Some(NOTES), None),
+            notes: keep::Notes::new(),
             inputs: VecDeque::new(),
             parting: 0,
             scans: VecDeque::new(),
