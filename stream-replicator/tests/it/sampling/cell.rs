@@ -8,7 +8,7 @@ use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt as _;
 use overlay_protocol::envelope::Limits;
 use overlay_protocol::replication::Advisory;
-use overlay_testkit::{Broker, Process, eventually};
+use overlay_testkit::{Broker, Process, eventually, free_port};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -63,14 +63,31 @@ impl Cell {
 
     /// As [`Self::replica`], over another way to the source.
     pub(super) fn replica_from(&self, source: &str, name: &str, lines: &[&str]) -> Process {
+        self.run(source, &self.target.url(), name, "", lines)
+    }
+
+    /// As [`Self::replicator`], over another way to the target.
+    pub(super) fn replicator_to(&self, target: &str, lines: &[&str]) -> Process {
+        self.run(&self.source.url(), target, "one", "", lines)
+    }
+
+    /// As [`Self::replicator`], and the port of its metrics.
+    pub(super) fn replicator_with_metrics(&self, lines: &[&str]) -> (Process, u16) {
+        let port = free_port();
+        let head = format!("monitor_port: {port}\n");
+        let (source, target) = (self.source.url(), self.target.url());
+        (self.run(&source, &target, "one", &head, lines), port)
+    }
+
+    fn run(&self, source: &str, target: &str, name: &str, head: &str, lines: &[&str]) -> Process {
         let state = self.state(name);
         fs::create_dir_all(&state).unwrap();
         let mut text = format!(
-            "name: SITE\nstate_store: {}\nstreams:\n  - stream: NODES\n    name: W1\n    target_stream: FLEET\n    \
+            "name: SITE\n{head}state_store: {}\nstreams:\n  - stream: NODES\n    name: W1\n    target_stream: FLEET\n    \
              target_subject_prefix: fleet\n    source_url: {}\n    target_url: {}\n",
             state.display(),
             source,
-            self.target.url(),
+            target,
         );
         for line in lines {
             text.push_str("    ");
@@ -110,6 +127,22 @@ impl Cell {
             self.publish("nodes.data", &format!(r#"{{"sender":"{node}"}}"#))
                 .await;
         }
+    }
+
+    /// Waits until the target has so many messages.
+    pub(super) async fn holds(&self, messages: u64) {
+        let context = jetstream::new(self.at_target.clone());
+        eventually(LIMIT, PERIOD, || async {
+            let stream = context.get_stream("FLEET").await;
+            let stream = stream.map_err(|error| error.to_string())?;
+            let held = stream.cached_info().state.messages;
+            if held >= messages {
+                Ok(())
+            } else {
+                Err(format!("{held} of {messages} copies"))
+            }
+        })
+        .await;
     }
 
     /// Waits until so many copies are in the target, and the last message of the source was looked at.

@@ -1,5 +1,7 @@
 //! What is copied.
 
+use overlay_testkit::http_get;
+
 use super::cell::{Cell, stop};
 
 const FIELD: [&str; 2] = ["inspect_field: sender", "inspect_duration: 1h"];
@@ -26,7 +28,7 @@ async fn sr_case_31_of_a_thousand_documents_of_ten_nodes_ten_are_copied() {
 async fn sr_case_32_what_is_about_nothing_is_copied_and_tells_of_nothing() {
     let cell = Cell::start().await;
     super::cell::stream(&cell.client, "ADV", &["adv.>"]).await;
-    let replicator = cell.replicator(&[
+    let (replicator, port) = cell.replicator_with_metrics(&[
         "inspect_field: sender",
         "inspect_duration: 1h",
         "advisory: {subject: adv.%s.%v, reliable: true}",
@@ -44,6 +46,12 @@ async fn sr_case_32_what_is_about_nothing_is_copied_and_tells_of_nothing() {
     assert_eq!(cell.settled("h1").await.len(), 10);
     let advisories = cell.advisories(1).await;
     assert_eq!(super::cell::told(&advisories), [("new", "h1")]);
+    let (_, metrics) = http_get(port, "/metrics").unwrap();
+    let line = r#"overlay_stream_replicator_without_value_messages_total{replicator="SITE",stream="NODES",worker="W1"} 10"#;
+    assert!(metrics.lines().any(|it| it == line), "{metrics}");
+    let original = "choria_stream_replicator_limiter_messages_without_limit_field_count{";
+    let counted = metrics.lines().find(|line| line.starts_with(original));
+    assert!(counted.unwrap().ends_with(" 10"), "{counted:?}");
     stop(replicator);
 }
 

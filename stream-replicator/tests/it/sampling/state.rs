@@ -1,9 +1,10 @@
 //! What is known between starts.
 
 use std::fs;
+use std::time::Duration;
 
 use overlay_runtime::Clock;
-use overlay_testkit::eventually;
+use overlay_testkit::{Proxy, eventually};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -106,4 +107,40 @@ async fn sr_case_43_lost_state_is_read_from_the_target_without_a_burst() {
         assert_eq!(copies[2].body, r#"{"sender":"last"}"#);
         stop(replicator);
     }
+}
+
+/// More than one batch of what the target has, over a line that is slow to answer: all of it is read before the first
+/// document is judged.
+#[tokio::test(flavor = "multi_thread")]
+async fn sr_case_43_many_lost_values_are_read_over_a_slow_line_without_a_burst() {
+    const VALUES: u64 = 20_000;
+
+    let cell = Cell::start().await;
+    let slow = Proxy::start(cell.target.port()).await;
+    slow.delay(Duration::from_millis(50));
+    let target = slow.url();
+    let start = || cell.replicator_to(&target, &FIELD);
+    let documents = async || {
+        for number in 0..VALUES {
+            let body = format!(r#"{{"sender":"n{number}"}}"#);
+            let published = cell.client.publish("nodes.data", body.into());
+            published.await.unwrap();
+        }
+        cell.client.flush().await.unwrap();
+    };
+    let replicator = start();
+    documents().await;
+    cell.holds(VALUES).await;
+    stop(replicator);
+    fs::remove_dir_all(cell.state("one")).unwrap();
+
+    let replicator = start();
+    documents().await;
+    cell.publish("nodes.data", r#"{"sender":"last"}"#).await;
+    cell.holds(VALUES + 1).await;
+    stop(replicator);
+    // The one that came last of all is the only one.
+    let copies = cell.copies(1).await;
+    assert_eq!(copies.len() as u64, VALUES + 1);
+    assert_eq!(copies.last().unwrap().body, r#"{"sender":"last"}"#);
 }
