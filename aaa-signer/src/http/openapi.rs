@@ -220,19 +220,19 @@ fn components() -> Components {
             "SignRequest",
             request(&[
                 ("token", "Token of the caller"),
-                ("request", "The request in base64, padded"),
                 (
                     "signature",
                     "The caller's signature over the bytes of the request, hexadecimal",
                 ),
-            ]),
+            ])
+            .property("request", base64("The request in base64, padded")),
         )
         .schema(
             "SignResponse",
-            answer(&[
-                ("secure_request", "The signed request in base64, padded"),
-                ERROR,
-            ]),
+            answer(&[ERROR]).property(
+                "secure_request",
+                base64("The signed request in base64, padded"),
+            ),
         )
         .schema(
             "PasswordLogin",
@@ -349,6 +349,10 @@ fn closed(object: ObjectBuilder) -> ObjectBuilder {
 
 fn text_of(what: &str) -> ObjectBuilder {
     of(Type::String, what)
+}
+
+fn base64(what: &str) -> ObjectBuilder {
+    text_of(what).content_encoding("base64")
 }
 
 fn seconds(what: &str) -> ObjectBuilder {

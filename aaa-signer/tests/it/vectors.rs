@@ -9,6 +9,7 @@ mod login;
 mod metrics;
 mod rpc;
 mod sign;
+mod swagger;
 
 use overlay_testkit::vectors::{self, Handler};
 
@@ -29,11 +30,15 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("aaa/sign-rpc.json", rpc::messages),
 ];
 
+/// The original's own description is not kept in the tree.
+const BROUGHT: &[(&str, Handler)] = &[("aaa/swagger.json", swagger::document)];
+
 #[test]
 fn recorded_vectors_replay() {
-    vectors::replay(
+    vectors::replay_with_brought(
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"),
         HANDLERS,
+        BROUGHT,
     )
     .assert_passed();
 }
