@@ -43,7 +43,7 @@ pub fn read_table(path: &Path) -> Result<toml::Table, Vec<Fault>> {
     let failed = |error: &dyn fmt::Display| vec![Fault::new("", error.to_string())];
     let pairs = read(path).map_err(|error| failed(&error))?;
     let level = pairs.get("loglevel").map(|level| log_level(level));
-    let (mut raw, notices) = translate(pairs, &|file: &Path| file.is_file());
+    let (mut raw, notices) = translate(pairs);
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     // Where a node that is enrolled keeps them, and where Choria looks when TLS is anonymous.
     let token = whole.with_file_name("server.jwt");

@@ -24,6 +24,7 @@ use crate::policy::PolicyFiles;
 use crate::provisioning::Ticket;
 use crate::resolve::Servers;
 
+pub(crate) use inspect::Place;
 pub(crate) use sketch::Sketch;
 
 /// The checked configuration of a node.
@@ -348,7 +349,7 @@ impl FileConfig for Config {
     }
 
     fn inspect(&self, secrets: &Secrets) -> Vec<Fault> {
-        inspect::files(self, secrets)
+        inspect::files(self, secrets, &Path::to_owned)
     }
 }
 
@@ -376,6 +377,11 @@ impl Config {
         Sketch::check(RawConfig::default())?
             .waiting(identity, Arc::clone(&ticket), config_file, ticket.tls())
             .map_err(|fault| vec![fault])
+    }
+
+    /// What is wrong with the files it names, each looked for where `place` says.
+    pub(crate) fn inspect_at(&self, secrets: &Secrets, place: Place<'_>) -> Vec<Fault> {
+        inspect::files(self, secrets, place)
     }
 
     /// The token and key of a member.

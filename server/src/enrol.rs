@@ -13,9 +13,14 @@ use crate::config::{Config, Tls};
 use crate::effect::{Ending, channel};
 use crate::error::{RunError, StartError};
 use crate::program::{Program, Start};
-use crate::provisioning::{Applicant, ROUND, Renewal, Stance, Standing, Ticket, Upcoming, changes};
+use crate::provisioning::{
+    Applicant, Outlook, ROUND, Renewal, Stance, Standing, Ticket, Upcoming, changes,
+};
 use crate::service::Server;
 use crate::{FLUSH, edge};
+
+/// How often a node that faults keep from being a member looks whether they have passed.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What the process gives to the node.
 #[derive(Debug, Clone)]
@@ -37,6 +42,7 @@ pub(crate) async fn run(
         startup,
         files,
         ticket,
+        hindered,
         reasons,
     } = program;
     for reason in &reasons {
@@ -82,8 +88,12 @@ pub(crate) async fn run(
                 token = %ticket.path().display(),
                 "waiting to be enrolled"
             );
-            let server = desk.waiting(Stance::Unprovisioned, identity, ticket)?;
-            server.run(shutdown, connected).await
+            let (server, applicant) = desk.waiting(Stance::Unprovisioned, identity, ticket)?;
+            if hindered {
+                hindered_member(server, &applicant, &desk, shutdown, connected).await
+            } else {
+                server.run(shutdown, connected).await
+            }
         }
     }
 }
@@ -146,7 +156,7 @@ impl Desk {
         stance: Stance,
         identity: Identity,
         ticket: Arc<Ticket>,
-    ) -> Result<Server, StartError> {
+    ) -> Result<(Server, Arc<Applicant>), StartError> {
         ticket.fits(&identity)?;
         let (effects, orders) = channel();
         let applicant = self.applicant(stance, identity.clone(), Arc::clone(&ticket), effects);
@@ -167,10 +177,42 @@ impl Desk {
             })?;
         edge::complete(&mut config);
         let grace = grace(&config);
-        Ok(Server::new(config, self.host.clock.clone())
-            .with_agent(Arc::new(ChoriaProvision::new(applicant)))
+        let server = Server::new(config, self.host.clock.clone())
+            .with_agent(Arc::new(ChoriaProvision::new(Arc::clone(&applicant))))
             .with_orders(orders)
-            .with_grace(grace))
+            .with_grace(grace);
+        Ok((server, applicant))
+    }
+}
+
+/// Waits to be enrolled, or until the faults that keep the node from being a member have passed.
+async fn hindered_member(
+    server: Server,
+    applicant: &Applicant,
+    desk: &Desk,
+    shutdown: CancellationToken,
+    connected: impl FnOnce() + Send,
+) -> Result<Ending, RunError> {
+    let stop = shutdown.child_token();
+    let passed = async {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let now = UnixTime::from(desk.host.clock.now());
+            // Whoever is at work on the node restarts it.
+            if !applicant.is_busy(now) && desk.upcoming.outlook(now) == Outlook::Member {
+                return;
+            }
+        }
+    };
+    let mut serving = std::pin::pin!(server.run(stop.clone(), connected));
+    tokio::select! {
+        ended = &mut serving => ended,
+        () = passed => {
+            tracing::warn!("what was wrong with the configuration that was delivered has passed: a member again");
+            stop.cancel();
+            serving.await?;
+            Ok(Ending::Restart)
+        }
     }
 }
 
@@ -290,7 +332,7 @@ impl Renewing<'_> {
         }
         let identity = self.identity.clone();
         let server = match self.desk.waiting(Stance::Renewing, identity, ticket) {
-            Ok(server) => server,
+            Ok((server, _)) => server,
             Err(error) => {
                 let error = overlay_runtime::err_chain(&error);
                 tracing::error!(error, "the token ends soon, and cannot be renewed");

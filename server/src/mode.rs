@@ -6,8 +6,8 @@
 //! - Good credentials and a usable configuration make a member, unless the configuration asks for provisioning. Choria
 //!   enrols such a node again and again while its token says that provisioning is the default.
 //! - `provision = true` counts whatever the token's default is, so that `reprovision` always works.
-//! - A configuration that was delivered and cannot be used is as good as none; one that a person wrote is that person's
-//!   to mend.
+//! - A configuration that was delivered and cannot be used, or names files that are not there, is as good as none; one
+//!   that a person wrote is that person's to mend.
 
 /// What the configuration and the credentials it names are worth.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,6 +29,8 @@ pub struct Program {
     pub(crate) startup: Arc<Startup>,
     pub(crate) files: Files,
     pub(crate) ticket: Option<Arc<Ticket>>,
+    /// Whether a node that waits is a member but for faults that may pass.
+    pub(crate) hindered: bool,
     /// Why the node is what it is, for the log.
     pub(crate) reasons: Vec<String>,
 }
@@ -56,6 +58,7 @@ impl FileConfig for Program {
             role: Start::Member(Box::new(config)),
             sketch,
             ticket: None,
+            hindered: false,
             reasons: Vec::new(),
         })
     }
@@ -87,6 +90,7 @@ impl FileConfig for Program {
         let mut reasons = Vec::new();
         reasons.extend(verdict.reason.clone());
         reasons.extend(examined.odd_invitation());
+        let hindered = examined.is_hindered();
         let files = startup.files(&examined.all);
         let startup = Arc::new(startup);
         let ticket = examined.ticket.clone().and_then(Result::ok);
@@ -104,6 +108,7 @@ impl FileConfig for Program {
                     startup,
                     files,
                     ticket: Some(Arc::clone(ticket)),
+                    hindered,
                     reasons,
                 }))
             }
@@ -117,6 +122,7 @@ impl FileConfig for Program {
                     startup,
                     files,
                     ticket,
+                    hindered: false,
                     reasons,
                 }))
             }

@@ -4,7 +4,7 @@ use crate::config::{RawConfig, RawMode};
 fn translated(text: &str) -> (RawConfig, Vec<Notice>) {
     let mut pairs = Pairs::new();
     add_lines(text, "", &mut pairs);
-    translate(pairs, &|path| path == Path::new("/etc/choria/ca.pem"))
+    translate(pairs)
 }
 
 fn names(notices: &[Notice]) -> Vec<&str> {
@@ -58,10 +58,16 @@ fn a_servers_file_says_the_same_as_ours() {
 }
 
 #[test]
-fn a_missing_authority_leaves_the_broker_unverified_and_says_so() {
+fn an_authority_that_is_named_is_demanded_and_one_that_is_not_is_said() {
     let (raw, notices) =
         translated("plugin.security.choria.ca = /nowhere\nplugin.security.provider=choria");
-    assert_eq!(raw.broker.verify, Some(false));
+    assert_eq!(raw.broker.ca_file.as_deref(), Some(Path::new("/nowhere")));
+    assert_eq!(raw.broker.verify, None);
+    assert_eq!(names(&notices), [""; 0]);
+    let (raw, notices) = translated("plugin.security.provider=choria");
+    assert_eq!(raw.broker.ca_file, None);
+    // What the operator's own file says of it holds.
+    assert_eq!(raw.broker.verify, None);
     assert_eq!(names(&notices), ["plugin.security.choria.ca"]);
     assert_eq!(raw.broker.use_srv, Some(true));
     assert_eq!(

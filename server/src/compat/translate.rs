@@ -1,7 +1,7 @@
 //! From Choria's keys to ours.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Notice, Pairs};
 use crate::config::{RawAuthorization, RawConfig, RawMode};
@@ -38,10 +38,7 @@ const WITHOUT_MEANING: [&str; 21] = [
 ];
 
 /// Turns Choria's keys into ours.
-///
-/// `exists` tells whether a file is there: a certificate authority that is named and missing
-/// leaves the broker unverified, as it does with Choria.
-pub fn translate(mut pairs: Pairs, exists: &dyn Fn(&Path) -> bool) -> (RawConfig, Vec<Notice>) {
+pub fn translate(mut pairs: Pairs) -> (RawConfig, Vec<Notice>) {
     let mut from = Source {
         pairs: &mut pairs,
         notices: Vec::new(),
@@ -57,7 +54,7 @@ pub fn translate(mut pairs: Pairs, exists: &dyn Fn(&Path) -> bool) -> (RawConfig
     };
     provider(&mut from);
     issuers(&mut from, &mut raw);
-    broker(&mut from, &mut raw, exists);
+    broker(&mut from, &mut raw);
     node_data(&mut from, &mut raw);
     rpc(&mut from, &mut raw);
     process(&mut from, &mut raw);
@@ -167,7 +164,7 @@ fn issuers(from: &mut Source<'_>, raw: &mut RawConfig) {
     raw.issuers = Some(issuers);
 }
 
-fn broker(from: &mut Source<'_>, raw: &mut RawConfig, exists: &dyn Fn(&Path) -> bool) {
+fn broker(from: &mut Source<'_>, raw: &mut RawConfig) {
     let hosts = from.list("plugin.choria.middleware_hosts");
     let use_srv = from.flag("plugin.choria.use_srv").unwrap_or(true);
     let domain = from.text("plugin.choria.srv_domain");
@@ -182,19 +179,13 @@ fn broker(from: &mut Source<'_>, raw: &mut RawConfig, exists: &dyn Fn(&Path) -> 
     broker.certificate_file = from.path("plugin.security.choria.certificate");
     broker.key_file = from.path("plugin.security.choria.key");
     let key = "plugin.security.choria.ca";
-    match from.path(key) {
-        Some(file) if exists(&file) => broker.ca_file = Some(file),
-        Some(_) => {
-            broker.verify = Some(false);
-            from.notice(
-                key,
-                "names no file: the broker's certificate is NOT verified",
-            );
-        }
-        None => {
-            broker.verify = Some(false);
-            from.notice(key, "is not set: the broker's certificate is NOT verified");
-        }
+    // A file that is named and missing is a fault: Choria does without the check then, and who named it wanted it.
+    broker.ca_file = from.path(key);
+    if broker.ca_file.is_none() {
+        from.notice(
+            key,
+            "is not set: without `broker.ca_file` the broker's certificate is NOT verified",
+        );
     }
 }
 

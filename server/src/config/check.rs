@@ -1,6 +1,6 @@
 //! From the file as written to the checked form; every fault is found in one run.
 
-mod broker;
+pub(super) mod broker;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -49,7 +49,7 @@ fn checked(raw: RawConfig, faults: &mut Vec<Fault>) -> Option<Config> {
         .clone()
         .or_else(|| token_file.as_ref().map(|file| file.with_extension("key")));
     let issuers = issuers(&raw, faults);
-    let broker = broker::broker(&raw.broker, identity.as_ref(), faults);
+    let broker = broker::broker(&raw, identity.as_ref(), faults);
     let mut facts_files = raw.facts.files.clone().unwrap_or_default();
     facts_files.extend(raw.facts.file.clone());
     let span = |key, text: &Option<String>, default, faults: &mut Vec<Fault>| {

@@ -45,6 +45,7 @@ servers = ["nats://broker1.example.net:4222", "wss://broker2.example.net:443"]
 # PEM file of the authorities that sign brokers' certificates, or "system" for those of the system.
 ca_file = "/etc/overlay/ca.pem"
 # Whether a broker's certificate is checked. Without the check anybody in between may pose as the broker.
+# Beside a file of Choria's that names no authority, and with no ca_file here, the default is false, as with Choria.
 verify = true
 # Whether connections are encrypted; only brokers on this machine may do without.
 tls = true

@@ -10,6 +10,7 @@ use overlay_protocol::provisioning::COLLECTIVE;
 use overlay_runtime::{Fault, FileConfig, Secret, Settings, Threads};
 use serde_json::json;
 
+use super::check::broker::verification_is_demanded;
 use super::check::{enrolment, parsed, time};
 use super::{
     Authorization, Broker, Config, Enrolment, Login, Password, RawConfig, Role, Rpc, Tls, reference,
@@ -34,6 +35,8 @@ pub(crate) struct Sketch {
     pub(crate) seed_file: Option<PathBuf>,
     /// How and when the node is enrolled.
     pub(crate) enrolment: Enrolment,
+    /// Whether a member's brokers must prove who they are.
+    pub(crate) verifies: bool,
     status: Option<(PathBuf, Duration)>,
     plain_events: bool,
     runtime: Settings,
@@ -69,6 +72,7 @@ impl FileConfig for Sketch {
                 .or_else(|| token_file.as_ref().map(|file| file.with_extension("key"))),
             token_file,
             enrolment,
+            verifies: raw.broker.tls.unwrap_or(true) && verification_is_demanded(&raw),
             status: raw
                 .status
                 .file
@@ -106,6 +110,7 @@ impl Sketch {
             token_file: membership.map(|own| own.token_file.clone()),
             seed_file: membership.map(|own| own.seed_file.clone()),
             enrolment: config.enrolment.clone(),
+            verifies: config.broker.tls.is_verified(),
             status: config.status.clone(),
             plain_events: config.plain_events,
             runtime: config.runtime.clone(),

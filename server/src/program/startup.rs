@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use overlay_runtime::config::{self, Loaded};
-use overlay_runtime::{Environment, Fault};
+use overlay_runtime::{Environment, Fault, Secrets};
 use overlay_tokens::claims::Purpose;
 use overlay_tokens::own::Holder;
 use overlay_tokens::{UnixTime, file, purpose};
 
 use crate::compat;
-use crate::config::{Config, Sketch};
+use crate::config::{Config, Place, Sketch};
 use crate::mode::{self, Credentials, Document, Invitation, Mode, State, Unusable, Verdict};
 use crate::provisioning::changes;
 use crate::provisioning::settings::is_delivered;
@@ -99,7 +99,8 @@ impl Startup {
             .collect::<Vec<_>>();
         let delivered = delivered(&self.target);
         let own = load(&own_files)?;
-        let member = config::load::<Config>(&self.component, &all_files, &self.environment);
+        let member = config::load::<Config>(&self.component, &all_files, &self.environment)
+            .and_then(|loaded| self.with_delivered_files(loaded, delivered));
         let all = match load(&all_files) {
             Ok(all) => all.config,
             // What was delivered must not keep the node from getting something better.
@@ -134,6 +135,55 @@ impl Startup {
             ticket,
             document,
         })
+    }
+
+    /// What was delivered is of no use either if it names files that are not there; those that the operator names are
+    /// told of later, with all else that is the operator's.
+    fn with_delivered_files(
+        &self,
+        loaded: Loaded<Config>,
+        delivered: bool,
+    ) -> Result<Loaded<Config>, Vec<Fault>> {
+        if !delivered {
+            return Ok(loaded);
+        }
+        let mut faults = loaded.config.inspect_at(&self.secrets(), &Path::to_owned);
+        faults.retain(|fault| self.delivers(fault.key()));
+        if faults.is_empty() {
+            Ok(loaded)
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// Whether a key has its value from what was delivered.
+    fn delivers(&self, key: &str) -> bool {
+        let name = key.replace('.', "__").to_uppercase();
+        let variable = format!("{}{name}", config::environment_prefix(&self.component));
+        if self.environment.contains_key(&variable) {
+            return false;
+        }
+        let Ok(table) = compat::read_table(&self.target) else {
+            return true;
+        };
+        let mut parts = key.split('.');
+        let first = parts.next().and_then(|part| table.get(part));
+        parts
+            .fold(first, |value, part| value.and_then(|value| value.get(part)))
+            .is_some()
+    }
+
+    fn secrets(&self) -> Secrets {
+        let directory = self.environment.get("CREDENTIALS_DIRECTORY");
+        Secrets::new(directory.map(PathBuf::from))
+    }
+
+    /// The files to be read, with this one in place of the delivered one.
+    fn with(&self, delivered: &Path) -> Vec<PathBuf> {
+        let mut files = self.present();
+        files.retain(|file| !is_same(file, &self.target));
+        files.push(delivered.to_owned());
+        files
     }
 
     /// Says that there is nothing to start with.
@@ -186,9 +236,7 @@ impl Startup {
 
 impl Upcoming for Startup {
     fn prospect(&self, delivered: &Path) -> Result<Box<Config>, String> {
-        let mut files = self.present();
-        files.retain(|file| !is_same(file, &self.target));
-        files.push(delivered.to_owned());
+        let files = self.with(delivered);
         let config = config::load::<Config>(&self.component, &files, &self.environment)
             .map_err(|faults| told(&faults))?
             .config;
@@ -196,6 +244,21 @@ impl Upcoming for Startup {
             return Err("the configuration asks for provisioning".to_owned());
         }
         Ok(Box::new(config))
+    }
+
+    fn inspect(&self, config: &Config, place: Place<'_>) -> Result<(), String> {
+        let faults = config.inspect_at(&self.secrets(), place);
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(told(&faults))
+        }
+    }
+
+    fn is_careless(&self, delivered: &Path) -> bool {
+        let files = self.with(delivered);
+        config::load::<Sketch>(&self.component, &files, &self.environment)
+            .is_ok_and(|loaded| !loaded.config.verifies)
     }
 
     fn outlook(&self, now: UnixTime) -> Outlook {
@@ -215,7 +278,12 @@ impl Upcoming for Startup {
             return Outlook::NoMember("there is no configuration".to_owned());
         };
         match (verdict.mode, &state.credentials, &examined.member) {
-            (Mode::Member, Credentials::Good, Ok(_)) => Outlook::Member,
+            (Mode::Member, Credentials::Good, Ok(loaded)) => {
+                match self.inspect(&loaded.config, &Path::to_owned) {
+                    Ok(()) => Outlook::Member,
+                    Err(why) => Outlook::NoMember(why),
+                }
+            }
             (_, _, Err(faults)) => Outlook::NoMember(told(faults)),
             (_, Credentials::Unusable(why) | Credentials::OtherNode(why), _) => {
                 Outlook::NoMember(why.clone())
@@ -239,6 +307,19 @@ impl Examined {
             &self.document,
             &invitation,
             self.own.config.enrolment.enabled,
+        )
+    }
+
+    /// Whether nothing but faults in what was delivered keeps the node from being a member: some of them pass, as that of
+    /// a directory that is not mounted yet.
+    pub(crate) fn is_hindered(&self) -> bool {
+        matches!(
+            &self.document,
+            Document::Present(State {
+                provision: None | Some(false),
+                credentials: Credentials::Good,
+                fault: Some(Unusable::Delivered(_)),
+            })
         )
     }
 

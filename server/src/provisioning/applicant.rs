@@ -131,6 +131,14 @@ impl Applicant {
         self
     }
 
+    /// Whether somebody with the right secret is at work on the node.
+    pub(crate) fn is_busy(&self, now: UnixTime) -> bool {
+        // An action that takes long has the state for itself.
+        self.state
+            .try_lock()
+            .map_or(true, |state| state.lock.is_held(now.secs))
+    }
+
     /// Does what is asked, after whatever was asked before; may take seconds.
     pub fn act(&self, asked: &Asked) -> Answer {
         let mut state = self.lock();

@@ -20,6 +20,11 @@ impl Lock {
             .is_some_and(|(holder, until)| holder != who && now < *until)
     }
 
+    /// Whether anybody has the lock at `now`.
+    pub fn is_held(&self, now: i64) -> bool {
+        self.holder.as_ref().is_some_and(|(_, until)| now < *until)
+    }
+
     /// Takes the lock, or keeps it for longer; false when somebody else has it.
     pub fn take(&mut self, who: &str, now: i64) -> bool {
         if self.is_held_against(who, now) {
@@ -45,6 +50,7 @@ mod tests {
         assert!(lock.take("a", 1000));
         assert!(!lock.take("b", 1119));
         assert!(lock.is_held_against("b", 1119));
+        assert!(lock.is_held(1119) && !lock.is_held(1120));
         assert!(!lock.is_held_against("a", 1119));
         // Each call extends it.
         assert!(lock.take("a", 1100));

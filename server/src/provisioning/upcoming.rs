@@ -8,7 +8,7 @@ use overlay_tokens::file;
 use overlay_tokens::own::Holder;
 use serde_json::Value;
 
-use crate::config::{Config, Tls};
+use crate::config::{Config, Place, Tls};
 
 /// What the next start would make of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,17 @@ pub trait Upcoming: Send + Sync + std::fmt::Debug {
     ///
     /// Why they give none.
     fn prospect(&self, delivered: &Path) -> Result<Box<Config>, String>;
+
+    /// Whether the files that a member's configuration names are of use, each looked for where `place` says.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them.
+    fn inspect(&self, config: &Config, place: Place<'_>) -> Result<(), String>;
+
+    /// Whether a member would go by this file, in place of the delivered one, without verifying its brokers; also where
+    /// the rest of the file makes no member.
+    fn is_careless(&self, delivered: &Path) -> bool;
 }
 
 /// What a member goes by now, below which a renewal must not fall.

@@ -25,20 +25,20 @@ use tempfile::TempDir;
 const NODE: &str = "n1.example.net";
 const SECRET: &str = "s3cret-token";
 
-struct Desk {
+pub(crate) struct Desk {
     dir: TempDir,
-    org: Organisation,
-    applicant: Applicant,
+    pub(crate) org: Organisation,
+    pub(crate) applicant: Applicant,
     orders: Orders,
     now: UnixTime,
 }
 
 impl Desk {
-    fn new(stance: Stance) -> Self {
+    pub(crate) fn new(stance: Stance) -> Self {
         Self::with(stance, |_| {})
     }
 
-    fn with(stance: Stance, change: impl FnOnce(&mut ProvisioningToken)) -> Self {
+    pub(crate) fn with(stance: Stance, change: impl FnOnce(&mut ProvisioningToken)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let org = Organisation::new();
         let mut token = ProvisioningToken {
@@ -92,7 +92,7 @@ impl Desk {
         })
     }
 
-    fn well(&self, action: &str, data: Value) -> Value {
+    pub(crate) fn well(&self, action: &str, data: Value) -> Value {
         let answer = self.ask(action, data);
         assert_eq!(
             answer.status,
@@ -103,18 +103,18 @@ impl Desk {
         answer.data
     }
 
-    fn refused(&self, action: &str, data: Value) -> String {
+    pub(crate) fn refused(&self, action: &str, data: Value) -> String {
         let answer = self.ask(action, data);
         assert_eq!(answer.status, StatusCode::Aborted, "{answer:?}");
         assert_eq!(answer.data, json!({}));
         answer.message
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
@@ -127,7 +127,7 @@ impl Desk {
     }
 
     /// All files below the directory, sorted.
-    fn files(&self) -> Vec<String> {
+    pub(crate) fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut left = vec![self.dir.path().to_owned()];
         while let Some(dir) = left.pop() {
@@ -146,7 +146,7 @@ impl Desk {
         found
     }
 
-    fn server_token(&self, identity: &str, public: &PublicKey) -> String {
+    pub(crate) fn server_token(&self, identity: &str, public: &PublicKey) -> String {
         let token = ServerToken {
             identity: identity.to_owned(),
             public_key: Some(*public),
@@ -156,13 +156,13 @@ impl Desk {
     }
 
     /// Makes a key and tells its public half.
-    fn key(&self) -> PublicKey {
+    pub(crate) fn key(&self) -> PublicKey {
         let made = self.well("gen25519", json!({"nonce": "abc"}));
         made["public_key"].as_str().unwrap().parse().unwrap()
     }
 }
 
-fn config() -> String {
+pub(crate) fn config() -> String {
     json!({"identity": NODE, "plugin.choria.server.provision": "false", "loglevel": "info"})
         .to_string()
 }

@@ -329,23 +329,30 @@ async fn fleet(bare: &Bare, client: &async_nats::Client, action: &str, secret: &
     RpcReply::decode(&reply.message, &Limits::default()).unwrap()
 }
 
-#[tokio::test]
-async fn a_pinned_authority_is_demanded_and_another_one_told_apart() {
-    let pin = |bare: &Bare, sum: [u8; 32]| {
-        let mut extensions = serde_json::Map::new();
-        let overlay = OverlayExtension {
-            ca_sha256: vec![sum],
-            ..OverlayExtension::default()
-        };
-        overlay.write(&mut extensions);
-        bare.invite(|token| token.extensions = Some(extensions));
+/// Invites the node with a token that pins an authority.
+pub(crate) fn pin(bare: &Bare, sum: [u8; 32]) {
+    let mut extensions = serde_json::Map::new();
+    let overlay = OverlayExtension {
+        ca_sha256: vec![sum],
+        ..OverlayExtension::default()
     };
-    let bare = Bare::new();
+    overlay.write(&mut extensions);
+    bare.invite(|token| token.extensions = Some(extensions));
+}
+
+/// The sum of the authority by which the broker is known.
+pub(crate) fn authority(bare: &Bare) -> [u8; 32] {
     let ca = std::fs::read(bare.authority.ca_file()).unwrap();
     let der = <rustls::pki_types::CertificateDer<'_> as rustls::pki_types::pem::PemObject>::from_pem_slice(&ca).unwrap();
+    Sha256::digest(&der).into()
+}
+
+#[tokio::test]
+async fn a_pinned_authority_is_demanded_and_another_one_told_apart() {
+    let bare = Bare::new();
     let client = bare.client().await;
     let mut events = Events::of(&client).await;
-    pin(&bare, Sha256::digest(&der).into());
+    pin(&bare, authority(&bare));
     let node = bare.start();
     events.expect("startup", "provision_mode_server").await;
     drop(node);

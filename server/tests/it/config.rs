@@ -174,3 +174,53 @@ fn a_file_of_a_choria_server_is_taken_and_can_be_amended() {
     }
     assert_eq!(config.runtime().log.level, "error");
 }
+
+#[test]
+fn a_choria_file_without_authorities_leaves_brokers_unverified_unless_the_operator_says_otherwise()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, ours) = (
+        dir.path().join("server.conf"),
+        dir.path().join("server.toml"),
+    );
+    let settings = "identity = n1.example.net\nplugin.security.provider = choria\n\
+        plugin.choria.middleware_hosts = b1.example.net:4222\n\
+        plugin.security.choria.token_file = /etc/choria/server.jwt\n\
+        plugin.security.choria.seed_file = /etc/choria/server.seed\n\
+        plugin.security.issuer.names = choria\n\
+        plugin.security.issuer.choria.public = 03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8\n\
+        rpcauthorization = 0\n";
+    let tls = |more: &str, own: &str| {
+        std::fs::write(&theirs, format!("{settings}{more}")).unwrap();
+        std::fs::write(&ours, own).unwrap();
+        let loaded = load::<Config>(
+            "server",
+            &[ours.clone(), theirs.clone()],
+            &Environment::new(),
+        );
+        match loaded {
+            Ok(loaded) => Ok(loaded.config.broker.tls),
+            Err(faults) => Err(faults
+                .iter()
+                .map(|fault| fault.key().to_owned())
+                .collect::<Vec<_>>()),
+        }
+    };
+    let verified = |file: &str| Ok(Tls::Verified(file.into()));
+    assert_eq!(tls("", ""), Ok(Tls::Unverified));
+    // Also where the file is missing, for which Choria does without the check.
+    let named = "plugin.security.choria.ca = /nowhere/ca.pem\n";
+    assert_eq!(tls(named, ""), verified("/nowhere/ca.pem"));
+    assert_eq!(
+        tls("", "[broker]\nca_file = \"/own.pem\"\n"),
+        verified("/own.pem")
+    );
+    assert_eq!(
+        tls("", "[broker]\nverify = true\n"),
+        Err(vec!["broker.ca_file".to_owned()])
+    );
+    assert_eq!(
+        tls(named, "[broker]\nverify = false\n"),
+        Ok(Tls::Unverified)
+    );
+}

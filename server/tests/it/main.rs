@@ -6,6 +6,7 @@ mod applicant;
 mod bare;
 mod cases;
 mod config;
+mod delivered;
 mod live;
 mod reconnect;
 mod startup;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use overlay_runtime::{Environment, FileConfig};
+use overlay_runtime::{Environment, FileConfig, Secrets};
 use overlay_server::Program;
 use overlay_server::mode::Mode;
 use overlay_server::provisioning::Outlook;
@@ -153,6 +153,78 @@ fn a_delivered_configuration_of_no_use_is_fetched_anew_and_one_made_by_hand_is_t
             .unwrap_err()
             .contains("log.level")
     );
+}
+
+#[test]
+fn files_that_are_not_there_make_a_delivered_configuration_one_of_no_use_and_are_else_told_of() {
+    let mut place = Place::new();
+    let missing = place.path("missing");
+    let missing = missing.display();
+    let home = place.path("");
+    for (key, lines) in [
+        (
+            "audit.file",
+            format!("rpcaudit = 1\nplugin.rpcaudit.logfile = {missing}/audit.log"),
+        ),
+        (
+            "status.file",
+            format!("plugin.choria.status_file_path = {missing}/status.json"),
+        ),
+        (
+            "broker.ca_file",
+            format!("plugin.security.choria.ca = {missing}/ca.pem"),
+        ),
+        (
+            "broker.ca_file",
+            format!("plugin.security.choria.ca = {}", home.display()),
+        ),
+        (
+            "broker.key_file",
+            format!(
+                "plugin.security.choria.certificate = {missing}/c.pem\n\
+                 plugin.security.choria.key = {missing}/k.pem"
+            ),
+        ),
+    ] {
+        let text = place.settings(&lines);
+        place.write("server.conf", &format!("{MARK}{text}"));
+        let program = place.load(&["server.conf"]).unwrap();
+        assert_eq!(program.mode(), Mode::Unprovisioned, "{key}");
+        // By them the node proves who it was, and goes on once the files are there.
+        assert!(program.forgets().is_empty());
+        place.write("server.conf", &text);
+        let program = place.load(&["server.conf"]).unwrap();
+        assert_eq!(program.mode(), Mode::Member, "{key}");
+        let faults = program.inspect(&Secrets::new(None));
+        assert!(faults.iter().any(|fault| fault.key() == key), "{faults:?}");
+        // Nobody is restarted into it, whoever wrote it.
+        for mark in [MARK, ""] {
+            place.write("server.conf", &format!("{mark}{text}"));
+            let outlook = place.outlook("server.conf");
+            assert!(
+                matches!(&outlook, Outlook::NoMember(why) if why.contains(key)),
+                "{key}: {outlook:?}"
+            );
+        }
+    }
+    let lines = format!("rpcaudit = 1\nplugin.rpcaudit.logfile = {missing}/audit.log");
+    place.write("server.conf", &format!("{MARK}{}", place.settings(&lines)));
+    // Without leave to provision the faults are all there is to say.
+    place.invite(false);
+    let faults = place.load(&["server.conf"]).unwrap_err();
+    assert!(faults.contains("audit.file"), "{faults}");
+    place.invite(true);
+    assert_eq!(place.mode(&["server.conf"]), Mode::Unprovisioned);
+    // A place that the operator chose would not get better by another delivery.
+    let key = "OVERLAY_SERVER__AUDIT__FILE".to_owned();
+    let elsewhere = format!("{missing}/elsewhere.log");
+    place.environment.insert(key.clone(), elsewhere);
+    assert_eq!(place.mode(&["server.conf"]), Mode::Member);
+    assert!(matches!(place.outlook("server.conf"), Outlook::NoMember(_)));
+    place.environment.remove(&key);
+    std::fs::create_dir(place.path("missing")).unwrap();
+    assert_eq!(place.mode(&["server.conf"]), Mode::Member);
+    assert_eq!(place.outlook("server.conf"), Outlook::Member);
 }
 
 #[test]

@@ -7,17 +7,19 @@ use overlay_protocol::id::Identity;
 use overlay_runtime::{Fault, Secret};
 
 use super::{fault, time};
-use crate::config::{Broker, Login, Password, RawBroker, Tls};
+use crate::config::{Broker, Login, Password, RawBroker, RawConfig, Tls};
 use crate::resolve::{Servers, SrvNames};
 
 /// What an address of a broker may begin with.
 const SCHEMES: [&str; 4] = ["nats", "tls", "ws", "wss"];
 
 pub(super) fn broker(
-    raw: &RawBroker,
+    raw: &RawConfig,
     identity: Option<&Identity>,
     faults: &mut Vec<Fault>,
 ) -> Option<Broker> {
+    let demanded = verification_is_demanded(raw);
+    let raw = &raw.broker;
     let hosts = urls("broker.servers", raw.servers.as_deref(), faults);
     let fallback = urls(
         "broker.fallback_servers",
@@ -52,7 +54,7 @@ pub(super) fn broker(
             "needs a broker, or `srv_domain` to look one up",
         ));
     }
-    let tls = tls(raw, &hosts, srv.is_some(), faults);
+    let tls = tls(raw, demanded, &hosts, srv.is_some(), faults);
     let certificate = match (&raw.certificate_file, &raw.key_file) {
         (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
         (None, None) => None,
@@ -116,7 +118,20 @@ fn login(raw: &RawBroker, faults: &mut Vec<Fault>) -> Option<Login> {
     }
 }
 
-fn tls(raw: &RawBroker, hosts: &[String], srv: bool, faults: &mut Vec<Fault>) -> Option<Tls> {
+/// Whether brokers must be verified. With a file of Choria's that names no authority they are not, as with Choria, unless
+/// the operator's part says so.
+pub(in crate::config) fn verification_is_demanded(raw: &RawConfig) -> bool {
+    let by_default = raw.choria_file.is_none() || raw.broker.ca_file.is_some();
+    raw.broker.verify.unwrap_or(by_default)
+}
+
+fn tls(
+    raw: &RawBroker,
+    demanded: bool,
+    hosts: &[String],
+    srv: bool,
+    faults: &mut Vec<Fault>,
+) -> Option<Tls> {
     let encrypted = raw.tls.unwrap_or(true);
     for url in hosts {
         let fits = match url.split_once("://") {
@@ -131,7 +146,7 @@ fn tls(raw: &RawBroker, hosts: &[String], srv: bool, faults: &mut Vec<Fault>) ->
             ));
         }
     }
-    match (encrypted, raw.verify.unwrap_or(true), &raw.ca_file) {
+    match (encrypted, demanded, &raw.ca_file) {
         (false, _, _) if srv || !hosts.iter().all(|url| is_local(url)) => {
             faults.push(fault(
                 "broker.tls",

@@ -86,21 +86,41 @@ impl Applicant {
         if let Some(before) = state.staged.take() {
             before.discard(&mut no_hook).map_err(failed)?;
         }
+        let staged = changes.stage(&home, &mut no_hook).map_err(failed)?;
+        let judged = match self.stance {
+            Stance::Renewing => self.judge(&staged, configuration),
+            Stance::Unprovisioned | Stance::Member => self.judge_first(&staged, configuration),
+        };
+        if let Err(why) = judged {
+            staged.discard(&mut no_hook).map_err(failed)?;
+            return Err(abort(format!(
+                "{}: {why}",
+                messages::CONFIGURATION_NOT_WRITTEN
+            )));
+        }
         if self.stance == Stance::Renewing {
-            let staged = changes.stage(&home, &mut no_hook).map_err(failed)?;
-            if let Err(why) = self.judge(&staged, configuration) {
-                staged.discard(&mut no_hook).map_err(failed)?;
-                return Err(abort(format!(
-                    "{}: {why}",
-                    messages::CONFIGURATION_NOT_WRITTEN
-                )));
-            }
             state.staged = Some(staged);
             return Ok(());
         }
-        changes.apply(&home).map_err(failed)?;
+        staged.commit(&mut no_hook).map_err(failed)?;
         state.key = None;
         state.exchange = None;
+        Ok(())
+    }
+
+    /// Judges what was delivered to a node that is no member: one whose invitation pins its brokers does not become one
+    /// that takes any. What else makes no member of it is told at the restart.
+    fn judge_first(&self, staged: &Staged, configuration: &Path) -> Result<(), String> {
+        let careless = staged
+            .fresh(configuration)
+            .is_some_and(|delivered| self.upcoming.is_careless(&delivered));
+        if careless && self.ticket.tls().is_verified() {
+            return Err(
+                "brokers would not be verified, and the provisioning token pins their authority; \
+                 set plugin.security.choria.ca, and deliver that file with certificate, ca and ssldir"
+                    .to_owned(),
+            );
+        }
         Ok(())
     }
 
@@ -122,19 +142,23 @@ impl Applicant {
                 home.display()
             ));
         }
-        let Some(standing) = &self.standing else {
-            return Ok(());
+        if let Some(standing) = &self.standing {
+            if standing.tls.is_verified() && !prospect.broker.tls.is_verified() {
+                return Err("brokers would not be verified any more".to_owned());
+            }
+            if !standing.trusts_as(&prospect) {
+                return Err(
+                    "a renewal does not change whom a member trusts; send it back to be enrolled again (`reprovision`)"
+                        .to_owned(),
+                );
+            }
+        }
+        // The member would end at its restart, and not come back.
+        let place = |path: &Path| {
+            let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            staged.fresh(&whole).unwrap_or(whole)
         };
-        if standing.tls.is_verified() && !prospect.broker.tls.is_verified() {
-            return Err("brokers would not be verified any more".to_owned());
-        }
-        if !standing.trusts_as(&prospect) {
-            return Err(
-                "a renewal does not change whom a member trusts; send it back to be enrolled again (`reprovision`)"
-                    .to_owned(),
-            );
-        }
-        Ok(())
+        self.upcoming.inspect(&prospect, &place)
     }
 
     fn tls(
@@ -144,10 +168,16 @@ impl Applicant {
         changes: &mut ChangeSet,
     ) -> Result<(), String> {
         if input.certificate.is_empty() || input.ssldir.is_empty() || input.ca.is_empty() {
-            if !input.key.is_empty() {
-                tracing::warn!(
-                    "a private key came without certificate, authorities and directory: it is not kept"
-                );
+            for (what, came) in [
+                ("private key", !input.key.is_empty()),
+                ("authorities", !input.ca.is_empty()),
+            ] {
+                if came {
+                    tracing::warn!(
+                        what,
+                        "certificate, authorities and directory did not all come: nothing of them is kept"
+                    );
+                }
             }
             return Ok(());
         }

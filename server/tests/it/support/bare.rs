@@ -303,6 +303,18 @@ impl Bare {
 
     /// The whole flow: key, token, configuration.
     pub(crate) async fn configure(&self, client: &Client, validity: Duration) -> Value {
+        let reply = self.deliver(client, &self.settings(), validity).await;
+        assert_eq!(reply.statuscode, StatusCode::Ok, "{}", reply.statusmsg);
+        reply.data
+    }
+
+    /// The same with other settings, and whatever answer.
+    pub(crate) async fn deliver(
+        &self,
+        client: &Client,
+        settings: &Map<String, Value>,
+        validity: Duration,
+    ) -> RpcReply {
         let nonce = "0102030405060708090a0b0c0d0e0f10";
         let key = self
             .ask_well(client, "gen25519", json!({"nonce": nonce}))
@@ -311,8 +323,8 @@ impl Bare {
         overlay_tokens::verify_possession(nonce, public, key["signature"].as_str().unwrap())
             .unwrap();
         let token = self.server_token(public, validity);
-        let config = Value::Object(self.settings()).to_string();
-        self.ask_well(
+        let config = Value::Object(settings.clone()).to_string();
+        self.ask(
             client,
             "configure",
             json!({"config": config, "server_jwt": token}),
