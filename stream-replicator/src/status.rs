@@ -1,7 +1,7 @@
 //! What a worker tells of itself: read by the admin listener, by operators' requests and by readiness.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
@@ -25,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) source_last: u64,
     /// Messages that wait at the source, as far as it is known.
     pub(crate) waiting: u64,
+    /// How old the oldest message that waits is.
+    pub(crate) lag: Duration,
     /// Last sequence in the target that this worker wrote.
     pub(crate) target_sequence: u64,
     /// Messages under way to the target.
@@ -37,6 +39,8 @@ pub(crate) struct Report {
     pub(crate) unwritten: Option<String>,
     /// Which message the target leaves without an answer though it answers otherwise, while it does.
     pub(crate) unanswered: Option<String>,
+    /// Why it copies nothing for now though all is there, while it does not.
+    pub(crate) blocked: Option<String>,
 }
 
 /// Where a worker is.
@@ -126,6 +130,15 @@ impl Status {
             self.phase.send_modify(|_same| {});
         }
         is_new
+    }
+
+    /// Sets why nothing is copied for now; nothing when it is. Who follows the phase hears of it.
+    pub(crate) fn set_blocked(&self, why: Option<String>) {
+        let mut report = self.lock();
+        if report.blocked != why {
+            report.blocked = why;
+            self.phase.send_modify(|_same| {});
+        }
     }
 
     /// Follows the phase.

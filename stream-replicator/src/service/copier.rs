@@ -3,13 +3,14 @@
 //! ```text
 //! reader ── intake ──> window ── writer ──> target
 //!                        ^ answers  └── follow: the target's end, poison, conflicts
-//!                        └── ledger: bookmark, durable consumer, lag
+//!                        └── ledger: bookmark, durable consumer, lag; look: what the source holds, and has lost
 //! ```
 
 mod follow;
 mod intake;
 mod keyed;
 mod ledger;
+mod look;
 
 use std::pin::Pin;
 use std::time::{Duration, Instant, SystemTime};
@@ -36,6 +37,7 @@ use super::worker::{Site, lost};
 use super::writer::{Begin, Event, Item, Keyed, Writer};
 
 use ledger::{Chored, Ledger};
+use look::{Looked, Looks};
 
 const TICK: Duration = Duration::from_millis(250);
 /// Ticks between the beats of sampling.
@@ -90,6 +92,7 @@ pub(super) struct Copier<'a> {
     mode: Mode,
     writer: Writer<Keep>,
     ledger: Ledger,
+    looks: Looks,
     target_created: i64,
     chain: Chain,
     /// What makes the keys, and what guards them, where only messages of one key keep their order.
@@ -140,6 +143,7 @@ enum Turn {
     Read(Read),
     Opened(Box<Opened>),
     Chored(Chored),
+    Looked(Looked),
     Question(Question),
 }
 
@@ -195,6 +199,7 @@ impl<'a> Copier<'a> {
             mode: course.mode,
             writer,
             ledger: Ledger::new(course.store, handled, now),
+            looks: Looks::new(handled, now),
             chain,
             keys,
             subjects: position::own_subjects(&config, &course.source, &course.target),
@@ -222,13 +227,17 @@ impl<'a> Copier<'a> {
         let end = self.copy(shutdown).await;
         let may_finish = match end {
             End::Shutdown | End::Paused => self.site.leads(),
-            End::NotLeading | End::Again(_) | End::Stopped(_) => false,
+            // What was read before a gap is not there to be read again.
+            End::Stopped(_) => self.looks.gap().is_some() && self.site.leads(),
+            End::NotLeading | End::Again(_) => false,
         };
         if may_finish {
             self.finish().await;
         }
+        self.look_finally().await;
         self.show();
         self.site.status.set_unanswered(None);
+        self.site.status.set_blocked(None);
         let mark = self.bookmark(self.writer.window.handled(), self.writer.window.is_empty());
         self.site.remember(mark);
         for item in self.writer.window.abandon() {
@@ -275,7 +284,13 @@ impl<'a> Copier<'a> {
                     continue;
                 }
             };
-            let room = self.writer.window.has_room();
+            // What is under way is gone from the source as well: it is not given up.
+            if let Some(gap) = self.looks.gap()
+                && self.writer.window.is_empty()
+            {
+                return End::Stopped(gap.to_owned());
+            }
+            let room = self.writer.window.has_room() && self.looks.may_read();
             let turn = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return End::Shutdown,
@@ -304,6 +319,7 @@ impl<'a> Copier<'a> {
                 },
                 read = self.reading.next(), if room => read,
                 chored = self.ledger.chored(), if self.ledger.is_busy() => Turn::Chored(chored),
+                looked = self.looks.looked(), if self.looks.is_busy() => Turn::Looked(looked),
                 question = self.site.questions.recv(), if asked => match question {
                     Some(question) => Turn::Question(question),
                     None => {
@@ -337,6 +353,7 @@ impl<'a> Copier<'a> {
             Turn::Read(read) => return self.take_all(read).await,
             Turn::Opened(opened) => return self.opened(*opened),
             Turn::Chored(chored) => return self.chored(chored),
+            Turn::Looked(looked) => return self.looked(looked).await,
             Turn::Question(question) => self.reply(question),
         }
         None
@@ -382,7 +399,7 @@ impl<'a> Copier<'a> {
                 if info.created_ms() != self.source_created {
                     return Some(End::Again("the source stream was made anew".to_owned()));
                 }
-                self.note_gap(&info);
+                self.note_gap(self.read, info.state.first_seq);
                 self.site.time.hear(info.time);
                 self.pending = reader.waiting();
                 self.reading = Reading::Open(Box::new(reader));
@@ -443,6 +460,7 @@ impl<'a> Copier<'a> {
     async fn tick(&mut self) {
         self.show();
         self.write_down();
+        self.look_if_due();
         self.ticks = self.ticks.wrapping_add(1);
         if !self.ticks.is_multiple_of(BEAT) {
             return;
@@ -473,6 +491,7 @@ impl<'a> Copier<'a> {
 
     /// Opens the reader anew behind what was read.
     fn reopen(&mut self) {
+        self.looks.begin_anew();
         let link = self.site.source.clone();
         let config = self.site.config.clone();
         let (read, read_at) = (self.read, self.read_at);
@@ -496,18 +515,6 @@ impl<'a> Copier<'a> {
         };
         let generation = self.site.source.generation();
         self.reading = Reading::Opening(Box::pin(opening), generation);
-    }
-
-    /// Counts what the source has lost before it was read.
-    fn note_gap(&mut self, info: &StreamInfo) {
-        let missed = info.state.first_seq.saturating_sub(self.read + 1);
-        if missed > 0 && self.read > 0 {
-            self.site.metrics.missed(missed);
-            tracing::warn!(
-                missed,
-                "messages are gone from the source before they were copied"
-            );
-        }
     }
 }
 

@@ -262,10 +262,13 @@ impl Supervisor {
         if matches!(phase, Phase::Standby) {
             metrics.sequence(0);
         }
-        // It copies, but one message does not arrive, or what it knows would not outlive it.
+        // It copies, but one message does not arrive, or none does for now, or what it knows would not outlive it.
         let report = self.post.status.report();
         metrics.unanswered(report.unanswered.is_some());
-        let unready = trouble.or(report.unanswered).or(report.unwritten);
+        let unready = trouble
+            .or(report.unanswered)
+            .or(report.blocked)
+            .or(report.unwritten);
         match unready {
             None => self.part.up(),
             Some(why) => self.part.down(why),

@@ -3,6 +3,7 @@
 
 mod behind;
 mod course;
+mod gap;
 mod told;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use super::source_time::SourceTime;
 use super::trace::Trace;
 
 use behind::Behind;
+use gap::Counted;
 use told::Told;
 
 /// Wait before something that is missing is looked at again.
@@ -96,6 +98,8 @@ pub(super) struct Site {
     told: Told,
     /// Whether an operator said that it may go on whatever was lost.
     goes_on: bool,
+    /// What is gone from the source and was counted.
+    counted: Counted,
     /// How often in a row the source did not say where the copying stood.
     silences: u32,
 }
@@ -138,10 +142,10 @@ impl Worker {
         let (opened, source) = (self.links.clone(), watch::Sender::new(None));
         let time = SourceTime::new(self.clock.clone());
         let behind = Behind {
-            config: &config,
-            time: &time,
-            metrics: &self.metrics,
-            status: &self.status,
+            config: Arc::clone(&config),
+            time: time.clone(),
+            metrics: self.metrics.clone(),
+            status: self.status.clone(),
         };
         let from = async {
             let link = opened
@@ -178,6 +182,7 @@ impl Worker {
             memory: None,
             told: Told::default(),
             goes_on: false,
+            counted: Counted::default(),
             silences: 0,
         })
     }
@@ -272,25 +277,29 @@ impl Site {
 
     /// Waits until this replica is to copy.
     async fn turn(&mut self) -> Result<(), WorkerError> {
+        let behind = self.behind().reckon_while_resting(self.source.clone());
+        tokio::pin!(behind);
         loop {
             let paused = self.paused.borrow_and_update().clone();
             if let Some(why) = paused {
                 self.status.enter(Phase::Paused(why));
                 tokio::select! {
+                    never = &mut behind => match never {},
                     changed = self.paused.changed() => changed.map_err(|_| WorkerError::NoPauses)?,
                     () = tokio::time::sleep(BEAT) => beat(&mut self.sampling).await,
                     Some(question) = self.questions.recv() => answer(question, self.sampling.as_ref()),
                 }
                 continue;
             }
-            let Some(leadership) = self.leadership.as_mut() else {
-                return Ok(());
-            };
-            if leadership.is_leader() {
+            if self.leads() {
                 return Ok(());
             }
             self.status.enter(Phase::Standby);
             self.metrics.sequence(0);
+            self.stand_by();
+            let Some(leadership) = self.leadership.as_mut() else {
+                return Ok(());
+            };
             tokio::select! {
                 () = leadership.won() => {}
                 changed = self.paused.changed() => changed.map_err(|_| WorkerError::NoPauses)?,
@@ -304,8 +313,11 @@ impl Site {
     /// leads, whose turn it is then.
     async fn resumed(&mut self) -> Result<(), WorkerError> {
         let mut leadership = self.leadership.clone();
+        let behind = self.behind().reckon_while_resting(self.source.clone());
+        tokio::pin!(behind);
         loop {
             tokio::select! {
+                never = &mut behind => match never {},
                 changed = self.paused.changed() => {
                     changed.map_err(|_| WorkerError::NoPauses)?;
                     self.goes_on = true;

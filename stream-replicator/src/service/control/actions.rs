@@ -97,23 +97,18 @@ impl Desk {
     }
 
     fn status(&self, selection: &Selection) -> Data {
-        let now = self.clock.now();
         let workers = self.meant(selection);
         rpc::to_data(&StatusReply {
             replica: self.replica.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started.secs,
-            workers: workers
-                .into_iter()
-                .map(|post| status::of(post, now))
-                .collect(),
+            workers: workers.into_iter().map(|post| status::of(post)).collect(),
         })
     }
 
     fn lag(&self, selection: &Selection) -> Option<Data> {
-        let now = self.clock.now();
         let led = self.led(selection);
-        let workers: Vec<_> = led.iter().map(|post| status::lag_of(post, now)).collect();
+        let workers: Vec<_> = led.iter().map(|post| status::lag_of(post)).collect();
         (!workers.is_empty()).then(|| {
             rpc::to_data(&LagReply {
                 replica: self.replica.clone(),

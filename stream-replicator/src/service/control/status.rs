@@ -1,20 +1,25 @@
 //! What workers tell of themselves, in the words of the protocol.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use overlay_protocol::replication::control::{
     Election, LastFault, Phase as Word, WorkerLag, WorkerStatus,
 };
 
 use super::super::supervise::Post;
-use crate::status::{Phase, Report};
+use crate::status::Phase;
 
-/// How a worker is doing at `now`.
-pub(super) fn of(post: &Post, now: SystemTime) -> WorkerStatus {
+/// How a worker is doing.
+pub(super) fn of(post: &Post) -> WorkerStatus {
     let report = post.status.report();
     let (phase, mut reason) = word(&report.phase);
     if phase == Word::Copying {
-        reason = report.unanswered.clone().unwrap_or_default();
+        let blocked = || report.blocked.clone();
+        reason = report
+            .unanswered
+            .clone()
+            .or_else(blocked)
+            .unwrap_or_default();
     }
     WorkerStatus {
         stream: post.config.source.stream.clone(),
@@ -33,7 +38,7 @@ pub(super) fn of(post: &Post, now: SystemTime) -> WorkerStatus {
         handled_at: report.handled_at.map(millis),
         source_last: report.source_last,
         waiting: report.waiting,
-        lag_seconds: lag(&report, now),
+        lag_seconds: report.lag.as_secs_f64(),
         target_sequence: report.target_sequence,
         under_way: number(report.under_way),
         order: post.config.order.to_string(),
@@ -51,8 +56,8 @@ fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-/// How far behind a worker is at `now`.
-pub(super) fn lag_of(post: &Post, now: SystemTime) -> WorkerLag {
+/// How far behind a worker is.
+pub(super) fn lag_of(post: &Post) -> WorkerLag {
     let report = post.status.report();
     WorkerLag {
         stream: post.config.source.stream.clone(),
@@ -61,7 +66,7 @@ pub(super) fn lag_of(post: &Post, now: SystemTime) -> WorkerLag {
         handled: report.handled,
         source_last: report.source_last,
         waiting: report.waiting,
-        lag_seconds: lag(&report, now),
+        lag_seconds: report.lag.as_secs_f64(),
     }
 }
 
@@ -77,37 +82,7 @@ fn word(phase: &Phase) -> (Word, String) {
     }
 }
 
-/// How old the last message dealt with is while others wait.
-fn lag(report: &Report, now: SystemTime) -> f64 {
-    match report.handled_at {
-        Some(at) if report.waiting > 0 => now
-            .duration_since(at)
-            .unwrap_or(Duration::ZERO)
-            .as_secs_f64(),
-        Some(_) | None => 0.0,
-    }
-}
-
 fn millis(at: SystemTime) -> i64 {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_is_late_while_nothing_waits() {
-        let now = UNIX_EPOCH + Duration::from_secs(100);
-        let mut report = Report {
-            handled_at: Some(UNIX_EPOCH + Duration::from_secs(40)),
-            ..Report::default()
-        };
-        assert_eq!(lag(&report, now), 0.0);
-        report.waiting = 2;
-        assert_eq!(lag(&report, now), 60.0);
-        report.handled_at = Some(now + Duration::from_secs(5));
-        assert_eq!(lag(&report, now), 0.0);
-    }
 }

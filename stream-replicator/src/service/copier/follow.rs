@@ -44,6 +44,7 @@ impl Copier<'_> {
             && window.unanswered().is_none()
             && let Some(trouble) = window.trouble()
         {
+            self.site.status.set_blocked(Some(trouble.clone()));
             self.site.trouble(trouble);
         }
         match want {
@@ -126,7 +127,11 @@ impl Copier<'_> {
 
     /// The target did not answer a question.
     pub(super) async fn unanswered(&mut self, error: &ApiError) {
-        self.site.trouble(format!("the target's end: {error}"));
+        let words = format!("the target's end: {error}");
+        if self.writer.window.faults() > 1 {
+            self.site.status.set_blocked(Some(words.clone()));
+        }
+        self.site.trouble(words);
         // A connection that lost its other end shows in no other way for long.
         let silent = matches!(error, ApiError::Silent(_)) && self.site.target.is_up();
         if silent && self.reconnected.elapsed() > RECONNECT {

@@ -48,6 +48,11 @@ impl Copier<'_> {
         let mut taken = 0;
         while let Some(read) = next.take() {
             match read {
+                Read::Message(message, delivery) if delivery.stream > self.read + 1 => {
+                    if let Some((message, delivery)) = self.jumped(message, delivery) {
+                        self.take(message, delivery, now, wall);
+                    }
+                }
                 Read::Message(message, delivery) => self.take(message, delivery, now, wall),
                 Read::Unplaced => self.site.metrics.meta_failed(),
                 Read::Broken(reason) => {
@@ -64,6 +69,7 @@ impl Copier<'_> {
             taken += 1;
             if taken < TURN
                 && self.writer.window.has_room()
+                && self.looks.may_read()
                 && let Reading::Open(reader) = &mut self.reading
             {
                 next = reader.ready();
@@ -77,7 +83,13 @@ impl Copier<'_> {
         None
     }
 
-    fn take(&mut self, message: Message, delivery: Delivery, now: Instant, wall: SystemTime) {
+    pub(super) fn take(
+        &mut self,
+        message: Message,
+        delivery: Delivery,
+        now: Instant,
+        wall: SystemTime,
+    ) {
         let sequence = delivery.stream;
         let bytes = weigh(message.headers.as_ref(), &message.payload);
         let time = delivery.time();

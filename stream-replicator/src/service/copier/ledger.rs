@@ -6,7 +6,7 @@ use super::{Copier, End, Reading, Work, now, time_of, until_then};
 use crate::copy::header::unix_ms;
 use crate::copy::position::Bookmark;
 use crate::copy::window::Want;
-use crate::service::api::{self, ApiError};
+use crate::service::api::ApiError;
 use crate::service::bookmark::{self, SaveError, Store};
 use crate::service::reader::Mode;
 use crate::service::writer::Event;
@@ -15,8 +15,6 @@ use crate::service::writer::Event;
 const BOOKMARK: Duration = Duration::from_secs(1);
 /// The durable consumer is moved no more often.
 const DURABLE: Duration = Duration::from_secs(60);
-/// The source is asked what time it is no more often.
-const TIME: Duration = Duration::from_secs(60);
 /// What is under way may take so long at a clean end.
 const FINISH: Duration = Duration::from_secs(5);
 /// How often the connection is looked at meanwhile.
@@ -30,7 +28,6 @@ pub(super) struct Ledger {
     saved_at: Instant,
     moved: u64,
     moved_at: Instant,
-    timed_at: Instant,
     /// Last message that was dealt with, and its time.
     handled: u64,
     handled_at: Option<SystemTime>,
@@ -47,8 +44,6 @@ pub(super) struct Chored {
     store: Option<Store>,
     saved: Result<(), SaveError>,
     moved: Option<Result<(), ApiError>>,
-    /// What time it is at the source.
-    time: Option<SystemTime>,
 }
 
 impl Ledger {
@@ -60,7 +55,6 @@ impl Ledger {
             saved_at: now,
             moved: handled,
             moved_at: now,
-            timed_at: now,
             handled: 0,
             handled_at: None,
         }
@@ -98,8 +92,7 @@ impl Copier<'_> {
         let handled = self.writer.window.handled();
         let ledger = &self.ledger;
         let due = handled > ledger.saved && ledger.saved_at.elapsed() >= BOOKMARK;
-        let is_late = ledger.timed_at.elapsed() >= TIME;
-        if (due || is_late) && !ledger.is_busy() {
+        if due && !ledger.is_busy() {
             let moves = ledger.moved_at.elapsed() >= DURABLE && handled > ledger.moved;
             self.begin_chore(handled, moves, false);
         }
@@ -116,10 +109,6 @@ impl Copier<'_> {
         if moves {
             ledger.moved_at = now;
         }
-        let asks = ledger.timed_at.elapsed() >= TIME;
-        if asks {
-            ledger.timed_at = now;
-        }
         let saves = handled > ledger.saved || is_last;
         let mut store = ledger.store.take();
         let work = async move {
@@ -132,17 +121,10 @@ impl Copier<'_> {
             } else {
                 None
             };
-            let time = if asks {
-                let info = api::stream_info(&link.jetstream, &config.source.stream).await;
-                info.ok().and_then(|info| info.time)
-            } else {
-                None
-            };
             Chored {
                 store,
                 saved,
                 moved,
-                time,
             }
         };
         ledger.chore = Some(Chore {
@@ -154,7 +136,6 @@ impl Copier<'_> {
 
     /// Takes note of what came of writing.
     pub(super) fn chored(&mut self, chored: Chored) -> Option<End> {
-        self.site.time.hear(chored.time);
         let ledger = &mut self.ledger;
         ledger.store = chored.store;
         let chore = ledger.chore.take()?;
@@ -269,27 +250,33 @@ impl Copier<'_> {
         let oldest = window.front().map(|(_, item)| time_of(item.time_ms));
         let handled_at = self.ledger.handled_at.or(oldest).or(self.read_at);
         let lag = if waiting == 0 {
-            0.0
+            Duration::ZERO
         } else {
             oldest
                 .or(handled_at)
                 .and_then(|at| self.site.time.now().duration_since(at).ok())
                 .unwrap_or_default()
-                .as_secs_f64()
         };
-        self.site.metrics.lag(waiting, lag);
+        self.site.metrics.lag(waiting, lag.as_secs_f64());
         let known = self.read + self.pending;
         self.site.status.update(|report| {
             report.handled = handled;
             report.handled_at = handled_at.or(report.handled_at);
             report.source_last = report.source_last.max(known);
             report.waiting = waiting;
+            report.lag = lag;
             report.target_sequence = target;
             report.under_way = under_way;
             report.keys = keys;
         });
         if !self.tell_unanswered() && flows {
             self.site.untroubled();
+        }
+        // Words of a fault hold until something is taken again.
+        if let Some(gap) = self.looks.gap() {
+            self.site.status.set_blocked(Some(gap.to_owned()));
+        } else if self.writer.window.faults() <= 1 {
+            self.site.status.set_blocked(None);
         }
     }
 

@@ -1,6 +1,7 @@
 //! How far behind the copy is while nothing can be copied: what the bookmark says, against what the source holds.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -20,14 +21,14 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// What it is reckoned by, and where it is told.
 #[derive(Debug)]
-pub(super) struct Behind<'a> {
-    pub(super) config: &'a StreamConfig,
-    pub(super) time: &'a SourceTime,
-    pub(super) metrics: &'a metrics::Worker,
-    pub(super) status: &'a Status,
+pub(super) struct Behind {
+    pub(super) config: Arc<StreamConfig>,
+    pub(super) time: SourceTime,
+    pub(super) metrics: metrics::Worker,
+    pub(super) status: Status,
 }
 
-impl Behind<'_> {
+impl Behind {
     /// Reckons for ever, from when the source is reached.
     pub(super) async fn reckon_while_waiting(
         &self,
@@ -47,6 +48,14 @@ impl Behind<'_> {
         }
     }
 
+    /// Reckons for ever, while a worker that has its brokers is paused or stopped.
+    pub(super) async fn reckon_while_resting(self, source: Link) -> Infallible {
+        loop {
+            self.reckon(&source).await;
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
     /// Reckons once; what cannot be asked leaves it as it was.
     pub(super) async fn reckon(&self, source: &Link) {
         if let Err(error) = self.try_to(source).await {
@@ -59,7 +68,7 @@ impl Behind<'_> {
         let info = api::stream_info(&source.jetstream, name).await?;
         self.time.hear(info.time);
         let created = info.created_ms();
-        let written = bookmark::read(source, self.config).await?;
+        let written = bookmark::read(source, &self.config).await?;
         let written = written
             .filter(|mark: &Bookmark| mark.source_created == created)
             .map_or(0, |mark| mark.sequence);
@@ -81,6 +90,7 @@ impl Behind<'_> {
         self.status.update(|report| {
             report.source_last = info.state.last_seq;
             report.waiting = waiting;
+            report.lag = lag;
         });
         Ok(())
     }
@@ -89,12 +99,24 @@ impl Behind<'_> {
 impl Site {
     /// Goes on reckoning how far behind the copy is while nothing can be copied.
     pub(super) async fn fall_behind(&self) {
-        let behind = Behind {
-            config: &self.config,
-            time: &self.time,
-            metrics: &self.metrics,
-            status: &self.status,
-        };
-        behind.reckon(&self.source).await;
+        self.behind().reckon(&self.source).await;
+    }
+
+    pub(super) fn behind(&self) -> Behind {
+        Behind {
+            config: Arc::clone(&self.config),
+            time: self.time.clone(),
+            metrics: self.metrics.clone(),
+            status: self.status.clone(),
+        }
+    }
+
+    /// Another replica leads: how far behind the copy is is told there.
+    pub(super) fn stand_by(&self) {
+        self.metrics.lag(0, 0.0);
+        self.status.update(|report| {
+            report.waiting = 0;
+            report.lag = Duration::ZERO;
+        });
     }
 }

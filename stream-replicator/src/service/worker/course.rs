@@ -440,6 +440,7 @@ impl Site {
 
     /// The source is another one than it was: tells so, or waits for an operator.
     fn made_anew(&mut self, words: String) -> Result<(), End> {
+        self.count_anew();
         self.metrics.recreated();
         if self.config.on_recreated == Reaction::Stop && !self.goes_on {
             return Err(End::Stopped(words));
@@ -450,16 +451,10 @@ impl Site {
 
     /// Counts messages that are gone before they were copied.
     fn check_gap(&mut self, source: &StreamInfo, handled: u64) -> Result<(), End> {
-        let missed = source.state.first_seq.saturating_sub(handled + 1);
-        if missed == 0 || handled == 0 {
+        if handled == 0 {
             return Ok(());
         }
-        let words = format!("{missed} messages are gone from the source before they were copied");
-        if self.config.on_gap == Reaction::Stop && !self.goes_on {
-            return Err(End::Stopped(words));
-        }
-        self.metrics.missed(missed);
-        self.trouble(words);
-        Ok(())
+        self.missed(source.created_ms(), handled, source.state.first_seq)
+            .map_err(End::Stopped)
     }
 }

@@ -2,19 +2,61 @@
 
 use std::time::Duration;
 
-use overlay_testkit::{Broker, eventually};
-use serde_json::json;
+use overlay_testkit::{Broker, Process, eventually, http_get};
+use serde_json::{Value, json};
 
-use super::world::{TARGET, World, ask, connect, stop};
+use super::world::{SITE, SOURCE, TARGET, World, ask, connect, start, stop};
 use super::{LIMIT, PERIOD};
 
 /// Waits until the replicator told of something.
-async fn told(replicator: &overlay_testkit::Process, part: &str) {
+async fn told(replicator: &Process, part: &str) {
     eventually(LIMIT, PERIOD, || async {
         (replicator.stdout() + &replicator.stderr())
             .contains(part)
             .then_some(())
             .ok_or(format!("nothing with {part:?} is told"))
+    })
+    .await;
+}
+
+/// A replicator, and the port of its admin listener.
+fn replicator_with_admin(world: &World) -> (Process, u16) {
+    let text = format!(
+        "name = \"{SITE}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[source]\nservers = [{:?}]\n[target]\nservers = [{:?}]\n[[streams]]\n\
+         name = \"W\"\nstream = \"{SOURCE}\"\ntarget_stream = \"{TARGET}\"\nprefix = \"copy\"\ncreate_target = true\n",
+        world.to_source.url(),
+        world.to_target.url(),
+    );
+    let path = world.path("limits.toml");
+    std::fs::write(&path, text).unwrap();
+    let mut process = start(&path);
+    let line = process.wait_for_line("admin listener", LIMIT);
+    let port = line.rsplit(':').next().unwrap().trim().parse().unwrap();
+    (process, port)
+}
+
+fn readiness(port: u16) -> Result<(bool, String), String> {
+    let (status, body) = http_get(port, "/ready").map_err(|error| error.to_string())?;
+    let report: Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
+    let part = report["parts"][format!("worker:{SOURCE}/W")].to_string();
+    Ok((status == 200, part))
+}
+
+/// Waits until the process is not ready because the worker is not, for a reason with this in it.
+async fn is_down(port: u16, reason: &str) {
+    eventually(LIMIT, PERIOD, || async {
+        let (is_ready, part) = readiness(port)?;
+        (!is_ready && part.contains(reason))
+            .then_some(())
+            .ok_or(part)
+    })
+    .await;
+}
+
+async fn is_up(port: u16) {
+    eventually(LIMIT, PERIOD, || async {
+        let (is_ready, part) = readiness(port)?;
+        is_ready.then_some(()).ok_or(part)
     })
     .await;
 }
@@ -30,11 +72,14 @@ async fn a_target_without_room_is_waited_for_and_nothing_is_lost() {
     let target = Broker::builder().name("target").config(room("512KB"));
     let mut world = World::with_target(target.start()).await;
     world.publish(0, 6000).await;
-    let mut replicator = world.replicator("");
+    let (mut replicator, port) = replicator_with_admin(&world);
     world.copied_up_to(500).await;
     told(&replicator, "insufficient").await;
+    is_down(port, "insufficient").await;
     world.target.set_config(room("64MB"));
     world.target.restart();
+    world.copied().await;
+    is_up(port).await;
     world.verify(&mut replicator).await;
 }
 
@@ -45,15 +90,18 @@ async fn a_full_target_that_discards_new_is_waited_for_and_nothing_is_lost() {
         .make_target(json!({ "max_msgs": 1000, "discard": "new" }))
         .await;
     world.publish(0, 3000).await;
-    let mut replicator = world.replicator("");
+    let (mut replicator, port) = replicator_with_admin(&world);
     world.copied_up_to(1000).await;
     told(&replicator, "10077").await;
+    is_down(port, "10077").await;
     let client = connect(&world.target).await;
     let mut config =
         ask(&client, &format!("STREAM.INFO.{TARGET}"), &json!({})).await["config"].take();
     config["max_msgs"] = json!(-1);
     let updated = ask(&client, &format!("STREAM.UPDATE.{TARGET}"), &config).await;
     assert!(updated["error"].is_null(), "{updated}");
+    world.copied().await;
+    is_up(port).await;
     world.verify(&mut replicator).await;
 }
 
