@@ -1,19 +1,19 @@
-//! Files of the original's configuration: does the service start on them, and what does one request then get.
+//! Files of the original's configuration: does the service start on them, and what do a login and requests then get.
 
+mod ask;
+
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use overlay_testkit::mint::Authority;
 use overlay_testkit::vectors::{Loader, Outcome, for_cases};
 use overlay_testkit::{Process, eventually_blocking, free_port};
 use serde_json::{Value, json};
 
 use super::keys::Keys;
-use crate::caller::request;
-use crate::cell::{OFTEN, SOON, post};
+use crate::cell::{OFTEN, SOON};
 
 /// Where the recorded files were.
 const ROOT: &str = "/etc/aaasvc-test";
@@ -48,7 +48,7 @@ fn check(case: &Value, keys: &Keys, users: &Value) -> Result<(), String> {
         return Err(format!("exit {code:?}: {text}"));
     }
     match (starts, expected) {
-        (true, true) => place.ask(case, keys),
+        (true, true) => place.ask(case, keys, users),
         (false, false) => Ok(()),
         (false, true) => refused_by_rule(&case["config"], place.insecure)
             .ok_or_else(|| format!("refused, and no rule says so: {text}")),
@@ -208,12 +208,9 @@ impl Place {
         (output.status.code(), text)
     }
 
-    /// Runs the service, and has one request signed.
-    fn ask(&self, case: &Value, keys: &Keys) -> Result<(), String> {
-        let config = &case["config"];
-        let expected = &case["expect"]["sign"];
-        let is_served = config["basicjwt_signer"]["choria_service"] == true;
-        if expected.is_null() || is_served || !self.insecure {
+    /// Runs the service, and compares what it serves and answers.
+    fn ask(&self, case: &Value, keys: &Keys, users: &Value) -> Result<(), String> {
+        if case["expect"]["http_listening"] != true {
             return Ok(());
         }
         let mut builder = Process::builder(env!("CARGO_BIN_EXE_overlay-aaa-signer"));
@@ -221,52 +218,26 @@ impl Place {
             builder = builder.env(name, value);
         }
         let mut process = builder.arg("--config").arg(self.path()).start();
-        let port = self.ports[0];
-        eventually_blocking(SOON, OFTEN, || {
-            post(port, "/choria/v1/sign", b"{}").map(|_answer| ())
-        });
-        let answers = variants(keys)?
-            .into_iter()
-            .map(|body| post(port, "/choria/v1/sign", body.to_string().as_bytes()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let [port, monitor] = self.ports;
+        eventually_blocking(SOON, OFTEN, || listens(port));
+        if case["expect"]["monitor_listening"] == true {
+            eventually_blocking(SOON, OFTEN, || listens(monitor));
+        }
+        let asked = ask::login(case, keys, users, port)
+            .and_then(|()| ask::signatures(case, keys, port))
+            .map_err(|error| format!("{error}: {}", process.stderr()));
         let status = process.stop(Duration::from_secs(20));
         if status.code() != Some(0) {
             return Err(format!("ended with {status}: {}", process.stderr()));
         }
-        // Which token and signature a case sends stands in its name only: one of them gets the answer.
-        let fits = |(status, body): &(u16, Vec<u8>)| {
-            let body: Value = serde_json::from_slice(body).unwrap_or_default();
-            expected["status"].as_u64() == Some(u64::from(*status))
-                && expected["allowed"].as_bool() == Some(body["secure_request"].is_string())
-        };
-        if answers.iter().any(fits) {
-            Ok(())
-        } else {
-            Err(format!(
-                "{} answers, none is {expected}: {}",
-                answers.len(),
-                process.stderr()
-            ))
-        }
+        asked
     }
 }
 
-/// Requests to sign: of several tokens, signed, unsigned and signed by another.
-fn variants(keys: &Keys) -> Result<Vec<Value>, String> {
-    let bytes = request("up=bob", "rpcutil", "ping").encode();
-    let good = hex::encode(keys.key("bob")?.sign(&bytes));
-    let wrong = hex::encode(keys.key("alice")?.sign(&bytes));
-    let mut bodies = Vec::new();
-    for token in ["chain", "direct", "service_perm"] {
-        for signature in [good.as_str(), "", wrong.as_str()] {
-            bodies.push(json!({
-                "token": keys.user(token)?,
-                "request": STANDARD.encode(&bytes),
-                "signature": signature,
-            }));
-        }
-    }
-    Ok(bodies)
+fn listens(port: u16) -> Result<(), String> {
+    TcpStream::connect(("127.0.0.1", port))
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 fn moved(text: &str, root: &Path) -> String {
