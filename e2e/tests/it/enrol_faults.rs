@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use overlay_testkit::emulated::{AfterRestart, Behaviour, Fault, Fleet, Seen, Step};
-use overlay_testkit::eventually;
+use overlay_testkit::{Admin, eventually};
 
 use crate::bare::{QUICK, emulated, record, records, wait_for_state};
 use crate::world::{PATIENCE, PERIOD, World};
@@ -84,25 +84,19 @@ async fn all_members(fleet: &Fleet) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_at_every_step_are_enrolled_once_though_the_provisioner_is_killed() {
     let world = site(&["--provisioners", "1"]);
+    // One that was told to restart may come back while no provisioner listens: it is looked for after this.
+    world.edit(
+        "provisioner/provisioner.toml",
+        "member = \"30s\"",
+        "member = \"10s\"",
+    );
     let _up = world.up();
     let (fleet, names) = stuck(&world).await;
     at_their_steps(&fleet, &names).await;
     world.kill("provisioner-1");
     all_members(&fleet).await;
-    for (name, step) in &names {
-        // One that was told to restart may come back while no provisioner listens: then its record tells of the restart.
-        let due: &[&str] = match step {
-            Step::Restart => &["member", "restarting"],
-            Step::Discovery
-            | Step::Jwt
-            | Step::Gen25519
-            | Step::Inventory
-            | Step::Gencsr
-            | Step::Configure
-            | Step::Shutdown
-            | Step::ReleaseUpdate => &["member"],
-        };
-        wait_for_state(&world, name, due);
+    for (name, _) in &names {
+        wait_for_state(&world, name, &["member"]);
     }
 }
 
@@ -157,7 +151,7 @@ async fn two_provisioners_share_the_work_and_do_each_node_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_vanishes_at_any_step_is_reported_with_its_reason_and_holds_up_nobody() {
     let world = site(&["--provisioners", "1"]);
-    let _up = world.up();
+    let up = world.up();
     let steps = Step::FLOW;
     let names: Vec<String> = steps
         .iter()
@@ -174,27 +168,67 @@ async fn a_node_that_vanishes_at_any_step_is_reported_with_its_reason_and_holds_
         .await;
     fleet.announce().await;
     eventually(PATIENCE, PERIOD, || async { fleet.tally().members == 1 }).await;
-    for name in &names[..steps.len()] {
-        assert_eq!(fleet.node(name).restarts, 0);
-        // Who never said a word may not exist: it is counted, and no record is made of its name.
-        if fleet.node(name).calls_of(Step::Gen25519) == 0 {
-            continue;
-        }
+    for (name, step) in names.iter().zip(steps) {
+        let reason = match step {
+            // It never said a word, and may not exist: it is counted and named in the log, and no record is made of it.
+            Step::Jwt => {
+                let line = format!("stopped with {name}: ");
+                eventually(PATIENCE, PERIOD, || async {
+                    let log = up.stdout();
+                    if log.contains(&line) {
+                        Ok(())
+                    } else {
+                        Err(log)
+                    }
+                })
+                .await;
+                assert_eq!(record(&world, name), None);
+                gone_is_counted(&world).await;
+                continue;
+            }
+            // It may have heard that it is to restart: whether it arrives shows.
+            Step::Restart => "not_seen",
+            Step::Discovery
+            | Step::Gen25519
+            | Step::Inventory
+            | Step::Gencsr
+            | Step::Configure
+            | Step::Shutdown
+            | Step::ReleaseUpdate => "gone",
+        };
         eventually(PATIENCE, PERIOD, || async {
             let record = record(&world, name);
-            let has_reason = record.as_ref().is_some_and(|record| {
-                record["reason"]
-                    .as_str()
-                    .is_some_and(|reason| !reason.is_empty())
-            });
-            if has_reason {
+            if record.as_ref().is_some_and(|one| one["reason"] == reason) {
                 Ok(())
             } else {
-                Err(format!("{name}: {record:?}"))
+                Err(format!("{name} is to be {reason}: {record:?}"))
             }
         })
         .await;
     }
+    for name in &names[..steps.len()] {
+        assert_eq!(fleet.node(name).restarts, 0);
+    }
+}
+
+/// Waits until the provisioner has counted one for each node that leaves before it is configured.
+async fn gone_is_counted(world: &World) {
+    let config = world.read("provisioner/provisioner.toml");
+    let (_, port) = config
+        .split_once("listen = \"127.0.0.1:")
+        .expect("the provisioner has a port for its metrics");
+    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+    let admin = Admin(port.parse().unwrap());
+    let gone = "overlay_provisioner_not_enrolled_total{reason=\"gone\"}";
+    eventually(PATIENCE, PERIOD, || async {
+        let counted = admin.metric(gone);
+        if counted >= 4.0 {
+            Ok(())
+        } else {
+            Err(format!("{counted} of 4 are counted as gone"))
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
