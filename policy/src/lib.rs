@@ -12,7 +12,8 @@
 //!   The one exception is `time.now_ns`, which is the clock of the machine.
 //! - Everything but a clear yes is a no: an unreadable policy, one that calls an unknown function, one that takes too
 //!   long, an undefined result, a result that is no boolean.
-//! - A policy is foreign bytes: whatever it holds, it costs a bounded time, a bounded stack, and no other policy.
+//! - A policy is foreign bytes: whatever it holds, it costs a bounded time, a bounded stack, a bounded size of what it builds,
+//!   and no other policy.
 //! - What a policy is told of a request comes from what was signed, never from what the body says about itself.
 #![warn(missing_docs)]
 

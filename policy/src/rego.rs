@@ -72,7 +72,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            time: Duration::from_millis(500),
+            time: Duration::from_millis(250),
             memory: 64 * 1024 * 1024,
             policies: 1_024,
             policy_bytes: 64 * 1024,

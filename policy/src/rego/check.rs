@@ -5,7 +5,7 @@ mod graph;
 
 use std::collections::BTreeMap;
 
-use regorus::unstable::{Expr, Import, Module, Rule, Span};
+use regorus::unstable::{Expr, Import, Literal, Module, Rule, Span};
 
 use super::error::{PolicyError, PolicyErrorKind};
 use super::syntax::{self, Item, Path};
@@ -198,9 +198,24 @@ fn define(rule: &Rule) -> Result<Definition<'_>, PolicyError> {
     Ok(Definition {
         rule,
         path,
+        depth: depth + items.iter().filter(|item| is_loop(item)).count(),
         items,
-        depth,
     })
+}
+
+/// Whether the engine goes through what is behind it once for each of several values, one within the other on its stack.
+fn is_loop(item: &Item<'_>) -> bool {
+    match item {
+        Item::Statement(statement, _) => matches!(statement.literal, Literal::SomeIn { .. }),
+        Item::Expr(Expr::RefBrack { index, .. }, _) => matches!(
+            index.as_ref(),
+            Expr::Var { .. } | Expr::Array { .. } | Expr::Object { .. }
+        ),
+        Item::Expr(Expr::Call { fcn, .. }, _) => {
+            syntax::path(fcn).is_some_and(|path| path.parts == ["walk"])
+        }
+        Item::Expr(..) => false,
+    }
 }
 
 /// The name that an import makes known, and what it stands for.

@@ -12,7 +12,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, PolicyLengthConfig};
 
 use super::error::{PolicyError, PolicyErrorKind};
-use super::functions::{self, FILTER_FUNCTIONS};
+use super::functions::{self, FILTER_FUNCTIONS, MEASURE};
 use super::guard::Words;
 use super::rewrite::{Candidate, Rewritten, rewrite};
 use super::syntax::{self, Item};
@@ -201,19 +201,24 @@ fn in_dialect(
         faults,
         imports_v1: syntax::imports_v1(&module),
     };
-    let faults = check::faults(&module, dialect);
+    let mut faults = check::faults(&module, dialect);
+    if text.contains(MEASURE) || module.policy.iter().any(|rule| is_named(rule, MEASURE)) {
+        let message = format!("the name {MEASURE} is taken");
+        faults.push(PolicyError::new(PolicyErrorKind::Conflict, message));
+    }
     if !faults.is_empty() {
         return Err(refused(faults));
     }
 
     let rewritten = rewrite(text, &module);
+    let is_measured = rewritten.is_measured;
     let changed = if rewritten.text == text {
         Ok(written)
     } else {
         parse(&rewritten.text, dialect, limits)
     };
     let engine = changed
-        .and_then(|engine| prepare(engine, limits, &called(&module)))
+        .and_then(|engine| prepare(engine, limits, &called(&module), is_measured))
         .map_err(|error| {
             refused(vec![PolicyError::of_engine(
                 PolicyErrorKind::Variable,
@@ -232,10 +237,15 @@ fn in_dialect(
     })
 }
 
+/// Whether the word is a part of a rule's name, however it is written.
+fn is_named(rule: &Rule, word: &str) -> bool {
+    syntax::name(rule).is_some_and(|path| path.parts.iter().any(|part| part == word))
+}
+
 /// Parses a text alone.
 fn parse(text: &str, dialect: Dialect, limits: &Limits) -> Result<Engine, String> {
     // Room for what is written into the text besides.
-    let bytes = NonZeroUsize::MIN.saturating_add(limits.policy_bytes.saturating_mul(4));
+    let bytes = NonZeroUsize::MIN.saturating_add(limits.policy_bytes.saturating_mul(8));
     let mut engine = Engine::new();
     engine.set_policy_length_config(PolicyLengthConfig {
         max_col: NonZeroU32::MAX,
@@ -254,12 +264,16 @@ fn prepare(
     mut engine: Engine,
     limits: &Limits,
     called: &BTreeSet<String>,
+    is_measured: bool,
 ) -> Result<Engine, String> {
     engine.set_strict_builtin_errors(false);
     // What is printed is kept by the clone that evaluates, and dropped with it.
     engine.set_gather_prints(true);
     set_time(&mut engine, limits.time);
     functions::add(&mut engine, called)?;
+    if is_measured {
+        functions::add_measure(&mut engine)?;
+    }
     engine
         .compile_with_entrypoint(&ENTRY_POINT.into())
         .map_err(|error| error.to_string())?;
@@ -320,6 +334,7 @@ pub(super) fn probe(text: &str, dialect: Dialect, limits: &Limits) -> Result<Eng
     if !check::faults(&module, dialect).is_empty() {
         return Err("not a policy".to_owned());
     }
-    parse(&rewrite(text, &module).text, dialect, limits)
-        .and_then(|engine| prepare(engine, limits, &called(&module)))
+    let rewritten = rewrite(text, &module);
+    parse(&rewritten.text, dialect, limits)
+        .and_then(|engine| prepare(engine, limits, &called(&module), rewritten.is_measured))
 }

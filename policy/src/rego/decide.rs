@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use regorus::utils::limits::LimitError;
+use regorus::utils::limits::{LimitError, monotonic_now};
 use regorus::{Engine, Value};
 
 use super::compile::{self, Compiled};
@@ -19,6 +19,9 @@ use crate::verdict::{Verdict, Why};
 
 /// How much of the hash stands in the name of a rule.
 const SHORT: usize = 12;
+
+/// What the engine says when there is no more time.
+const OUT_OF_TIME: &str = "execution exceeded time limit";
 
 /// How much of the engine's own words is passed on.
 const MAX_MESSAGE: usize = 300;
@@ -126,7 +129,12 @@ fn evaluate(
         Err(message) => return Ok(failed(message)),
     };
     compile::set_time(&mut engine, time);
-    let value = match run(&mut engine, ENTRY_POINT) {
+    let began = monotonic_now();
+    let ended = run(&mut engine, ENTRY_POINT);
+    // The engine may forget that there was no more time, as it forgets other errors within functions.
+    let took = monotonic_now().zip(began).map(|(now, began)| now - began);
+    let value = match ended {
+        Ok(_) if took.is_none_or(|took| took > time) => return Err(Overtime),
         Ok(value) => value,
         Err(RunFault::Time) => return Err(Overtime),
         Err(RunFault::Engine(message)) => return Ok(failed(message)),
@@ -258,11 +266,18 @@ pub(super) enum RunFault {
 
 /// Evaluates one rule.
 pub(super) fn run(engine: &mut Engine, rule: &str) -> Result<Value, RunFault> {
+    functions::begin();
     // The engine is foreign code at work on foreign text.
     let result = panic::catch_unwind(AssertUnwindSafe(|| engine.eval_rule(rule.to_owned())));
     match result {
+        Ok(Ok(_)) if functions::was_too_much() => Err(RunFault::Engine(
+            "the policy would make values that are too large".to_owned(),
+        )),
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if error.downcast_ref::<LimitError>().is_some() => Err(RunFault::Time),
+        // Of an error within a function the engine keeps the text alone.
+        Ok(Err(error)) if error.is::<LimitError>() || error.to_string().contains(OUT_OF_TIME) => {
+            Err(RunFault::Time)
+        }
         Ok(Err(error)) => {
             let fault = PolicyError::of_engine(super::PolicyErrorKind::Engine, &error.to_string());
             let message: String = fault.to_string().chars().take(MAX_MESSAGE).collect();

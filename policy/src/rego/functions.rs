@@ -3,6 +3,7 @@
 mod bounded;
 mod catalogue;
 mod filter;
+mod measure;
 mod own;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use regorus::{Engine, Value};
 
 pub(super) use catalogue::{Function, Kind, function, withheld};
 pub(super) use filter::{FILTER_FUNCTIONS, add as add_filter_functions};
+pub(super) use measure::{MEASURE, add as add_measure, begin, was_too_much};
 
 /// Makes those functions known to an engine that need nothing of the request and that the policy calls: an engine
 /// carries a list of them through every evaluation.

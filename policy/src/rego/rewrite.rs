@@ -4,8 +4,11 @@
 //!   names its line. The order in which the engine evaluates statements does not matter to that, as it would to a note
 //!   among them.
 //! - A call that binds its result, `f(a, x)`, of a function that the engine knows only from us becomes `x = f(a)`.
+//! - What is built passes through a function that measures it.
 //! - `print(…)` becomes `true`: nobody reads what it prints. `import input` goes, as it says nothing; the engine would
 //!   remark on it on standard error.
+
+mod measure;
 
 use std::ops::Range;
 
@@ -52,11 +55,15 @@ pub(super) struct Rewritten {
     pub(super) default: Option<u32>,
     /// Whether the text notes at all: one candidate alone needs no note.
     pub(super) is_marked: bool,
+    /// Whether the text measures anything.
+    pub(super) is_measured: bool,
 }
 
 /// Makes the changes; the module is what the text was parsed to.
 pub(super) fn rewrite(text: &str, module: &Module) -> Rewritten {
-    let mut edits = Vec::new();
+    let measures = measure::measures(text, module);
+    let is_measured = !measures.is_empty();
+    let mut edits = measures.opens;
     let mut marks = Vec::new();
     let mut candidates = Vec::new();
     let mut default = None;
@@ -120,6 +127,8 @@ pub(super) fn rewrite(text: &str, module: &Module) -> Rewritten {
         }
     }
 
+    edits.extend(measures.around);
+    edits.extend(measures.behind);
     let is_marked = candidates.len() > 1 && candidates.len() <= MAX_CANDIDATES;
     if is_marked {
         edits.extend(marks);
@@ -129,6 +138,7 @@ pub(super) fn rewrite(text: &str, module: &Module) -> Rewritten {
         candidates,
         default,
         is_marked,
+        is_measured,
     }
 }
 
@@ -214,7 +224,8 @@ fn statement_edit(text: &str, statement: &LiteralStmt) -> Option<Edit> {
     })
 }
 
-/// Applies edits from the end; of two that overlap, the one that begins later gives way to the one around it.
+/// Applies edits; of two that overlap, the one that begins later gives way to the one around it, and of two at one place
+/// the first stands first.
 fn apply(text: &str, mut edits: Vec<Edit>) -> String {
     edits.sort_by_key(|edit| edit.range.start);
     let mut out = String::with_capacity(text.len() + edits.len() * 32);

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use regorus::unstable::{BUILTINS, BuiltinFcn, Expr, Ref, Source, Span};
 use regorus::{Engine, Value};
 
-use super::{TooMuch, add_one};
+use super::add_one;
+use super::measure::{takes, too_much};
 use crate::rego::guard::{MAX_DIGITS, is_small_number};
 
 /// Most elements that one call may make.
@@ -33,13 +34,19 @@ type Check = fn(&[Value]) -> bool;
 pub(super) fn add(engine: &mut Engine, called: &BTreeSet<String>) -> Result<(), String> {
     let checks: &[(&'static str, Check)] = &[
         ("array.concat", few_values),
+        ("base64.encode", any),
+        ("base64url.encode", any),
         ("bits.lsh", small_shift),
         ("concat", concat),
+        ("hex.encode", any),
+        ("indexof_n", any),
         ("json.filter", few_values),
         ("json.marshal", few_values),
         ("json.marshal_with_options", few_values),
-        ("json.patch", few_values),
+        ("json.patch", patch),
         ("json.remove", few_values),
+        ("json.unmarshal", any),
+        ("lower", any),
         ("net.cidr_expand", small_network),
         ("numbers.range", range),
         ("numbers.range_step", range),
@@ -47,24 +54,37 @@ pub(super) fn add(engine: &mut Engine, called: &BTreeSet<String>) -> Result<(), 
         ("object.union", few_values),
         ("object.union_n", few_values),
         ("product", few_factors),
+        ("regex.find_all_string_submatch_n", any),
+        ("regex.find_n", any),
         ("regex.replace", replace),
+        ("regex.split", any),
         ("replace", replace_first),
         ("sort", few_values),
+        ("split", any),
         ("sprintf", sprintf),
         ("strings.replace_n", replace_n),
+        ("strings.reverse", any),
         ("to_number", small_numbers),
         ("units.parse", small_numbers),
         ("units.parse_bytes", small_numbers),
+        ("upper", any),
+        ("urlquery.encode", any),
         ("walk", few_values),
     ];
     for (name, check) in checks.iter().filter(|(name, _)| called.contains(*name)) {
         let builtin = builtin(name)?;
         let arguments = builtin.arguments;
+        // The parts of a value, each with its own, are more than the value.
+        let is_walk = *name == "walk";
         add_one(engine, name, arguments, move |values| {
-            if check(values) {
-                Ok(builtin.call(values))
+            if !check(values) {
+                return Err(too_much(name));
+            }
+            let result = builtin.call(values);
+            if takes(&result) && (!is_walk || few_values(std::slice::from_ref(&result))) {
+                Ok(result)
             } else {
-                Err(TooMuch(name))
+                Err(too_much(name))
             }
         })?;
     }
@@ -116,6 +136,11 @@ impl Builtin {
     pub(super) fn call(&self, values: &[Value]) -> Value {
         (self.function.0)(&self.span, &self.parameters, values, false).unwrap_or(Value::Undefined)
     }
+}
+
+/// Of functions that make no more than a few times what they are given: their results count.
+fn any(_values: &[Value]) -> bool {
+    true
 }
 
 fn length(value: Option<&Value>) -> usize {
@@ -186,7 +211,7 @@ fn few_values(values: &[Value]) -> bool {
 }
 
 /// Counts down by everything below a value; stops at the first bound.
-fn walk(value: &Value, left: &mut usize, text: &mut usize, depth: usize) -> bool {
+pub(super) fn walk(value: &Value, left: &mut usize, text: &mut usize, depth: usize) -> bool {
     let Some(next) = left.checked_sub(1) else {
         return false;
     };
@@ -209,6 +234,26 @@ fn walk(value: &Value, left: &mut usize, text: &mut usize, depth: usize) -> bool
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Undefined => true,
     }
+}
+
+/// Each step may look at all there is, and each copy double it.
+fn patch(values: &[Value]) -> bool {
+    let mut left = MAX_VALUES;
+    let mut text = MAX_TEXT;
+    let is_small = values
+        .iter()
+        .all(|value| walk(value, &mut left, &mut text, 0));
+    let Some(Value::Array(steps)) = values.get(1) else {
+        return is_small;
+    };
+    let is_copy = |step: &Value| matches!(&step["op"], Value::String(op) if op.as_ref() == "copy");
+    let copies = u32::try_from(steps.iter().filter(|step| is_copy(step)).count());
+    let size = u64::try_from(MAX_VALUES - left).unwrap_or(u64::MAX);
+    let grown = copies.map_or(u64::MAX, |copies| size.saturating_mul(1 << copies.min(32)));
+    let work = u64::try_from(steps.len())
+        .unwrap_or(u64::MAX)
+        .saturating_mul(grown);
+    is_small && grown <= MAX_ELEMENTS && work <= 4 * MAX_ELEMENTS
 }
 
 fn concat(values: &[Value]) -> bool {

@@ -71,6 +71,11 @@ impl Function {
         self.arguments.len()
     }
 
+    /// Whether all that it makes are numbers and booleans.
+    pub(in crate::rego) fn makes_scalars(&self) -> bool {
+        matches!(self.result, b'n' | b'b')
+    }
+
     /// Whether a constant of this type may be the argument at this place; behind the last one stands the result.
     pub(in crate::rego) fn takes(&self, place: usize, kind: Kind) -> bool {
         kind.fits(self.arguments.get(place).copied().unwrap_or(self.result))
