@@ -10,7 +10,7 @@ use super::api::{self, ApiError, StreamInfo};
 use super::connect::Link;
 
 /// Of the source's configuration this is its own: the target must not read, pass on or turn around anything.
-const NOT_COPIED: [&str; 8] = [
+const NOT_COPIED: [&str; 9] = [
     "mirror",
     "sources",
     "republish",
@@ -19,6 +19,8 @@ const NOT_COPIED: [&str; 8] = [
     "placement",
     "sealed",
     "template_owner",
+    // What a message adds is for the source's counter alone; such a stream takes no other messages.
+    "allow_msg_counter",
 ];
 /// Errors of a broker that has not so many peers.
 const TOO_FEW_PEERS: [u64; 3] = [10005, 10074, 10052];
@@ -58,6 +60,12 @@ pub(super) async fn ensure(
     }
     if info.flag("sealed") {
         let words = format!("target stream {name:?} is sealed");
+        return Err(TargetError::Unfit(words));
+    }
+    if info.flag("allow_msg_counter") {
+        let words = format!(
+            "target stream {name:?} counts (allow_msg_counter): it takes no copies, which have the source's totals"
+        );
         return Err(TargetError::Unfit(words));
     }
     if info.config.get("mirror").is_some_and(Value::is_object) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod behaviour;
 mod cases;
+mod counters;
 mod keyed;
 mod kinds;
 mod pair;
