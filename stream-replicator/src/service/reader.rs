@@ -481,6 +481,16 @@ async fn interest(
     let name = durable_name(&config.name);
     match api::consumer_info(&link.jetstream, stream, &name).await {
         Ok(info) => {
+            let before = filters(&info.config);
+            if before != config.filters {
+                tracing::warn!(
+                    stream,
+                    consumer = name,
+                    ?before,
+                    now = ?config.filters,
+                    "the durable consumer had other filters: what the source kept for it is all there is of the new ones"
+                );
+            }
             let overdue = changed(&info, config, RETURN_WAIT);
             api::create_consumer(&link.jetstream, stream, &name, &overdue).await?;
             Ok((name, info))
@@ -513,7 +523,7 @@ fn acking(config: &StreamConfig, ack_wait: Duration) -> Value {
     wanted
 }
 
-/// The consumer as it is, with another wait for acknowledgements and room for our window.
+/// The consumer as it is, with another wait for acknowledgements, room for our window, and the filters of now.
 fn changed(info: &ConsumerInfo, config: &StreamConfig, ack_wait: Duration) -> Value {
     let mut wanted = info.config.clone();
     let ours = acking(config, ack_wait);
@@ -522,7 +532,25 @@ fn changed(info: &ConsumerInfo, config: &StreamConfig, ack_wait: Duration) -> Va
             wanted.insert(field.to_owned(), value.clone());
         }
     }
+    if let Some(wanted) = wanted.as_object_mut() {
+        wanted.remove("filter_subject");
+        wanted.remove("filter_subjects");
+    }
+    filter(&mut wanted, &config.filters);
     wanted
+}
+
+/// The filters of a consumer.
+fn filters(config: &Value) -> Vec<&str> {
+    let several = config.get("filter_subjects").and_then(Value::as_array);
+    let one = config.get("filter_subject").into_iter();
+    several
+        .into_iter()
+        .flatten()
+        .chain(one)
+        .filter_map(Value::as_str)
+        .filter(|subject| !subject.is_empty())
+        .collect()
 }
 
 /// Sets where deliveries begin.

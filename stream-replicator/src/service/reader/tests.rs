@@ -163,3 +163,45 @@ fn a_message_that_did_not_come_again_is_missed() {
         .collect();
     assert_eq!((order, is_part), (vec![2, 3, 4], false));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_filters_in_the_file_become_those_of_the_consumer_that_is_there() {
+    let mut source = Source::start(1 << 20, 10).await;
+    let stream = json!({
+        "name": "TEST", "subjects": ["TEST", "OTHER", "THIRD"], "retention": "interest", "storage": "file",
+    });
+    let updated: Value = api::ask(
+        &source.link.jetstream,
+        "STREAM.UPDATE.TEST".to_owned(),
+        &stream,
+    )
+    .await
+    .unwrap();
+    assert!(updated["config"].is_object(), "{updated}");
+    // What was delivered before the change is still owed.
+    source.config.filters = vec!["TEST".to_owned(), "OTHER".to_owned()];
+    let mut reader = source.open().await;
+    for subject in ["TEST", "OTHER", "THIRD", "OTHER"] {
+        let published = source.link.client.publish(subject, "new".into());
+        published.await.unwrap();
+    }
+    let mut read = Vec::new();
+    while read.last() != Some(&14) {
+        let (message, sequence) = message(&mut reader).await;
+        source.acknowledge(&message).await;
+        read.push(sequence);
+    }
+    read.sort_unstable();
+    read.dedup();
+    assert_eq!(read, (1..=12).chain([14]).collect::<Vec<_>>());
+    for wanted in [
+        source.config.filters.clone(),
+        vec!["OTHER".to_owned()],
+        Vec::new(),
+    ] {
+        source.config.filters = wanted.clone();
+        let reader = source.open().await;
+        let info = api::consumer_info(&source.link.jetstream, "TEST", &reader.name).await;
+        assert_eq!(filters(&info.unwrap().config), wanted);
+    }
+}
