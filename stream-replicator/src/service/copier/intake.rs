@@ -49,9 +49,10 @@ impl Copier<'_> {
         while let Some(read) = next.take() {
             match read {
                 Read::Message(message, delivery) if delivery.stream > self.read + 1 => {
-                    if let Some((message, delivery)) = self.jumped(message, delivery) {
-                        self.take(message, delivery, now, wall);
-                    }
+                    let Some((message, delivery)) = self.jumped(message, delivery) else {
+                        break;
+                    };
+                    self.take(message, delivery, now, wall);
                 }
                 Read::Message(message, delivery) => self.take(message, delivery, now, wall),
                 Read::Unplaced => self.site.metrics.meta_failed(),
@@ -69,7 +70,6 @@ impl Copier<'_> {
             taken += 1;
             if taken < TURN
                 && self.writer.window.has_room()
-                && self.looks.may_read()
                 && let Reading::Open(reader) = &mut self.reading
             {
                 next = reader.ready();

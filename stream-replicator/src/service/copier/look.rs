@@ -217,9 +217,7 @@ impl Copier<'_> {
         for jump in asking.jumps {
             self.looks.keep(jump);
         }
-        if self.looks.held.is_none() {
-            return None;
-        }
+        self.looks.held.as_ref()?;
         // While a message is held the reader is not heard: whether it still is any good is not known.
         if self.mode != Mode::Free {
             let stream = &self.site.config.source.stream;
