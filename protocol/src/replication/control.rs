@@ -204,7 +204,7 @@ pub struct WorkerStatus {
     pub source_last: u64,
     /// Messages that wait at the source.
     pub waiting: u64,
-    /// How old the last message dealt with is while others wait, in seconds.
+    /// How old the oldest message that waits is, in seconds; the value of the metric.
     pub lag_seconds: f64,
     /// Last sequence in the target that it wrote.
     pub target_sequence: u64,
@@ -311,7 +311,7 @@ pub struct WorkerLag {
     pub source_last: u64,
     /// Messages that wait at the source.
     pub waiting: u64,
-    /// How old the last message dealt with is while others wait, in seconds.
+    /// How old the oldest message that waits is, in seconds; the value of the metric.
     pub lag_seconds: f64,
 }
 
