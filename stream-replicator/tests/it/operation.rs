@@ -4,6 +4,7 @@ mod cell;
 mod control;
 mod election;
 mod health;
+mod lag;
 mod operator;
 mod stops;
 pub(crate) mod vectors;
