@@ -116,7 +116,7 @@ fn words(operation: Operation) -> (&'static str, &'static str, &'static str) {
             "choria",
             "Log in with a name and a password",
             "Gives a token bound to the key. The signature covers `<timestamp>:<username>:<password>`; the timestamp may \
-             be a minute old and must not be ahead.",
+             be a minute old and a few seconds ahead (`clock_skew`).",
         ),
         Operation::ChoriaSign => (
             "choria",

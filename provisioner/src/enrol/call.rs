@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use overlay_protocol::provisioning::DataError;
 use overlay_protocol::provisioning::action::{
     Gen25519Request, GencsrRequest, JwtRequest, ReleaseUpdateRequest, RestartRequest, TokenRequest,
 };
 use overlay_protocol::provisioning::messages;
+use overlay_protocol::provisioning::{DataError, NodeState};
 use overlay_protocol::rpc::{RpcReply, StatusCode};
 use overlay_tokens::UnixTime;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::command::{Action, Call, CallFault, CallId, Command, Note, Why, cut};
+use super::command::{Action, Call, CallFault, CallId, Command, NameState, Note, Why, cut};
 use super::end::End;
 use super::tries::{Tries, plan};
-use super::{Enrolment, Stage};
+use super::{Enrolment, Stage, not_seen};
 use crate::reason::Reason;
 use crate::time::after;
 
@@ -325,7 +325,11 @@ impl Enrolment {
         match (action, why.reason) {
             // Nobody ever said a word: anybody may announce a name, and no record is made of what may not exist.
             (Action::Jwt | Action::Inventory, Reason::Gone) if self.answered.is_empty() => {
-                Err(End::Stopped(why))
+                Err(if self.was_lost_on_its_way() {
+                    not_seen()
+                } else {
+                    End::Stopped(why)
+                })
             }
             (Action::Jwt, Reason::WrongSecret) => Err(End::Refused(why)),
             // The node may have heard it, or have started again by itself; whether it arrives shows.
@@ -336,6 +340,13 @@ impl Enrolment {
             (Action::ReleaseUpdate, _) => self.update_failed(why, now, out),
             _ => Err(End::Failed(why)),
         }
+    }
+
+    /// Whether another instance restarted the node and was gone before it arrived, and it is neither here nor in the fleet.
+    fn was_lost_on_its_way(&self) -> bool {
+        let prior = self.prior.as_deref();
+        prior.is_some_and(|prior| prior.state == NodeState::Restarting)
+            && self.lasting.name == Some(NameState::Free)
     }
 
     /// Forgets a call that was answered well.

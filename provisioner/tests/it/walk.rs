@@ -32,6 +32,35 @@ async fn a_provisioner_that_is_killed_at_any_step_leaves_the_node_to_the_next_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_never_arrives_after_its_provisioner_was_killed_is_reported() {
+    let place = Place::Member;
+    let name = place.node();
+    let cell = Cell::with(false).await;
+    let fleet = cell
+        .nodes()
+        .names([name])
+        .behaviour(leaving())
+        .start()
+        .await;
+    let config = place.config(&cell);
+    let mut first = cell.begin(&config);
+    eventually(SOON, OFTEN, || async { first.is_ready() }).await;
+    fleet.announce().await;
+    place.reached(&cell, &fleet, &first).await;
+    first.process.kill();
+    let second = cell.begin(&config);
+    eventually(SOON * 2, OFTEN, || async {
+        let record = cell.record(name).await.ok_or("no record")?;
+        match (record.state, record.reason.as_deref()) {
+            (NodeState::Failed, Some("not_seen")) => Ok(()),
+            _ => Err(format!("{record:?}\n{}", second.process.stderr())),
+        }
+    })
+    .await;
+    assert_eq!(cell.audit_of(name).await, ["enrolled", "failed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn so_it_does_where_not_every_enrolment_passes_and_where_others_than_the_node_are_asked() {
     let places = [
         Place::Node(Step::Gencsr),

@@ -431,6 +431,31 @@ fn a_node_that_is_not_seen_in_the_fleet_has_failed_and_keeps_no_name() {
 }
 
 #[test]
+fn a_node_that_was_restarted_by_an_instance_that_is_gone_is_reported_when_it_never_arrives() {
+    let mut world = World::new();
+    assert_eq!(world.verdict(), ("enrolled", ""));
+    world.audits.clear();
+    world.record.as_mut().unwrap().state = NodeState::Restarting;
+    for action in [Action::Jwt, Action::Inventory] {
+        world.node.fail(action, Fault::Gone, 99);
+    }
+    world.found = Found::Retry;
+    // It may live where nobody can look.
+    for name in [NameState::Unknown, NameState::Live] {
+        world.name = name;
+        assert_eq!(world.run().outcome.as_str(), "stopped");
+        assert!(world.audits.is_empty());
+    }
+    world.name = NameState::Free;
+    assert_eq!(world.verdict(), ("failed", "not_seen"));
+    assert_eq!(world.audits, [(Kind::Failed, Some("not_seen".to_owned()))]);
+    // Once.
+    let record = world.record.clone();
+    assert_eq!(world.run().outcome.as_str(), "stopped");
+    assert_eq!((world.record, world.audits.len()), (record, 1));
+}
+
+#[test]
 fn a_restart_that_is_not_answered_may_have_been_heard() {
     for fault in [Fault::Silent, Fault::Gone, Fault::Unreadable] {
         let mut world = World::new();
