@@ -471,7 +471,18 @@ async fn policies_that_never_end_or_are_none_deny_and_hold_nobody_up() {
     let bob = cell.parts.user(BOB, &["*"]);
     let client = cell.client(&bob).await;
     let mut caller = Caller::new(client, &bob, BOB).await;
-    for policy in [endless, "package io.choria.aaasvc\nallow {", "hello"] {
+    // Small to keep, and endless to compare: the clock is not looked at within that.
+    let doubled = |name: &str| {
+        let steps = (1..60).map(|n| format!("{name}{n} := [{name}{m}, {name}{m}]\n", m = n - 1));
+        format!("{name}0 := [1]\n{}", steps.collect::<String>())
+    };
+    let shared = format!(
+        "package io.choria.aaasvc\nimport rego.v1\n{}{}allow if x59 == y59\n",
+        doubled("x"),
+        doubled("y")
+    );
+    let none = ["package io.choria.aaasvc\nallow {", "hello"];
+    for policy in [endless, &shared, none[0], none[1]] {
         let user = cell.parts.user_with("up=slow", |token| {
             token.opa_policy = Some(policy.to_owned());
         });
@@ -494,6 +505,12 @@ async fn policies_that_never_end_or_are_none_deny_and_hold_nobody_up() {
         .collect();
     assert_eq!(
         reasons,
-        ["policy_error", "policy_error", "policy_error", "allowed"]
+        [
+            "policy_error",
+            "policy_error",
+            "policy_error",
+            "policy_error",
+            "allowed"
+        ]
     );
 }

@@ -387,6 +387,9 @@ impl<T> Lanes<T> {
     /// The message that was to be given up is none of that kind: it is tried again, later.
     pub(crate) fn spared(&mut self, now: Instant) {
         if let Some((index, _)) = self.dead.pop_front() {
+            if let Some(entry) = self.entry_mut(index) {
+                entry.silence.spare();
+            }
             self.put_off(index, now);
         }
     }

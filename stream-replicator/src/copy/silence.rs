@@ -26,6 +26,12 @@ impl Silence {
         }
     }
 
+    /// It is not this message alone: what showed so counts no more.
+    pub(super) fn spare(&mut self) {
+        self.alone = 0;
+        self.span = None;
+    }
+
     pub(super) fn times(self) -> usize {
         self.times
     }
@@ -81,6 +87,8 @@ mod tests {
         }
         silence.note(true, at(1020));
         assert!(silence.is_certain(&LIMITS));
+        silence.spare();
+        assert!(silence.is_long(&LIMITS) && !silence.is_certain(&LIMITS));
         let mut seldom = Silence::default();
         seldom.note(true, at(0));
         seldom.note(true, at(100));

@@ -1,8 +1,12 @@
 //! The target stream: looked at, and made where it is missing.
 
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Request};
 use serde_json::{Value, json};
 
 use crate::config::StreamConfig;
+use crate::copy::answer::{Answer, Refusal};
 use crate::copy::header::Allowed;
 use crate::mapping::Mapping;
 
@@ -22,6 +26,10 @@ const NOT_COPIED: [&str; 9] = [
     // What a message adds is for the source's counter alone; such a stream takes no other messages.
     "allow_msg_counter",
 ];
+/// A name that no stream has.
+const NO_STREAM: &str = "*";
+/// How long a stream is waited for that may not hear what it is asked.
+const HEAR: Duration = Duration::from_secs(5);
 /// Errors of a broker that has not so many peers.
 const TOO_FEW_PEERS: [u64; 3] = [10005, 10074, 10052];
 
@@ -95,6 +103,19 @@ pub(super) async fn refuses(link: &Link, config: &StreamConfig, subject: &str) -
         .flatten()
         .filter_map(Value::as_str)
         .any(|pattern| covers(pattern, subject))
+}
+
+/// Whether a stream hears what is sent to this subject, though it may store none of it: it refuses a message that is for
+/// another stream. Where the disk is full a broker says nothing of what it would store, and goes on refusing the rest.
+pub(super) async fn hears(link: &Link, subject: &str) -> bool {
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Expected-Stream", NO_STREAM);
+    let request = Request::new().headers(headers).timeout(Some(HEAR));
+    let asked = link.client.send_request(subject.to_owned(), request);
+    asked.await.is_ok_and(|message| {
+        let answer = Answer::read(&message.payload);
+        matches!(answer, Answer::Refused(Refusal::OtherStream(_)))
+    })
 }
 
 /// Whether a pattern of the broker's matches a subject.

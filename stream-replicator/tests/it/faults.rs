@@ -4,6 +4,7 @@
 //! source sequences in `Choria-SR-Source`, bodies and subjects, against what the source stream holds.
 
 mod cluster;
+mod disk;
 mod gaps;
 mod keyed;
 mod kills;

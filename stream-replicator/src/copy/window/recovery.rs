@@ -169,6 +169,9 @@ impl<T> Window<T> {
             ));
             self.faults = self.faults.saturating_add(1);
             self.state = State::Pause(now + pause(self.faults));
+            if let Some(front) = self.entries.front_mut() {
+                front.silence.spare();
+            }
         }
     }
 

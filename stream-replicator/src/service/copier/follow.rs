@@ -164,10 +164,14 @@ impl Copier<'_> {
     async fn bury(&mut self, poison: &Poison) -> Option<End> {
         let site = &mut *self.site;
         let (sequence, item) = self.writer.window.poisoned()?;
-        // While a stream of several replicas has no leader, nobody takes what it takes at other times.
-        if *poison == Poison::NotTaken
-            && !target::refuses(&site.target, &site.config, &item.subject).await
-        {
+        let spared = match poison {
+            // While a stream of several replicas has no leader, nobody takes what it takes at other times.
+            Poison::NotTaken => !target::refuses(&site.target, &site.config, &item.subject).await,
+            // Where the disk is full, no message is answered that the stream would store, whichever it is.
+            Poison::Unanswered => target::hears(&site.target, &item.subject).await,
+            Poison::TooLarge | Poison::Subject(_) | Poison::Headers | Poison::Refused(..) => false,
+        };
+        if spared {
             self.writer.window.spared(now());
             return None;
         }
